@@ -1,0 +1,46 @@
+import { type KeyObject, timingSafeEqual } from 'node:crypto'
+import type { UnixSeconds } from '../clock.ts'
+import { type HotpParameters, hotp } from './hotp.ts'
+
+/** What a verifier and an authenticator app agreed on at enrolment. */
+export interface TotpParameters extends HotpParameters {
+  /** Length of a time step, X in RFC 6238 §4.1. */
+  periodSeconds: number
+}
+
+/** The time step that `at` lies in: T in RFC 6238 §4.2, with T0 = 0. */
+export function stepAt(at: UnixSeconds, periodSeconds: number): number {
+  return Math.floor(at / periodSeconds)
+}
+
+/** The code that an app with a right clock shows at `at`. RFC 6238 §4.2. */
+export function totpAt(secret: KeyObject, at: UnixSeconds, parameters: TotpParameters): string {
+  return hotp(secret, stepAt(at, parameters.periodSeconds), parameters)
+}
+
+/**
+ * The time step that produced `code`, or null when none in the window did. RFC 6238 §4.2, §5.2.
+ * Every step of the window is computed even after a match, so timing does not tell which one it was.
+ *
+ * @param code - compared as a text of exactly `digits` ASCII digits; anything else matches nothing
+ * @param at - the verifier's clock
+ * @param parameters - `window` counts steps on each side: 1 forgives a phone that is one period off
+ * @throws RangeError when `at` is negative: a bug in the caller, not a wrong code
+ */
+export function matchStep(
+  secret: KeyObject,
+  code: string,
+  at: UnixSeconds,
+  parameters: TotpParameters & { window: number },
+): number | null {
+  if (at < 0) throw new RangeError('TOTP time starts at 0 (1970)')
+  // Checked as a pattern, not by length: full-width digits have the length, and other bytes (otpauth throws on them).
+  if (code.length !== parameters.digits || !/^[0-9]+$/.test(code)) return null
+  const given = Buffer.from(code, 'latin1')
+  const now = stepAt(at, parameters.periodSeconds)
+  let matched: number | null = null
+  for (let step = Math.max(0, now - parameters.window); step <= now + parameters.window; step++) {
+    if (timingSafeEqual(Buffer.from(hotp(secret, step, parameters), 'latin1'), given)) matched = step
+  }
+  return matched
+}

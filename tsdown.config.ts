@@ -1,0 +1,43 @@
+import { defineConfig } from 'tsdown'
+
+export default defineConfig([
+  {
+    name: 'totp-kit',
+    entry: [
+      'src/index.ts',
+      'src/store/memory.ts',
+      'src/store/sqlite.ts',
+      'src/jwt/index.ts',
+      'src/adapters/{express,node,fetch}.ts',
+      'src/testing/index.ts',
+    ],
+    platform: 'node',
+    target: 'node20.19',
+    sourcemap: true,
+    dts: { sourcemap: true },
+    fixedExtension: false,
+    logLevel: 'warn',
+  },
+  {
+    name: 'demo server',
+    entry: ['demo/server.ts'],
+    outDir: 'dist-demo',
+    platform: 'node',
+    target: 'node20.19',
+    sourcemap: true,
+    dts: false,
+    fixedExtension: false,
+    logLevel: 'warn',
+  },
+  {
+    name: 'demo page',
+    entry: ['demo/page/page.ts'],
+    outDir: 'dist-demo/page',
+    platform: 'browser',
+    target: 'es2022',
+    dts: false,
+    sourcemap: true,
+    copy: ['demo/page/index.html', 'demo/page/page.css'],
+    logLevel: 'warn',
+  },
+])
