@@ -3,6 +3,7 @@ import { defineConfig } from 'tsdown'
 export default defineConfig([
   {
     name: 'totp-kit',
+    unbundle: true,
     entry: [
       'src/index.ts',
       'src/store/memory.ts',
@@ -21,6 +22,9 @@ export default defineConfig([
   {
     name: 'demo server',
     entry: ['demo/server.ts'],
+    // The package as its users have it: from dist/, through its own doors.
+    deps: { neverBundle: [/^totp-kit/] },
+    clean: ['dist-demo/server.js', 'dist-demo/server.js.map'],
     outDir: 'dist-demo',
     platform: 'node',
     target: 'node20.19',

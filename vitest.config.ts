@@ -1,6 +1,16 @@
 import { defineConfig } from 'vitest/config'
 
+const source = (path: string) => new URL(`src/${path}`, import.meta.url).pathname
+
 export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^totp-kit$/, replacement: source('index.ts') },
+      { find: /^totp-kit\/(jwt|testing)$/, replacement: source('$1/index.ts') },
+      { find: /^totp-kit\/store\/(\w+)$/, replacement: source('store/$1.ts') },
+      { find: /^totp-kit\/(express|node|fetch)$/, replacement: source('adapters/$1.ts') },
+    ],
+  },
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     testTimeout: 20_000,

@@ -24,7 +24,9 @@ export function encodeBase32(bytes: Uint8Array): string {
  */
 export function decodeBase32(text: string): Uint8Array {
   const letters = text.replace(/=+$/, '')
-  if (letters !== text && text.length % 8 !== 0) throw new RangeError('base32 padding does not fill a group of eight')
+  if (letters !== text && text.length !== Math.ceil(letters.length / 8) * 8) {
+    throw new RangeError('base32 padding does not fill a group of eight')
+  }
   const bytes = new Uint8Array(Math.floor((letters.length * 5) / 8))
   let buffer = 0
   let bits = 0

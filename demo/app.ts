@@ -1,0 +1,165 @@
+import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express'
+import { type Caller, createTotp, problemReply, TotpError, type TotpEvent, type TotpStore } from 'totp-kit'
+import { expressTotp, requireTwoFactor } from 'totp-kit/express'
+import { type JwtTokens, jwtTokens } from 'totp-kit/jwt'
+import type { SqliteDatabase } from 'totp-kit/store/sqlite'
+import type { Settings } from './settings.ts'
+import { type User, type Users, usersIn } from './users.ts'
+
+type AppSettings = Pick<Settings, 'encryptionKey' | 'issuer' | 'backupCodes' | 'throttleRate' | 'challengeSeconds'>
+
+/**
+ * The demo application: an API with users and a log-in, to which totp-kit has been added.
+ *
+ * @param parts - `page`: the folder with the web page; `log`: gets a line for each event
+ */
+export async function createApp(
+  settings: AppSettings,
+  parts: { database: SqliteDatabase; store: TotpStore; page: string; log: (line: string) => void },
+): Promise<Express> {
+  const { database, store, page, log } = parts
+  const users = usersIn(database)
+  const totp = await createTotp<User>({
+    issuer: settings.issuer,
+    encryptionKey: settings.encryptionKey,
+    store,
+    findUser: users.find,
+    backupCodes: { count: settings.backupCodes },
+    challengeSeconds: settings.challengeSeconds,
+    throttleRate: settings.throttleRate,
+    onError: (error) => log(`error ${describe(error)}`),
+  })
+  const tokens = jwtTokens(totp, { authenticate: users.authenticate })
+  const caller = async (request: Request): Promise<Caller | null> =>
+    (await session(request, tokens, users))?.caller ?? null
+  for (const type of LOGGED) totp.on(type, (event) => log(lineOf(event)))
+
+  const app = express()
+  app.disable('x-powered-by')
+  app.use(securityHeaders)
+  app.get('/healthz', (_request, response) => {
+    database.prepare('SELECT 1').all({})
+    response.json({ status: 'ok' })
+  })
+  app.use(express.static(page))
+  app.use('/api', expressTotp(totp, { caller, jwt: tokens }))
+
+  app.post(
+    '/api/register',
+    express.json({ limit: '16kb' }),
+    express.urlencoded({ limit: '16kb' }),
+    async (request, response) => {
+      const registered = await users.register(readRegistration(request))
+      if ('taken' in registered) {
+        throw new TotpError('validation_failed', { fields: { [registered.taken]: ['This is taken.'] } })
+      }
+      response.status(201).json({ id: registered.id, username: registered.username })
+    },
+  )
+  app.get('/api/me', async (request, response) => {
+    const known = await session(request, tokens, users)
+    if (known === null) throw new TotpError('unauthenticated')
+    const { user, amr, authTime } = known
+    response.json({ ...user, is_totp_enabled: await totp.isTotpEnabled(user.id), amr, auth_time: authTime })
+  })
+  app.get('/api/vault', requireTwoFactor(totp, { caller, maxAgeSeconds: 300 }), (_request, response) => {
+    response.json({ secret: 'The treasure is buried under the third palm tree.' })
+  })
+  app.use((_request, response) => reply(response, new TotpError('not_found')))
+  app.use(((error, _request, response, _next) => {
+    const refusal = refusalOf(error)
+    if (refusal.code === 'unavailable') log(`error ${describe(error)}`)
+    reply(response, refusal)
+  }) satisfies ErrorRequestHandler)
+  return app
+}
+
+const LOGGED = [
+  'totp.created',
+  'totp.confirmed',
+  'totp.disabled',
+  'totp.verified',
+  'totp.refused',
+  'backup_codes.rotated',
+  'backup_codes.viewed',
+  'backup_code.used',
+  'credentials.changed',
+  'secret.unreadable',
+] as const
+
+/** Who holds the access token of the request; null: nobody, or a user who is gone. */
+async function session(request: Request, tokens: JwtTokens, users: Users) {
+  const token = await tokens.readAuthorization(request.headers.authorization)
+  const user = token && users.find(token.id)
+  if (!token || !user) return null
+  return { user, amr: token.amr, authTime: token.authTime, caller: { ...token, accountName: user.email } }
+}
+
+const SHORTEST_PASSWORD = 8
+
+function readRegistration(request: Request): { username: string; email: string; password: string } {
+  if (request.body === undefined && request.headers['content-type'] !== undefined) {
+    throw new TotpError('unsupported_media_type')
+  }
+  const body: Record<string, unknown> = request.body ?? {}
+  if (Array.isArray(body)) throw new TotpError('malformed_json')
+  const { username, email, password } = body
+  const fields: Record<string, string[]> = {}
+  if (!isLine(username, 150)) fields.username = ['A user name has 1 to 150 characters.']
+  // A colon separates issuer and account in an authenticator app, so an address that holds one could not be enrolled.
+  if (!isLine(email, 254) || !/^[^\s@:]+@[^\s@:]+$/.test(email.trim()))
+    fields.email = ['This is not an e-mail address.']
+  if (!isLine(password, 1024) || [...password].length < SHORTEST_PASSWORD) {
+    fields.password = [`A password has at least ${SHORTEST_PASSWORD} characters.`]
+  }
+  if (Object.keys(fields).length > 0) throw new TotpError('validation_failed', { fields })
+  return { username: String(username).trim(), email: String(email).trim(), password: String(password) }
+}
+
+function isLine(value: unknown, longest: number): value is string {
+  return (
+    typeof value === 'string' &&
+    value.trim() !== '' &&
+    value.length <= longest &&
+    value.isWellFormed() &&
+    !/\p{Cc}/u.test(value)
+  )
+}
+
+function refusalOf(error: unknown): TotpError {
+  if (error instanceof TotpError) return error
+  const { status, type } = error as { status?: number; type?: string }
+  if (type === 'entity.parse.failed') return new TotpError('malformed_json')
+  if (status === 413) return new TotpError('payload_too_large')
+  if (status === 415) return new TotpError('unsupported_media_type')
+  if (status !== undefined && status < 500) return new TotpError('not_found')
+  return new TotpError('unavailable')
+}
+
+function reply(response: Response, refusal: TotpError): void {
+  const { status, headers, body } = problemReply(refusal)
+  response.writeHead(status, headers)
+  response.end(body)
+}
+
+/** An event as a line: none of its members is a secret, a code or a token. */
+function lineOf({ type, ...rest }: TotpEvent): string {
+  return [type, ...Object.entries(rest).map(([name, value]) => `${name}=${value}`)].join(' ')
+}
+
+function describe(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  return cause instanceof Error ? `${cause.name}: ${cause.message}` : 'unknown'
+}
+
+/** The page loads nothing from elsewhere, and nothing but itself may frame it. */
+const securityHeaders = (_request: Request, response: Response, next: () => void): void => {
+  response.set({
+    'Content-Security-Policy':
+      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+      "form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    'Referrer-Policy': 'no-referrer',
+    'X-Content-Type-Options': 'nosniff',
+  })
+  next()
+}

@@ -1,0 +1,261 @@
+import { el, newId } from './dom.ts'
+import { Refusal } from './refusal.ts'
+import { inWords, type Words, wordsFor } from './wording.ts'
+
+/** One place for what went wrong, read out when it changes. It carries `data-error` only while it says something. */
+export interface ErrorRegion {
+  readonly element: HTMLElement
+  say(words: Words, retryAfterSeconds?: number | null): void
+  /** Words a refusal. Anything else is a bug of this page: said in general terms, then thrown on. */
+  explain(error: unknown, own?: Record<string, Words>): void
+}
+
+/** Of the region that spoke last: what it said is stale once something new is tried, or something else went wrong. */
+let silence = () => {}
+
+export function errorRegion(): ErrorRegion {
+  const element = el('p', { class: 'error', id: newId(), 'aria-live': 'assertive', 'aria-atomic': 'true' })
+  let ticking: ReturnType<typeof setInterval> | undefined
+
+  function say(words: Words, retryAfterSeconds: number | null = null): void {
+    silence()
+    silence = clear
+    element.setAttribute('aria-live', 'assertive')
+    element.toggleAttribute('data-error', true)
+    element.textContent = typeof words === 'string' ? words : words(inWords(retryAfterSeconds))
+    if (typeof words === 'function' && retryAfterSeconds !== null)
+      countDown(words, Date.now() + retryAfterSeconds * 1000)
+  }
+
+  function countDown(words: (wait: string) => string, endsAtMs: number): void {
+    ticking = setInterval(() => {
+      if (!element.isConnected) return clearInterval(ticking)
+      const secondsLeft = Math.ceil((endsAtMs - Date.now()) / 1000)
+      if (secondsLeft <= 0) return say('You can try again now.')
+      // A screen reader hears the first sentence and the last, not one each second.
+      element.setAttribute('aria-live', 'off')
+      element.textContent = words(inWords(secondsLeft))
+    }, 1000)
+  }
+
+  function clear(): void {
+    clearInterval(ticking)
+    element.removeAttribute('data-error')
+    element.textContent = ''
+  }
+
+  function explain(error: unknown, own?: Record<string, Words>): void {
+    if (!(error instanceof Refusal)) {
+      say('Something went wrong on this page. Reload it, then try again.')
+      throw error
+    }
+    // The page is on its way to the log-in view, which says why.
+    if (error.code !== 'session_ended') say(wordsFor(error, own), error.retryAfterSeconds)
+  }
+
+  return { element, say, explain }
+}
+
+export interface Field {
+  readonly row: HTMLElement
+  readonly input: HTMLInputElement
+  readonly label: HTMLElement
+  readonly hint: HTMLElement
+  readonly problem: HTMLElement
+  /** What is wrong with the present value, before anything is sent; null when nothing is. */
+  check(): string | null
+}
+
+export interface FieldOptions {
+  name: string
+  label: string
+  hint?: string
+  value?: string
+  type?: 'text' | 'email' | 'password'
+  check?: (value: string) => string | null
+  attributes: Record<string, string>
+}
+
+export function field({ name, label, hint = '', value = '', type = 'text', check, attributes }: FieldOptions): Field {
+  const input = el('input', {
+    ...attributes,
+    id: newId(),
+    name,
+    type,
+    value,
+    spellcheck: 'false',
+    autocapitalize: 'none',
+  })
+  const labelElement = el('label', { for: input.id }, label)
+  const hintElement = el('p', { class: 'hint', id: newId() }, hint)
+  const problem = el('p', { class: 'field-problem', id: newId() })
+  return {
+    row: el(
+      'div',
+      { class: 'field' },
+      labelElement,
+      hintElement,
+      type === 'password' ? revealable(input) : input,
+      problem,
+    ),
+    input,
+    label: labelElement,
+    hint: hintElement,
+    problem,
+    check: () => (input.value.trim() === '' ? 'Fill this in.' : (check?.(input.value) ?? null)),
+  }
+}
+
+function revealable(input: HTMLInputElement): HTMLElement {
+  const verb = el('span', {}, 'Show')
+  const button = el('button', { type: 'button', class: 'reveal', onclick: toggle }, verb, hidden(' password'))
+
+  function toggle(): void {
+    const wasShown = input.type === 'text'
+    input.type = wasShown ? 'password' : 'text'
+    verb.textContent = wasShown ? 'Show' : 'Hide'
+  }
+
+  return el('div', { class: 'with-reveal' }, input, button)
+}
+
+function hidden(text: string): HTMLElement {
+  return el('span', { class: 'visually-hidden' }, text)
+}
+
+export interface FormOptions {
+  /** `data-action` of the submit button. */
+  action: string
+  label: string
+  busyLabel: string
+  fields: Field[]
+  /** Sentences of this form for certain codes; asked at the time of the refusal. */
+  own?: () => Record<string, Words>
+  /** Throws a `Refusal` to have it worded and tied to the fields. */
+  submit: () => Promise<void>
+  /** Between the fields and the buttons, and after the submit button. */
+  beside?: Node[]
+}
+
+export function form({ action, label, busyLabel, fields, own, submit, beside = [] }: FormOptions): HTMLFormElement {
+  const errors = errorRegion()
+  const button = el('button', { type: 'submit', class: 'primary', 'data-action': action }, label)
+  for (const { input, hint, problem } of fields) {
+    input.setAttribute('aria-describedby', `${hint.id} ${problem.id} ${errors.element.id}`)
+  }
+
+  function clear(): void {
+    silence()
+    for (const each of fields) {
+      each.problem.textContent = ''
+      each.input.removeAttribute('aria-invalid')
+    }
+  }
+
+  /** A single field has its sentence in the region; several have theirs beside them, and the region says to look. */
+  function blame(problems: Map<Field, string>): void {
+    for (const [each, sentence] of problems) {
+      each.input.setAttribute('aria-invalid', 'true')
+      if (fields.length > 1) each.problem.textContent = sentence
+    }
+    const [first] = problems
+    if (first === undefined) return
+    errors.say(fields.length > 1 ? 'Check the marked fields, then try again.' : first[1])
+    first[0].input.focus()
+  }
+
+  function blameLast({ code }: Refusal): void {
+    const culprit = fields.at(-1)?.input
+    if (BLAMES_LAST_FIELD.has(code)) culprit?.setAttribute('aria-invalid', 'true')
+    culprit?.focus()
+    culprit?.select()
+  }
+
+  function refused(error: unknown): void {
+    errors.explain(error, own?.())
+    if (!(error instanceof Refusal)) return
+    const problems = fieldProblems(fields, error)
+    if (problems.size > 0) blame(problems)
+    else blameLast(error)
+  }
+
+  const element = el(
+    'form',
+    {
+      novalidate: true,
+      onsubmit: async (event) => {
+        event.preventDefault()
+        if (button.disabled) return
+        clear()
+        const problems = new Map(fields.flatMap((each) => pair(each, each.check())))
+        if (problems.size > 0) return blame(problems)
+        await submit().finally(busy(button, busyLabel)).catch(refused)
+      },
+    },
+    ...fields.map((each) => each.row),
+    errors.element,
+    el('div', { class: 'actions' }, button, ...beside),
+  )
+  // Switching what is asked for makes the last answer stale.
+  element.addEventListener('reset', clear)
+  return element
+}
+
+const BLAMES_LAST_FIELD = new Set(['invalid_credentials', 'invalid_code', 'code_already_used'])
+
+/** A code travels under three names and is typed into one field. */
+const CODE_FIELDS = ['otp_code', 'backup_code', 'input_code']
+
+function fieldProblems(fields: Field[], refusal: Refusal): Map<Field, string> {
+  const problems = Object.entries(refusal.fieldErrors).flatMap(([name, [sentence = '']]) => {
+    const typedInto = CODE_FIELDS.includes(name) ? 'code' : name
+    return fields.filter((each) => each.input.name === typedInto).flatMap((each) => pair(each, sentence))
+  })
+  return new Map(problems)
+}
+
+function pair(each: Field, sentence: string | null): [Field, string][] {
+  return sentence === null ? [] : [[each, sentence]]
+}
+
+/** Shows on the button that a call is under way and keeps it from being pressed twice; returns how to end that. */
+export function busy(button: HTMLButtonElement, busyLabel: string): () => void {
+  const label = button.textContent
+  button.disabled = true
+  button.setAttribute('aria-busy', 'true')
+  button.textContent = busyLabel
+  return () => {
+    button.disabled = false
+    button.removeAttribute('aria-busy')
+    button.textContent = label
+  }
+}
+
+export interface ActionOptions {
+  action: string
+  label: string
+  busyLabel: string
+  class?: string
+  errors: ErrorRegion
+  own?: Record<string, Words>
+  work: () => Promise<void>
+}
+
+/** A button that does something at once, without a form. */
+export function actionButton({ action, label, busyLabel, class: look = '', errors, own, work }: ActionOptions) {
+  const button = el('button', { type: 'button', class: look, 'data-action': action }, label)
+  button.addEventListener('click', async () => {
+    silence()
+    const done = busy(button, busyLabel)
+    try {
+      await work()
+    } catch (error) {
+      errors.explain(error, own)
+    } finally {
+      done()
+      // A disabled button drops the focus; whoever works by keyboard wants it back where it was.
+      if (button.isConnected && document.activeElement === document.body) button.focus()
+    }
+  })
+  return button
+}

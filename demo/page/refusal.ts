@@ -1,0 +1,35 @@
+/** What the server answered instead of success, or why it could not answer. `detail` is the server's own sentence. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal'
+  readonly code: string
+  readonly status: number
+  readonly detail: string | null
+  readonly fieldErrors: Record<string, string[]>
+  /** From Retry-After; null when the server did not say. */
+  readonly retryAfterSeconds: number | null
+
+  constructor(code: string, given: Partial<Omit<Refusal, 'code'>> = {}) {
+    super(code)
+    this.code = code
+    this.status = given.status ?? 0
+    this.detail = given.detail ?? null
+    this.fieldErrors = given.fieldErrors ?? {}
+    this.retryAfterSeconds = given.retryAfterSeconds ?? null
+  }
+}
+
+/** Reads a problem document (RFC 9457). A proxy in between may answer with something else: `server_failed` then. */
+export async function readRefusal(response: Response): Promise<Refusal> {
+  const problem = (await response.json().catch(() => ({}))) as {
+    code?: string
+    detail?: string
+    errors?: Record<string, string[]>
+  }
+  const retryAfter = Number.parseInt(response.headers.get('Retry-After') ?? '', 10)
+  return new Refusal(problem.code ?? 'server_failed', {
+    status: response.status,
+    detail: problem.detail ?? null,
+    fieldErrors: problem.errors ?? {},
+    retryAfterSeconds: Number.isNaN(retryAfter) ? null : retryAfter,
+  })
+}

@@ -1,0 +1,74 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { generateFernetKey, resolveFernetKey } from 'totp-kit'
+
+/** What the demo server runs with. */
+export interface Settings {
+  host: string
+  port: number
+  databasePath: string
+  encryptionKey: string
+  /** Set when a key was made, or found where an earlier start had left it. */
+  keyFile: string | null
+  issuer: string
+  backupCodes: number
+  throttleRate: string
+  challengeSeconds: number
+}
+
+/** A setting that the server cannot run with; the message is the one line that the operator sees. */
+export class SettingError extends Error {}
+
+/** Reads the settings from environment variables. @throws SettingError */
+export function readSettings(env: NodeJS.ProcessEnv): Settings {
+  for (const name of ['REDIS_URL', 'SMTP_URL']) {
+    if (env[name]) throw new SettingError(`${name}: not supported yet; leave it out`)
+  }
+  if ((env.WORKERS ?? '1') !== '1') throw new SettingError('WORKERS: only 1 is supported yet')
+  const port = whole('PORT', env.PORT ?? '3000', 0, 65_535)
+  const backupCodes = whole('TOTP_MAX_BACKUP_CODES', env.TOTP_MAX_BACKUP_CODES ?? '10', 1, 50)
+  const challengeSeconds = whole('TOTP_TOKEN_MAX_AGE', env.TOTP_TOKEN_MAX_AGE ?? '120', 1, 3600)
+  const databasePath = readDatabasePath(env.DATABASE_URL ?? 'sqlite:data/demo.sqlite3')
+  mkdirSync(dirname(databasePath), { recursive: true })
+  return {
+    host: env.HOST ?? '127.0.0.1',
+    port,
+    databasePath,
+    ...readKey(env, `${databasePath}.key`),
+    issuer: env.TOTP_ISSUER ?? 'totp-kit demo',
+    backupCodes,
+    throttleRate: env.TOTP_THROTTLE_RATE ?? '10/minute',
+    challengeSeconds,
+  }
+}
+
+function readDatabasePath(url: string): string {
+  const [, path] = /^sqlite:(?:\/\/)?(.+)$/.exec(url) ?? []
+  // The value is not repeated: a database URL may hold a password.
+  if (path === undefined) throw new SettingError('DATABASE_URL: must read sqlite:PATH; other databases come later')
+  return path
+}
+
+/** The key of the environment; else the one beside the database; else a new one, put there for the next start. */
+function readKey(env: NodeJS.ProcessEnv, keyFile: string): { encryptionKey: string; keyFile: string | null } {
+  if (env.TOTP_ENCRYPTION_KEY) {
+    try {
+      return { encryptionKey: resolveFernetKey(), keyFile: null }
+    } catch (error) {
+      throw new SettingError(`TOTP_ENCRYPTION_KEY: ${(error as Error).message}`)
+    }
+  }
+  if (!existsSync(keyFile)) {
+    writeFileSync(keyFile, `${generateFernetKey()}\n`, { mode: 0o600 })
+    chmodSync(keyFile, 0o600)
+  }
+  return { encryptionKey: readFileSync(keyFile, 'utf8').trim(), keyFile }
+}
+
+function whole(name: string, value: string, least: number, most: number): number {
+  const number = Number(value)
+  if (!/^\d+$/.test(value) || number < least || number > most) {
+    throw new SettingError(`${name}: must be a whole number from ${least} to ${most}`)
+  }
+  return number
+}

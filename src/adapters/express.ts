@@ -1,0 +1,74 @@
+import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
+import type { Totp } from '../create-totp.ts'
+import { type ErrorCode, TotpError } from '../errors.ts'
+import { createHandle } from '../http/handle.ts'
+import type { HttpBody, HttpReply } from '../http/message.ts'
+import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
+import { readStream, send } from './node.ts'
+
+export type ExpressOptions = HostOptions<Request>
+
+/** What `express.json()` and its kin failed with, in our words. */
+const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
+  'entity.parse.failed': 'malformed_json',
+  'entity.too.large': 'payload_too_large',
+  'encoding.unsupported': 'unsupported_media_type',
+  'charset.unsupported': 'unsupported_media_type',
+  'parameters.too.many': 'payload_too_large',
+}
+
+/**
+ * The endpoints for Express 5: `app.use('/api', expressTotp(totp, { … }))`. Works with and without `express.json()` in
+ * front; what is not ours goes on to the next handler. The client's address is `request.ip`, so Express's own setting
+ * `trust proxy` says which proxies are believed.
+ *
+ * @returns a handler, and an error handler that words what a body parser in front refused
+ */
+export function expressTotp(totp: Totp, options: ExpressOptions): [RequestHandler, ErrorRequestHandler] {
+  const handle = createHandle(totp, options)
+  const answer = (request: Request, body: HttpBody): Promise<HttpReply | null> =>
+    handle({
+      method: request.method,
+      path: request.path,
+      mount: request.baseUrl,
+      header: (name) => request.headers[name],
+      body,
+      clientAddress: request.ip ?? null,
+      ...hostParts(options, request),
+    })
+  return [
+    async (request, response, next) => {
+      const reply = await answer(request, bodyOf(request))
+      if (reply) send(response, reply)
+      else next()
+    },
+    async (error, request, response, next) => {
+      const code = PARSER_FAILURES[(error as { type?: string } | null)?.type ?? '']
+      const failed = () => Promise.reject(new TotpError(code ?? 'unavailable'))
+      const reply = code === undefined ? null : await answer(request, { read: failed })
+      if (reply) send(response, reply)
+      else next(error)
+    },
+  ]
+}
+
+/**
+ * Lets a request pass when its caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers with the
+ * challenge of RFC 9470, or with 401 when nobody is logged in.
+ */
+export function requireTwoFactor(totp: Totp, options: GuardOptions<Request>): RequestHandler {
+  return async (request, response, next) => {
+    const refused = await refuseWithoutTwoFactor(totp, options, request)
+    if (refused) send(response, refused)
+    else next()
+  }
+}
+
+/** A parser in front may have read the body already, and left an object, a text or bytes. */
+function bodyOf(request: Request): HttpBody {
+  const body: unknown = request.body
+  if (!request.readableDidRead) return { read: (limit) => readStream(request, limit) }
+  if (typeof body !== 'string' && !(body instanceof Uint8Array)) return { parsed: body }
+  const bytes = Buffer.from(body as string)
+  return { read: async (limit) => (bytes.length > limit ? null : bytes) }
+}

@@ -1,0 +1,82 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Totp } from '../create-totp.ts'
+import { TotpError } from '../errors.ts'
+import { clientAddress, trustedProxies } from '../http/client-address.ts'
+import { createHandle } from '../http/handle.ts'
+import type { HttpReply } from '../http/message.ts'
+import { problemReply } from '../http/problem.ts'
+import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
+
+export interface NodeOptions extends HostOptions<IncomingMessage> {
+  /** The path under which the endpoints stand. Default `/api`. */
+  mount?: string
+  /** Proxies whose `X-Forwarded-For` is believed: addresses and CIDR ranges. Default: none, the socket's address counts. */
+  trustedProxies?: readonly string[]
+}
+
+/** A handler for `node:http`; `next` gets what is not ours, or not refused. */
+export type NodeHandler = (request: IncomingMessage, response: ServerResponse, next?: () => void) => Promise<void>
+
+/** The endpoints for `node:http`. Answers what is ours; hands the rest to `next`, or answers 404 where there is none. */
+export function nodeTotp(totp: Totp, options: NodeOptions): NodeHandler {
+  const handle = createHandle(totp, options)
+  const mount = (options.mount ?? '/api').replace(/\/$/, '')
+  const proxies = options.trustedProxies ? trustedProxies(options.trustedProxies) : null
+  return async (request, response, next) => {
+    const [path = ''] = (request.url ?? '').split('?')
+    const reply = path.startsWith(`${mount}/`)
+      ? await handle({
+          method: request.method ?? '',
+          path: path.slice(mount.length),
+          mount,
+          header: (name) => request.headers[name],
+          body: { read: (limit) => readStream(request, limit) },
+          clientAddress: clientAddress(request.socket.remoteAddress, forwardedFor(request), proxies),
+          ...hostParts(options, request),
+        })
+      : null
+    if (reply) send(response, reply)
+    else if (next) next()
+    else send(response, problemReply(new TotpError('not_found')))
+  }
+}
+
+/**
+ * Calls `next` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers with the challenge
+ * of RFC 9470, or with 401 when nobody is logged in.
+ */
+export function requireTwoFactor(totp: Totp, options: GuardOptions<IncomingMessage>) {
+  return async (request: IncomingMessage, response: ServerResponse, next: () => void): Promise<void> => {
+    const refused = await refuseWithoutTwoFactor(totp, options, request)
+    if (refused) send(response, refused)
+    else next()
+  }
+}
+
+/** The whole body; null when it is larger than `limit`, or when the client went away. */
+export function readStream(request: IncomingMessage, limit: number): Promise<Uint8Array | null> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  return new Promise((resolve) => {
+    // Goes on reading what is too large, to nowhere: a client that is still sending would not see the answer.
+    request.on('data', (chunk: Uint8Array) => {
+      size += chunk.length
+      if (size <= limit) chunks.push(chunk)
+      else resolve(null)
+    })
+    request.on('end', () => resolve(Buffer.concat(chunks)))
+    request.on('error', () => resolve(null))
+    request.on('close', () => resolve(null))
+  })
+}
+
+/** Writes an answer of ours. */
+export function send(response: ServerResponse, { status, headers, body }: HttpReply): void {
+  response.writeHead(status, body === null ? headers : { ...headers, 'content-length': Buffer.byteLength(body) })
+  response.end(body ?? undefined)
+}
+
+function forwardedFor(request: IncomingMessage): string | undefined {
+  const header = request.headers['x-forwarded-for']
+  return Array.isArray(header) ? header.join(',') : header
+}

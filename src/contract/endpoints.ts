@@ -1,0 +1,219 @@
+import { z } from 'zod'
+import type { ErrorCode } from '../errors.ts'
+import { code, password, text, time } from './fields.ts'
+
+/** One row of the wire: the only place where an endpoint is declared. */
+export interface Endpoint<Body extends z.ZodType = z.ZodType, Reply extends z.ZodType | null = z.ZodType | null> {
+  module: 'totp' | 'jwt'
+  method: 'GET' | 'POST'
+  /** Relative to the mount, without the final slash. */
+  path: string
+  summary: string
+  /** `caller`: the host must say who is calling. */
+  access: 'caller' | 'anonymous'
+  /** Counted against the rate of calls: whatever takes a code, a password or work. */
+  throttled: boolean
+  body: Body
+  status: 200 | 201 | 204
+  /** Null: the reply has no body. */
+  reply: Reply
+  /** What this endpoint refuses with, beside what every endpoint may. */
+  refusals: readonly ErrorCode[]
+}
+
+function endpoint<Body extends z.ZodType, Reply extends z.ZodType | null>(row: Endpoint<Body, Reply>) {
+  return row
+}
+
+const nothing = z.object({})
+const backupCodes = z.object({ backup_codes: z.array(z.string()) })
+const tokenPair = z.object({ access: z.string(), refresh: z.string() })
+const either = z.object({ otp_code: code().optional(), backup_code: code().optional() })
+const exactlyOneCode = ({ otp_code, backup_code }: z.output<typeof either>) =>
+  (otp_code === undefined) !== (backup_code === undefined)
+const EITHER = { message: 'Give exactly one of otp_code and backup_code.', path: ['otp_code'] }
+const stepUp = z.object({ input_code: code().optional() })
+const judged = ['invalid_code', 'code_already_used', 'too_many_attempts', 'second_factor_locked'] as const
+
+export const endpoints = {
+  createTotpSetup: endpoint({
+    module: 'totp',
+    method: 'POST',
+    path: 'totp/create',
+    summary: 'Begin an enrolment: a QR code to scan, and the same in letters. While 2FA is on, needs step-up',
+    access: 'caller',
+    throttled: true,
+    body: stepUp.extend({ name: text(64).optional() }),
+    status: 201,
+    reply: z.object({ svg: z.string(), uri: z.string(), secret: z.string() }),
+    refusals: ['step_up_required', ...judged],
+  }),
+  confirmTotpSetup: endpoint({
+    module: 'totp',
+    method: 'POST',
+    path: 'totp/confirm',
+    summary: 'Confirm the pending enrolment with the first code of the app; hands out the backup codes',
+    access: 'caller',
+    throttled: true,
+    body: z.object({ input_code: code() }),
+    status: 200,
+    reply: z.object({ backup_codes: z.array(z.string()).nullable() }),
+    refusals: ['invalid_code', 'totp_not_set_up', 'totp_already_enabled', 'too_many_attempts', 'second_factor_locked'],
+  }),
+  disableTotp: endpoint({
+    module: 'totp',
+    method: 'POST',
+    path: 'totp/disable',
+    summary: 'Switch 2FA off. Needs step-up once 2FA is on',
+    access: 'caller',
+    throttled: true,
+    body: stepUp,
+    status: 204,
+    reply: null,
+    refusals: ['step_up_required', 'totp_not_set_up', ...judged],
+  }),
+  rotateBackupCodes: endpoint({
+    module: 'totp',
+    method: 'POST',
+    path: 'totp/rotate_backup_codes',
+    summary: 'New backup codes in the place of the old ones. Needs step-up',
+    access: 'caller',
+    throttled: true,
+    body: stepUp,
+    status: 200,
+    reply: backupCodes,
+    refusals: ['step_up_required', 'totp_not_set_up', 'totp_not_enabled', ...judged],
+  }),
+  getStatus: endpoint({
+    module: 'totp',
+    method: 'GET',
+    path: 'totp/status',
+    summary: 'What is on',
+    access: 'caller',
+    throttled: false,
+    body: nothing,
+    status: 200,
+    reply: z.object({
+      is_totp_enabled: z.boolean(),
+      confirmed_at: time().nullable(),
+      backup_codes_remaining: z.int(),
+      authenticators: z.array(
+        z.object({
+          id: z.string(),
+          name: z.string().nullable(),
+          created_at: time(),
+          last_used_at: time().nullable(),
+        }),
+      ),
+      trusted_devices: z.int(),
+      locked_until: time().nullable(),
+    }),
+    refusals: [],
+  }),
+  verifySecondFactor: endpoint({
+    module: 'totp',
+    method: 'POST',
+    path: 'totp/verify',
+    summary: 'Prove the second factor within a session: step-up for hosts with sessions',
+    access: 'caller',
+    throttled: true,
+    body: either.refine(exactlyOneCode, EITHER),
+    status: 200,
+    reply: z.object({ verified_at: time(), amr: z.array(z.string()) }),
+    refusals: ['totp_not_set_up', 'totp_not_enabled', ...judged],
+  }),
+  listBackupCodes: endpoint({
+    module: 'totp',
+    method: 'GET',
+    path: 'totp/backup_codes',
+    summary: 'View the backup codes again. Needs a session with a fresh second factor',
+    access: 'caller',
+    throttled: false,
+    body: nothing,
+    status: 200,
+    reply: z.object({ backup_codes: z.array(z.object({ code: z.string(), used_at: time().nullable() })) }),
+    refusals: ['step_up_required', 'totp_not_set_up', 'totp_not_enabled', 'not_found'],
+  }),
+  createTokens: endpoint({
+    module: 'jwt',
+    method: 'POST',
+    path: 'jwt/create',
+    summary: 'Log in with user name and password: a token pair, or a challenge where 2FA is on',
+    access: 'anonymous',
+    throttled: true,
+    body: z.object({ username: text(255), password: password() }),
+    status: 200,
+    reply: z.discriminatedUnion('is_totp_enabled', [
+      tokenPair.extend({ is_totp_enabled: z.literal(false) }),
+      z.object({ is_totp_enabled: z.literal(true), totp_challenge_token: z.string() }),
+    ]),
+    refusals: ['invalid_credentials'],
+  }),
+  answerChallenge: endpoint({
+    module: 'jwt',
+    method: 'POST',
+    path: 'jwt/totp/verify',
+    summary: 'Answer a challenge with a code of the authenticator app or with a backup code',
+    access: 'anonymous',
+    throttled: true,
+    body: either.extend({ totp_challenge_token: text(1024) }).refine(exactlyOneCode, EITHER),
+    status: 200,
+    reply: tokenPair.extend({ backup_codes_remaining: z.int().optional() }),
+    refusals: ['challenge_invalid', ...judged],
+  }),
+  refreshTokens: endpoint({
+    module: 'jwt',
+    method: 'POST',
+    path: 'jwt/refresh',
+    summary: 'A new token pair for a refresh token, which is dead from then on',
+    access: 'anonymous',
+    throttled: false,
+    body: z.object({ refresh: text(4096) }),
+    status: 200,
+    reply: tokenPair,
+    refusals: ['invalid_token'],
+  }),
+  verifyToken: endpoint({
+    module: 'jwt',
+    method: 'POST',
+    path: 'jwt/verify',
+    summary: 'Ask whether an access or refresh token is good',
+    access: 'anonymous',
+    throttled: false,
+    body: z.object({ token: text(4096) }),
+    status: 200,
+    reply: nothing,
+    refusals: ['invalid_token'],
+  }),
+  endFamily: endpoint({
+    module: 'jwt',
+    method: 'POST',
+    path: 'jwt/logout',
+    summary: 'Log out: the refresh token and its whole family are dead',
+    access: 'anonymous',
+    throttled: false,
+    body: z.object({ refresh: text(4096) }),
+    status: 204,
+    reply: null,
+    refusals: ['invalid_token'],
+  }),
+}
+
+export type OperationId = keyof typeof endpoints
+export type BodyOf<Id extends OperationId> = z.output<(typeof endpoints)[Id]['body']>
+export type ReplyOf<Id extends OperationId> = (typeof endpoints)[Id]['reply'] extends z.ZodType
+  ? z.input<(typeof endpoints)[Id]['reply']>
+  : null
+
+/** Everything that an endpoint may refuse with: its own, and what follows from how it is declared. */
+export function refusalsOf(row: Endpoint): readonly ErrorCode[] {
+  return [
+    ...row.refusals,
+    ...(row.method === 'POST'
+      ? (['validation_failed', 'malformed_json', 'unsupported_media_type', 'payload_too_large'] as const)
+      : []),
+    ...(row.access === 'caller' ? (['unauthenticated'] as const) : []),
+    ...(row.throttled ? (['throttled'] as const) : []),
+    'unavailable',
+  ]
+}

@@ -1,0 +1,25 @@
+import { z } from 'zod'
+
+/** Text that people type: trimmed, not blank, no NUL character and no half of a surrogate pair. */
+export function text(longest: number) {
+  return wellFormed(z.string().trim().min(1).max(longest))
+}
+
+/** A password: taken as it is, spaces included. */
+export function password() {
+  return wellFormed(z.string().min(1).max(1024))
+}
+
+/** A code of the app or a backup code, as typed. */
+export function code() {
+  return text(64)
+}
+
+function wellFormed(schema: z.ZodString) {
+  return schema.refine((value) => !value.includes('\0') && value.isWellFormed(), 'This must be plain text.')
+}
+
+/** A time on the wire: ISO 8601 in UTC, whole seconds. */
+export function time() {
+  return z.iso.datetime()
+}

@@ -1,0 +1,167 @@
+import { randomBytes } from 'node:crypto'
+import { type Clock, systemClock } from './clock.ts'
+import { createKeyring, type Keyring } from './crypto/keyring.ts'
+import { tokenSealer } from './crypto/sealed-token.ts'
+import { openValue, sealValue } from './crypto/sealed-value.ts'
+import { readEncryptionKeys } from './encryption-key.ts'
+import { createAnnouncer, type TotpEvent, type TotpListener } from './events.ts'
+import { listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
+import {
+  answerChallenge,
+  credentialsChanged,
+  generateChallengeToken,
+  getUserFromChallengeToken,
+  type LoginStart,
+  startLogin,
+  verifyChallengeToken,
+} from './flows/challenge.ts'
+import { type Context, failClosed, registerContext } from './flows/context.ts'
+import { confirmTotpSetup, createTotpSetup, type TotpSetup } from './flows/enrolment.ts'
+import { type Proof, proveCode, type TypedCode } from './flows/proof.ts'
+import { disableTotp } from './flows/removal.ts'
+import { getStatus, isTotpEnabled } from './flows/status.ts'
+import { grantHost } from './flows/step-up.ts'
+import { type PolicyOptions, resolvePolicy } from './policy.ts'
+import type { FactorStatus, TotpStore } from './store/store.ts'
+
+/** What a host gives. Numbers and their ranges: `policy.ts`. */
+export interface TotpOptions<User> extends PolicyOptions {
+  /**
+   * One Fernet key or several (a list, or comma-separated): the first encrypts, all decrypt. Made by
+   * {@link generateFernetKey}.
+   */
+  encryptionKey: string | readonly string[] | undefined
+  store: TotpStore
+  /** The user by id; null when there is none or the user may not log in. Asked before a challenge is judged. */
+  findUser?: (userId: string) => User | null | Promise<User | null>
+  /** Hears what no client may: why something was unavailable, what a listener threw. Default: one line on stderr. */
+  onError?: (error: unknown) => void
+  /** The clock, for tests. */
+  clock?: Clock
+}
+
+/**
+ * Two-factor authentication for one service. Every method with a user id trusts its caller: the host has authenticated
+ * that user, or is acting for the user.
+ *
+ * A verification gives a {@link Proof} or throws a `TotpError`; none returns a boolean. All methods throw `TotpError`
+ * `unavailable` when the store cannot answer, and `TypeError` when a user id is not a text of 1 to 255 characters.
+ */
+export interface Totp<User = unknown> {
+  /** True when a second factor is on. */
+  isTotpEnabled(userId: string): Promise<boolean>
+  getStatus(userId: string): Promise<FactorStatus>
+
+  /** Call it when the first factor is right: gives a proof for a session, or a challenge token for the second step. */
+  startLogin(userId: string): Promise<LoginStart>
+  /** A challenge token for a user who has passed the first factor. */
+  generateChallengeToken(userId: string): Promise<string>
+  /** The user whom a challenge token names. Uses nothing up. @throws TotpError `challenge_invalid` */
+  verifyChallengeToken(token: string): Promise<string>
+  /** As {@link Totp.verifyChallengeToken}, through `findUser`. @throws TypeError when no `findUser` was given */
+  getUserFromChallengeToken(token: string): Promise<User>
+  /** The second step of a login: spends token and code together, and gives the proof to begin a session with. */
+  answerChallenge(token: string, typed: TypedCode): Promise<Proof>
+
+  /** Begins an enrolment, pending until confirmed. A live authenticator goes on working. */
+  createTotpSetup(user: { id: string; accountName: string; name?: string }): Promise<TotpSetup>
+  /** Confirms it with the app's first code; the backup codes, or null when an authenticator was replaced. */
+  confirmTotpSetup(userId: string, code: string): Promise<string[] | null>
+  /** Spends a code of the app. */
+  verifyTotpCode(userId: string, code: string): Promise<Proof>
+  /** Switches 2FA off, asking nothing: for a support desk, or after questions of the host's own. */
+  disableTotp(userId: string): Promise<void>
+
+  /** Stores codes that the host brings along, in the place of the user's codes. */
+  storeBackupCodes(userId: string, codes: readonly string[]): Promise<void>
+  /** Spends a backup code. */
+  verifyBackupCode(userId: string, code: string): Promise<Proof>
+  /** New backup codes in the place of the old ones. */
+  rotateBackupCodes(userId: string): Promise<string[]>
+  listBackupCodes(userId: string): Promise<{ code: string; usedAt: number | null }[]>
+
+  /** Tell when a password or e-mail address changed: open challenges, refresh families and proofs end. */
+  credentialsChanged(userId: string): Promise<void>
+
+  /** Seals a text of the host's as a Fernet token under the first key; opens in Python's `cryptography`. */
+  encrypt(value: string): string
+  /** @throws RangeError when no key opens `token` */
+  decrypt(token: string): string
+
+  /** Hears one kind of event. A listener is not waited for, and its failure reaches `onError` only. */
+  on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>): void
+  /** Lets go of the store. */
+  close(): Promise<void>
+}
+
+/**
+ * Puts the service together and checks it: the options, and that the encryption key is the one that the stored secrets
+ * were sealed with, so that a wrong key stops the start and not the first login.
+ *
+ * @throws TypeError or RangeError for an option; Error when the key does not fit the store
+ */
+export async function createTotp<User = unknown>(options: TotpOptions<User>): Promise<Totp<User>> {
+  const policy = resolvePolicy(options)
+  const keyring = createKeyring(readEncryptionKeys(options.encryptionKey))
+  const onError = options.onError ?? warn
+  const { on, announce } = createAnnouncer(onError)
+  const clock = options.clock ?? systemClock
+  await checkCanary(options.store, keyring, clock())
+  const ctx: Context = {
+    policy,
+    store: failClosed(options.store),
+    clock,
+    random: randomBytes,
+    keyring,
+    challengeTokens: tokenSealer(keyring, 'challenge', policy.challengeSeconds),
+    backupCodeKeys: keyring.deriveMacKeys('backup-code'),
+    announce,
+    findUser: options.findUser,
+    onError,
+  }
+  const verify = (userId: string, typed: TypedCode) =>
+    proveCode(ctx, typed, { userId, challenge: null, firstFactor: ['pwd'] })
+  const totp: Totp<User> = {
+    isTotpEnabled: (userId) => isTotpEnabled(ctx, userId),
+    getStatus: (userId) => getStatus(ctx, userId),
+    startLogin: (userId) => startLogin(ctx, userId),
+    generateChallengeToken: (userId) => generateChallengeToken(ctx, userId),
+    verifyChallengeToken: (token) => verifyChallengeToken(ctx, token),
+    getUserFromChallengeToken: (token) => getUserFromChallengeToken(ctx, token) as Promise<User>,
+    answerChallenge: (token, typed) => answerChallenge(ctx, token, typed),
+    createTotpSetup: async ({ id, accountName, name = null }) =>
+      createTotpSetup(ctx, await grantHost(ctx, id), { accountName, name }),
+    confirmTotpSetup: (userId, code) => confirmTotpSetup(ctx, { userId, code, keepFamilyId: null }),
+    verifyTotpCode: (userId, code) => verify(userId, { method: 'totp', code }),
+    disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null),
+    storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes),
+    verifyBackupCode: (userId, code) => verify(userId, { method: 'backup_code', code }),
+    rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId)),
+    listBackupCodes: async (userId) => listBackupCodes(ctx, await grantHost(ctx, userId)),
+    credentialsChanged: (userId) => credentialsChanged(ctx, userId),
+    encrypt: (value) => keyring.seal(value, clock()),
+    decrypt(token) {
+      const opened = keyring.open(token)
+      if (opened === null) throw new RangeError('no encryption key opens this token')
+      return opened.plaintext
+    },
+    on,
+    close: () => options.store.close(),
+  }
+  registerContext(totp, ctx)
+  return totp
+}
+
+/** A value sealed when the store was new: a key that does not open it would open no secret either. */
+async function checkCanary(store: TotpStore, keyring: Keyring, now: number): Promise<void> {
+  const label = { purpose: 'canary', owner: '' } as const
+  const kept = await store.keepCanary(sealValue(keyring, label, 'canary', now))
+  if (openValue(keyring, label, kept) === null) {
+    throw new Error('encryptionKey is not the one that this store was made with: no stored secret would open')
+  }
+}
+
+function warn(error: unknown): void {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  process.stderr.write(`totp-kit: ${cause instanceof Error ? `${cause.name}: ${cause.message}` : 'unknown error'}\n`)
+}

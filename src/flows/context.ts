@@ -1,0 +1,72 @@
+import type { KeyObject } from 'node:crypto'
+import type { Clock } from '../clock.ts'
+import type { Keyring } from '../crypto/keyring.ts'
+import type { TokenSealer } from '../crypto/sealed-token.ts'
+import { TotpError } from '../errors.ts'
+import type { Announce } from '../events.ts'
+import type { Policy } from '../policy.ts'
+import type { TotpStore } from '../store/store.ts'
+
+/** What every flow works with. Put together once, in `create-totp.ts`. */
+export interface Context {
+  policy: Policy
+  store: TotpStore
+  clock: Clock
+  /** Bytes from a cryptographically secure source. */
+  random: (bytes: number) => Uint8Array
+  keyring: Keyring
+  challengeTokens: TokenSealer
+  backupCodeKeys: readonly KeyObject[]
+  announce: Announce
+  /** The host's user, or null when there is none by that id or it may not log in. */
+  findUser: ((userId: string) => unknown) | undefined
+  /** Hears what a client must not: the causes of `unavailable`, and what listeners threw. */
+  onError: (error: unknown) => void
+}
+
+/**
+ * The store with every failure turned into `unavailable`: whatever the reason that it cannot answer, nobody passes.
+ */
+export function failClosed(store: TotpStore): TotpStore {
+  return new Proxy(store, {
+    get(target, name: keyof TotpStore) {
+      const operation = target[name] as (...args: unknown[]) => Promise<unknown>
+      return async (...args: unknown[]) => {
+        try {
+          return await operation.apply(target, args)
+        } catch (cause) {
+          throw new TotpError('unavailable', { retryAfterSeconds: 5, cause })
+        }
+      }
+    },
+  })
+}
+
+/** A random name of 128 bits, for what the store keeps apart: authenticators, tokens, families. */
+export function newId(ctx: Context): string {
+  return Buffer.from(ctx.random(16)).toString('base64url')
+}
+
+/**
+ * @throws TypeError when `userId` is not a text of 1 to 255 characters: a bug in the host. An object or an undefined
+ * taken for a user must not share a row with another one.
+ */
+export function checkUserId(userId: string): void {
+  if (typeof userId !== 'string' || !/^[^\0]{1,255}$/su.test(userId) || !userId.isWellFormed()) {
+    throw new TypeError('a user id is a text of 1 to 255 characters; convert numbers with String()')
+  }
+}
+
+const contexts = new WeakMap<object, Context>()
+
+/** Ties a context to the object that the host holds, so that the doors find it and the host cannot reach into it. */
+export function registerContext(totp: object, ctx: Context): void {
+  contexts.set(totp, ctx)
+}
+
+/** @throws TypeError when `totp` was not made by `createTotp`, or is the promise of one */
+export function contextOf(totp: object): Context {
+  const ctx = contexts.get(totp)
+  if (ctx === undefined) throw new TypeError('not made by createTotp; was an await forgotten?')
+  return ctx
+}

@@ -1,0 +1,95 @@
+import { sealValue } from '../crypto/sealed-value.ts'
+import { TotpError } from '../errors.ts'
+import { encodeBase32 } from '../otp/base32.ts'
+import { keyUri } from '../otp/key-uri.ts'
+import { qrSvg } from '../otp/qr.ts'
+import { newBackupCodes, sealBackupCodes } from './backup-codes.ts'
+import { type Context, newId } from './context.ts'
+import { judgeAppCode, nothingPending, refusal, reserve } from './proof.ts'
+import { type Grant, outdatedGrant } from './step-up.ts'
+
+/** What a person needs to enrol: the picture to scan, and the same in letters. Shown once, never again. */
+export interface TotpSetup {
+  /** An SVG picture of a QR code that holds `uri`. */
+  svg: string
+  /** The key URI, `otpauth://totp/…`. */
+  uri: string
+  /** The secret in base32, for typing in. */
+  secret: string
+}
+
+/**
+ * Begins an enrolment: a new secret, pending until {@link confirmTotpSetup}, for `pendingEnrolmentSeconds`. An earlier
+ * pending one is replaced; a live authenticator goes on working untouched.
+ *
+ * @param enrolment - `accountName` is shown in the app; `name` is what the user calls the authenticator
+ * @throws TotpError `validation_failed` when `accountName` does not fit a key URI; `step_up_required`, `unavailable`
+ */
+export async function createTotpSetup(
+  ctx: Context,
+  grant: Grant,
+  { accountName, name }: { accountName: string; name: string | null },
+): Promise<TotpSetup> {
+  const { userId, user } = grant
+  const { issuer, totp, pendingEnrolmentSeconds } = ctx.policy
+  const { algorithm, digits, periodSeconds } = totp
+  const now = ctx.clock()
+  const secret = encodeBase32(ctx.random(totp.secretBytes))
+  const uri = accountUri({ issuer, accountName, secret, algorithm, digits, periodSeconds })
+  const svg = qrSvg(uri)
+  const pending = {
+    id: newId(ctx),
+    name,
+    sealedSecret: sealValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, secret, now),
+    parameters: { algorithm, digits, periodSeconds },
+    createdAt: now,
+    expiresAt: now + pendingEnrolmentSeconds,
+  }
+  if (!(await ctx.store.putPending(userId, pending, user.generation))) throw await outdatedGrant(ctx, userId)
+  ctx.announce({ type: 'totp.created', userId, at: now })
+  return { svg, uri, secret }
+}
+
+/**
+ * Confirms the pending enrolment with the first code of the app. The code counts as used (RFC 6238 §5.2), a wrong one
+ * against the failure budget. A live authenticator is replaced in the same step.
+ *
+ * @param confirmation - `keepFamilyId`: the refresh family of the caller; the user's others end
+ * @returns the new backup codes; null when an authenticator was replaced, because the codes stay
+ * @throws TotpError `invalid_code`, `totp_not_set_up`, `totp_already_enabled`, `too_many_attempts`,
+ * `second_factor_locked`, `unavailable`
+ */
+export async function confirmTotpSetup(
+  ctx: Context,
+  { userId, code, keepFamilyId }: { userId: string; code: string; keepFamilyId: string | null },
+): Promise<string[] | null> {
+  const now = ctx.clock()
+  const method = 'totp'
+  const { user, authenticator } = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
+  const step = judgeAppCode(ctx, code, { userId, authenticator, now })
+  if (step === null) throw refusal(ctx, { userId, method, code: 'invalid_code', now })
+  const replaced = user.confirmedAt !== null
+  const codes = replaced ? null : newBackupCodes(ctx)
+  const activated = await ctx.store.activatePending({
+    userId,
+    authenticatorId: authenticator.id,
+    step,
+    generation: user.generation,
+    backupCodes: codes && sealBackupCodes(ctx, userId, codes, now),
+    keepFamilyId,
+    now,
+  })
+  if (!activated) throw await nothingPending(ctx, userId)
+  ctx.announce({ type: 'totp.confirmed', userId, replaced, at: now })
+  return codes
+}
+
+function accountUri(parts: Parameters<typeof keyUri>[0]): string {
+  try {
+    return keyUri(parts)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    // The issuer was checked at start-up, so it is the account name, which a user may have chosen: a refusal, no bug.
+    throw new TotpError('validation_failed', { fields: { account_name: [`Cannot be enrolled: ${error.message}.`] } })
+  }
+}

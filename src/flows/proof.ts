@@ -1,0 +1,182 @@
+import { createSecretKey } from 'node:crypto'
+import type { UnixSeconds } from '../clock.ts'
+import { backupCodeDigests } from '../crypto/digest.ts'
+import { openValue } from '../crypto/sealed-value.ts'
+import { TotpError } from '../errors.ts'
+import type { SecondFactorMethod } from '../events.ts'
+import { readBackupCode } from '../otp/backup-code.ts'
+import { decodeBase32 } from '../otp/base32.ts'
+import { matchStep } from '../otp/totp.ts'
+import { looksLikeTotpCode, readTypedCode } from '../otp/typed-code.ts'
+import type { Attempt, AuthenticatorRecord, Reservation, SingleUse } from '../store/store.ts'
+import { type Context, checkUserId } from './context.ts'
+
+/**
+ * That a user has proved who they are. Made by this library only; whatever begins a session asks for one, so that
+ * there is no way to a session around the second factor, and a forgotten `await` is an error, not a pass.
+ */
+export interface Proof {
+  readonly userId: string
+  /** `first_factor`: the user has no second factor, and the host vouched for the first. */
+  readonly method: SecondFactorMethod | 'first_factor'
+  /** Authentication method references, RFC 8176 §2: `["pwd","otp","mfa"]`; with a backup code `["pwd","mfa"]`. */
+  readonly amr: readonly string[]
+  readonly verifiedAt: UnixSeconds
+  /** Unused backup codes, when the proof used one up; otherwise null. */
+  readonly backupCodesRemaining: number | null
+}
+
+/** A code as a person typed it, and the kind it is meant to be. */
+export interface TypedCode {
+  method: SecondFactorMethod
+  code: string
+}
+
+const generations = new WeakMap<Proof, number>()
+
+/** The one place where a proof is made. `generation` is the user's when the proof was given. */
+export function makeProof(proof: Proof, generation: number): Proof {
+  const made = Object.freeze({ ...proof, amr: Object.freeze([...proof.amr]) })
+  generations.set(made, generation)
+  return made
+}
+
+/**
+ * The user's generation at the time of the proof.
+ *
+ * @throws TypeError when `proof` is anything that this library did not make: a promise, `true`, a look-alike
+ */
+export function generationOf(proof: Proof): number {
+  const generation = generations.get(proof)
+  if (generation === undefined) throw new TypeError('not a Proof made by totp-kit; was an await forgotten?')
+  return generation
+}
+
+/** The kind of code that a field open to both kinds holds. */
+export function typedCode(code: string): TypedCode {
+  return { method: looksLikeTotpCode(code) ? 'totp' : 'backup_code', code }
+}
+
+/**
+ * The only way a code becomes a proof: counted as a failure before it is judged, spent once, and only then good.
+ *
+ * @param question - `challenge`: the token that dies with the success; `firstFactor`: what the user proved before
+ * @throws TotpError `invalid_code`, `code_already_used`, `too_many_attempts`, `second_factor_locked`,
+ * `challenge_invalid`, `totp_not_set_up`, `totp_not_enabled`, `unavailable`
+ */
+export async function proveCode(
+  ctx: Context,
+  typed: TypedCode,
+  question: { userId: string; challenge: SingleUse | null; firstFactor: readonly string[] },
+): Promise<Proof> {
+  const { userId, challenge, firstFactor } = question
+  const { method } = typed
+  const now = ctx.clock()
+  const reservation = await reserve(ctx, { userId, method, against: 'live', challenge, now })
+  const { generation } = reservation.user
+  const factor = judge(ctx, typed, { userId, authenticator: reservation.authenticator, now })
+  if (factor === null) throw refusal(ctx, { userId, method, code: 'invalid_code', now })
+  const spent = await ctx.store.spend({ userId, challenge, generation, now, ...factor })
+  if (spent.outcome === 'stale') {
+    // Without a challenge: the factors changed while the code was judged, so it is a code of a factor that is gone.
+    throw refusal(ctx, { userId, method, code: challenge ? 'challenge_invalid' : 'invalid_code', now })
+  }
+  if (spent.outcome === 'refused') {
+    // A spent backup code is just a wrong one: only of a time step can we tell that the code was right.
+    throw refusal(ctx, { userId, method, code: method === 'totp' ? 'code_already_used' : 'invalid_code', now })
+  }
+  const backupCodesRemaining = method === 'backup_code' ? spent.backupCodesRemaining : null
+  ctx.announce({ type: 'totp.verified', userId, method, at: now })
+  if (backupCodesRemaining !== null) {
+    ctx.announce({ type: 'backup_code.used', userId, remaining: backupCodesRemaining, at: now })
+  }
+  const amr = [...new Set([...firstFactor, ...(method === 'totp' ? ['otp'] : []), 'mfa'])]
+  return makeProof({ userId, method, amr, verifiedAt: now, backupCodesRemaining }, generation)
+}
+
+/**
+ * Counts an attempt and hands out what to judge it by, or refuses it.
+ * The attempt stays counted when anything after this throws: an error must not be a free guess.
+ */
+export async function reserve(
+  ctx: Context,
+  attempt: Omit<Attempt, 'limits'>,
+): Promise<Extract<Reservation, { outcome: 'reserved' }>> {
+  const { userId, method, now } = attempt
+  checkUserId(userId)
+  const reservation = await ctx.store.reserveAttempt({ ...attempt, limits: ctx.policy.failures })
+  switch (reservation.outcome) {
+    case 'reserved':
+      return reservation
+    case 'absent':
+      throw await (attempt.against === 'live' ? notEnabled(ctx, userId) : nothingPending(ctx, userId))
+    case 'stale':
+      throw refusal(ctx, { userId, method, code: 'challenge_invalid', now })
+    case 'locked':
+      throw refusal(ctx, { userId, method, code: 'second_factor_locked', now })
+    case 'delayed': {
+      const retryAfterSeconds = reservation.retryAt - now
+      throw refusal(ctx, { userId, method, code: 'too_many_attempts', now, retryAfterSeconds })
+    }
+  }
+}
+
+/** Why there is no live factor: nothing was begun, or it was never confirmed. */
+export async function notEnabled(ctx: Context, userId: string): Promise<TotpError> {
+  const { hasPending } = await ctx.store.getStatus(userId, ctx.clock(), ctx.policy.failures)
+  return new TotpError(hasPending ? 'totp_not_enabled' : 'totp_not_set_up')
+}
+
+/** Why there is nothing to confirm: it was confirmed before, or never begun, or has expired. */
+export async function nothingPending(ctx: Context, userId: string): Promise<TotpError> {
+  const { confirmedAt } = await ctx.store.getUser(userId)
+  return new TotpError(confirmedAt === null ? 'totp_not_set_up' : 'totp_already_enabled')
+}
+
+/** What a right code spends; null for a wrong app code. Backup codes are judged by the spending itself. */
+function judge(
+  ctx: Context,
+  { method, code }: TypedCode,
+  against: { userId: string; authenticator: AuthenticatorRecord; now: UnixSeconds },
+): { method: 'totp'; authenticatorId: string; step: number } | { method: 'backup_code'; digests: string[] } | null {
+  if (method === 'backup_code') {
+    return { method, digests: backupCodeDigests(ctx.backupCodeKeys, against.userId, readBackupCode(code)) }
+  }
+  const step = judgeAppCode(ctx, code, against)
+  return step === null ? null : { method, authenticatorId: against.authenticator.id, step }
+}
+
+/**
+ * The time step of a right code; null for a wrong one. Spends nothing.
+ *
+ * @throws TotpError `unavailable` when no key opens the secret, or it belongs to another user
+ */
+export function judgeAppCode(
+  ctx: Context,
+  code: string,
+  { userId, authenticator, now }: { userId: string; authenticator: AuthenticatorRecord; now: UnixSeconds },
+): number | null {
+  const secret = openValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, authenticator.sealedSecret)
+  if (secret === null) {
+    ctx.announce({ type: 'secret.unreadable', userId, at: now })
+    throw new TotpError('unavailable', { cause: new Error('a stored secret does not open with any encryption key') })
+  }
+  const key = createSecretKey(decodeBase32(secret))
+  return matchStep(key, readTypedCode(code), now, { ...authenticator.parameters, window: ctx.policy.totp.window })
+}
+
+/** Announces a refusal and makes the error that tells it. */
+export function refusal(
+  ctx: Context,
+  refused: {
+    userId: string
+    method: SecondFactorMethod
+    code: TotpError['code']
+    now: UnixSeconds
+    retryAfterSeconds?: number
+  },
+): TotpError {
+  const { userId, method, code, now, retryAfterSeconds } = refused
+  ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
+  return new TotpError(code, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
+}

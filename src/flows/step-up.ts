@@ -1,0 +1,88 @@
+import type { UnixSeconds } from '../clock.ts'
+import { TotpError } from '../errors.ts'
+import type { UserRecord } from '../store/store.ts'
+import { type Context, checkUserId } from './context.ts'
+import { proveCode, typedCode } from './proof.ts'
+
+/** Who is calling, as the host knows: from its session or token. */
+export interface Caller {
+  id: string
+  /** Shown in the authenticator app beside the issuer: an address or a user name, without a colon. */
+  accountName: string
+  /** When this session last proved a second factor; null or absent: never. */
+  verifiedAt?: UnixSeconds | null
+  /** How this session began (RFC 8176); absent: with a password. */
+  amr?: readonly string[]
+  /** The refresh family of this session, when its tokens are ours: it survives a change of the user's own. */
+  sessionId?: string | null
+}
+
+/**
+ * Leave to change one user's factors as they stood when it was given: every change asks for one and fails when the
+ * factors have changed since, so that a leave for "2FA is off" is worth nothing once it is on.
+ */
+export interface Grant {
+  readonly userId: string
+  readonly user: UserRecord
+}
+
+/**
+ * Leave for a caller: 2FA is off, or the caller gives a code with the request, or proved one lately.
+ *
+ * @param inputCode - a code of the app or a backup code, as typed; judged, counted and spent like any other
+ * @throws TotpError `step_up_required`, and whatever {@link proveCode} refuses with
+ */
+export async function grantStepUp(ctx: Context, caller: Caller, inputCode?: string): Promise<Grant> {
+  const { id: userId } = caller
+  checkUserId(userId)
+  const { stepUp } = ctx.policy
+  const user = await ctx.store.getUser(userId)
+  if (stepUp === false || user.confirmedAt === null) return { userId, user }
+  if (inputCode !== undefined) {
+    const question = { userId, challenge: null, firstFactor: firstFactorOf(caller) }
+    await proveCode(ctx, typedCode(inputCode), question)
+    return { userId, user }
+  }
+  if (!isFresh(caller, user, stepUp.maxAgeSeconds, ctx.clock())) {
+    throw new TotpError('step_up_required', { maxAgeSeconds: stepUp.maxAgeSeconds })
+  }
+  return { userId, user }
+}
+
+/** Leave for the host itself: a support desk, an import, a flow of the host's own that has asked its own questions. */
+export async function grantHost(ctx: Context, userId: string): Promise<Grant> {
+  checkUserId(userId)
+  return { userId, user: await ctx.store.getUser(userId) }
+}
+
+/**
+ * Passes when the caller proved a second factor at most `maxAgeSeconds` ago and the factors have not changed since.
+ *
+ * @throws TotpError `step_up_required` (RFC 9470), also for a user without a second factor
+ */
+export async function requireSecondFactor(ctx: Context, caller: Caller, maxAgeSeconds: number): Promise<void> {
+  checkUserId(caller.id)
+  const user = await ctx.store.getUser(caller.id)
+  if (user.confirmedAt === null || !isFresh(caller, user, maxAgeSeconds, ctx.clock())) {
+    throw new TotpError('step_up_required', { maxAgeSeconds })
+  }
+}
+
+/** The refusal when the factors changed between a grant and its use. */
+export async function outdatedGrant(ctx: Context, userId: string): Promise<TotpError> {
+  const { confirmedAt } = await ctx.store.getUser(userId)
+  const { stepUp } = ctx.policy
+  if (confirmedAt === null) return new TotpError('totp_not_set_up')
+  return new TotpError('step_up_required', stepUp ? { maxAgeSeconds: stepUp.maxAgeSeconds } : {})
+}
+
+/** How the caller's session began, without what a second factor added. */
+export function firstFactorOf({ amr = ['pwd'] }: Caller): readonly string[] {
+  return amr.filter((method) => method !== 'mfa' && method !== 'otp')
+}
+
+function isFresh({ verifiedAt }: Caller, user: UserRecord, maxAgeSeconds: number, now: UnixSeconds): boolean {
+  if (verifiedAt === null || verifiedAt === undefined) return false
+  // A proof of factors that have been replaced since proves nothing; one from the future is not one of ours.
+  return verifiedAt >= user.changedAt && verifiedAt >= now - maxAgeSeconds && verifiedAt <= now
+}

@@ -1,0 +1,36 @@
+import type { UnixSeconds } from '../clock.ts'
+import type { Rate } from '../policy.ts'
+
+/** Counts calls. Throws when it cannot; the call is refused then. */
+export interface Throttle {
+  /** Counts one call and tells whether it is within the rate, and in how many seconds (at least 1) counting restarts. */
+  count(key: string, rate: Rate, now: UnixSeconds): Promise<{ allowed: boolean; resetSeconds: number }>
+}
+
+/** Keys counted at once: some 20 MB. */
+const MOST_KEYS = 100_000
+
+/** Counts calls in this process's memory, in windows that begin with a caller's first call. */
+export function memoryThrottle(): Throttle {
+  const windows = new Map<string, { count: number; endsAt: UnixSeconds }>()
+  return {
+    async count(key, { limit, windowSeconds }, now) {
+      let window = windows.get(key)
+      if (window === undefined || window.endsAt <= now || window.endsAt > now + windowSeconds) {
+        // Put back at the end, so that the map's first keys are the windows that began first.
+        windows.delete(key)
+        window = { count: 0, endsAt: now + windowSeconds }
+        windows.set(key, window)
+        if (windows.size > MOST_KEYS) forget(windows)
+      }
+      window.count++
+      return { allowed: window.count <= limit, resetSeconds: Math.max(1, window.endsAt - now) }
+    },
+  }
+}
+
+/** Drops the window that began first: the memory stays bounded under a flood of addresses. */
+function forget(windows: Map<string, unknown>): void {
+  const [oldest] = windows.keys()
+  if (oldest !== undefined) windows.delete(oldest)
+}

@@ -1,0 +1,28 @@
+export type { Clock, UnixSeconds } from './clock.ts'
+export { createTotp, type Totp, type TotpOptions } from './create-totp.ts'
+export { generateFernetKey } from './crypto/keyring.ts'
+export { resolveFernetKey } from './encryption-key.ts'
+export { type ErrorCode, TotpError } from './errors.ts'
+export type { SecondFactorMethod, TotpEvent, TotpListener } from './events.ts'
+export type { LoginStart } from './flows/challenge.ts'
+export type { TotpSetup } from './flows/enrolment.ts'
+export type { Proof, TypedCode } from './flows/proof.ts'
+export type { Caller } from './flows/step-up.ts'
+export type { HttpReply } from './http/message.ts'
+export { problemReply } from './http/problem.ts'
+export { generateTotpSecret } from './otp/secret.ts'
+export type { FailureLimits, PolicyOptions } from './policy.ts'
+export type {
+  Attempt,
+  AuthenticatorRecord,
+  BackupCodeRecord,
+  FactorStatus,
+  PendingAuthenticator,
+  RefreshFamily,
+  Reservation,
+  SingleUse,
+  Spending,
+  Spent,
+  TotpStore,
+  UserRecord,
+} from './store/store.ts'

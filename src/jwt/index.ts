@@ -1,0 +1,184 @@
+import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
+import type { UnixSeconds } from '../clock.ts'
+import type { Totp } from '../create-totp.ts'
+import { TotpError } from '../errors.ts'
+import { checkActive } from '../flows/challenge.ts'
+import { contextOf, newId } from '../flows/context.ts'
+import { generationOf, type Proof } from '../flows/proof.ts'
+
+export interface JwtOptions {
+  /**
+   * The first factor: the user's id, or null for a wrong password, an unknown user and one who may not log in. Should
+   * take the same time whatever the reason.
+   */
+  authenticate: (username: string, password: string) => Promise<string | null>
+  /** 30 to 86,400; default 300, as djangorestframework-simplejwt: nothing revokes an access token before it expires. */
+  accessSeconds?: number
+  /** 60 to 7,776,000; default 86,400. Each refresh begins it anew. */
+  refreshSeconds?: number
+}
+
+export interface TokenPair {
+  access: string
+  refresh: string
+}
+
+/** What an access token says of its bearer; spread it into the caller that the adapter asks for. */
+export interface AccessToken {
+  id: string
+  /** RFC 8176 §2. */
+  amr: readonly string[]
+  /** When the user logged in, with all factors that `amr` names; a refresh does not change it. */
+  authTime: UnixSeconds
+  /** `authTime` when a second factor was among them, otherwise null. */
+  verifiedAt: UnixSeconds | null
+  /** The refresh family that the token belongs to. */
+  sessionId: string
+}
+
+/** Token pairs for hosts that want login endpoints: a short-lived access token and a rotating refresh token. */
+export interface JwtTokens {
+  authenticate: JwtOptions['authenticate']
+  /** Begins a family. @throws TypeError when `proof` was not made by this library */
+  issueTokens(proof: Proof): Promise<TokenPair>
+  /** The old token is dead; presented again, its family ends. @throws TotpError `invalid_token` */
+  refreshTokens(refresh: string): Promise<TokenPair>
+  /** Passes for a living access or refresh token. @throws TotpError `invalid_token` */
+  verifyToken(token: string): Promise<void>
+  /** Ends the family of a refresh token, dead or alive. @throws TotpError `invalid_token` when it is not one of ours */
+  endFamily(refresh: string): Promise<void>
+  /** Reads `Bearer …`; null for no header, another scheme, and a token that is not a valid access token of ours. */
+  readAuthorization(header: string | undefined): Promise<AccessToken | null>
+}
+
+type Kind = 'access' | 'refresh'
+/** The header's `typ` keeps the kinds apart (RFC 8725 §3.11); `at+jwt` is RFC 9068 §2.1. */
+const TYP: Readonly<Record<Kind, string>> = { access: 'at+jwt', refresh: 'rt+jwt' }
+
+interface Claims {
+  userId: string
+  tokenId: string
+  familyId: string
+  amr: readonly string[]
+  authTime: UnixSeconds
+}
+
+/**
+ * The token-pair module. Signs with HMAC-SHA-256 under a key derived from the first encryption key; the others still
+ * verify, so keys can be rotated while people are logged in.
+ *
+ * @throws RangeError when a lifetime is outside its range
+ */
+export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
+  const ctx = contextOf(totp)
+  const lifetimes = {
+    access: lifetime('accessSeconds', options.accessSeconds ?? 300, 30, 86_400),
+    refresh: lifetime('refreshSeconds', options.refreshSeconds ?? 86_400, 60, 7_776_000),
+  }
+  const keys = ctx.keyring.deriveMacKeys('jwt')
+
+  const sign = (kind: Kind, claims: Claims, now: UnixSeconds): Promise<string> => {
+    const { userId, tokenId, familyId, amr, authTime } = claims
+    return new SignJWT({
+      token_type: kind,
+      sid: familyId,
+      amr: [...amr],
+      auth_time: authTime,
+      acr: amr.includes('mfa') ? 'aal2' : 'aal1',
+    })
+      .setProtectedHeader({ alg: 'HS256', typ: TYP[kind] })
+      .setSubject(userId)
+      .setJti(tokenId)
+      .setIssuedAt(now)
+      .setExpirationTime(now + lifetimes[kind])
+      .sign(keys[0] as (typeof keys)[number])
+  }
+
+  const signPair = async (claims: Claims, now: UnixSeconds): Promise<TokenPair> => ({
+    access: await sign('access', { ...claims, tokenId: newId(ctx) }, now),
+    refresh: await sign('refresh', claims, now),
+  })
+
+  /** Null when the token is not a valid one of that kind: altered, expired, of another kind, of another service. */
+  const open = async (kind: Kind, token: string): Promise<Claims | null> => {
+    const checks = { algorithms: ['HS256'], typ: TYP[kind], currentDate: new Date(ctx.clock() * 1000) }
+    for (const key of keys) {
+      try {
+        const { payload } = await jwtVerify(token, key, { ...checks, requiredClaims: ['sub', 'jti', 'exp', 'sid'] })
+        return payload.token_type === kind ? claimsOf(payload) : null
+      } catch (error) {
+        if (error instanceof errors.JWSSignatureVerificationFailed) continue
+        if (error instanceof errors.JOSEError) return null
+        throw error
+      }
+    }
+    return null
+  }
+
+  const openRefresh = async (token: string): Promise<Claims> => {
+    const claims = await open('refresh', token)
+    if (claims === null) throw new TotpError('invalid_token')
+    return claims
+  }
+
+  return {
+    authenticate: options.authenticate,
+
+    async issueTokens(proof) {
+      const generation = generationOf(proof)
+      const now = ctx.clock()
+      const { userId, amr, verifiedAt: authTime } = proof
+      const claims = { userId, amr, authTime, tokenId: newId(ctx), familyId: newId(ctx) }
+      const { familyId: id, tokenId } = claims
+      await ctx.store.openFamily({ id, userId, tokenId, expiresAt: now + lifetimes.refresh }, generation, now)
+      return signPair(claims, now)
+    },
+
+    async refreshTokens(refresh) {
+      const claims = await openRefresh(refresh)
+      await checkActive(ctx, claims.userId, 'invalid_token')
+      const now = ctx.clock()
+      const newTokenId = newId(ctx)
+      const { familyId, tokenId } = claims
+      const rotation = { familyId, tokenId, newTokenId, expiresAt: now + lifetimes.refresh, now }
+      if ((await ctx.store.rotateFamily(rotation)) === 'dead') throw new TotpError('invalid_token')
+      return signPair({ ...claims, tokenId: newTokenId }, now)
+    },
+
+    async verifyToken(token) {
+      const access = await open('access', token)
+      const { familyId, tokenId } = access ?? (await openRefresh(token))
+      const alive = await ctx.store.isFamilyAlive(familyId, access ? null : tokenId, ctx.clock())
+      if (!alive) throw new TotpError('invalid_token')
+    },
+
+    async endFamily(refresh) {
+      await ctx.store.endFamily((await openRefresh(refresh)).familyId)
+    },
+
+    async readAuthorization(header) {
+      const [, token] = header?.match(/^Bearer +([\w.-]+) *$/i) ?? []
+      const claims = token === undefined ? null : await open('access', token)
+      if (claims === null) return null
+      const { userId: id, amr, authTime, familyId: sessionId } = claims
+      return { id, amr, authTime, verifiedAt: amr.includes('mfa') ? authTime : null, sessionId }
+    },
+  }
+}
+
+function claimsOf(payload: JWTPayload): Claims {
+  return {
+    userId: String(payload.sub),
+    tokenId: String(payload.jti),
+    familyId: String(payload.sid),
+    amr: payload.amr as string[],
+    authTime: Number(payload.auth_time),
+  }
+}
+
+function lifetime(name: string, seconds: number, least: number, most: number): number {
+  if (!Number.isInteger(seconds) || seconds < least || seconds > most) {
+    throw new RangeError(`${name} must be a whole number from ${least} to ${most}`)
+  }
+  return seconds
+}

@@ -1,0 +1,130 @@
+import type { OtpAlgorithm } from './otp/hotp.ts'
+
+/** Every number that a security review asks for, resolved: what `createTotp` runs with. */
+export interface Policy {
+  /** Shown as the heading in the authenticator app. */
+  issuer: string
+  totp: {
+    /** SHA1: several apps know no other (Key URI format). */
+    algorithm: OtpAlgorithm
+    /** 6 to 8 (RFC 4226 §5.3). */
+    digits: number
+    /** 15 to 120; NIST SP 800-63B-4 §3.1.4.1 wants a new value at least every two minutes. */
+    periodSeconds: number
+    /** Steps accepted on each side of now; RFC 6238 §5.2 recommends at most one. */
+    window: number
+    /** As long as the hash (RFC 6238 §5.1): 20, 32 or 64 bytes. RFC 4226 §4 R6 recommends 20. */
+    secretBytes: number
+  }
+  /** How long an unconfirmed enrolment may be confirmed. 15 minutes: time to install an app, not to be forgotten. */
+  pendingEnrolmentSeconds: number
+  /** How long a challenge token is good for. 120, the original's TOTP_TOKEN_MAX_AGE. */
+  challengeSeconds: number
+  backupCodes: {
+    /** 1 to 50. 10, the original's TOTP_MAX_BACKUP_CODES. */
+    count: number
+    /** `encrypted`: the owner can view them again after step-up. `hashed`: only the digest is kept (NIST §3.1.2.2). */
+    storage: 'encrypted' | 'hashed'
+  }
+  failures: FailureLimits
+  /** How fresh a second factor must be for a change (OWASP ASVS 5.0, 7.5.1); false: never asked, as in the original. */
+  stepUp: { maxAgeSeconds: number } | false
+  /** Calls per caller and endpoint, for whatever takes a code, a password or work; null: not counted. */
+  throttle: Rate | null
+}
+
+/** So many calls in so many seconds. */
+export interface Rate {
+  limit: number
+  windowSeconds: number
+}
+
+/** The failure budget of one user and one kind of code. */
+export interface FailureLimits {
+  /** This many consecutive failures set in the first delay. 5: a person's slips, not a search. */
+  beforeDelay: number
+  /** 30, the shortest wait that NIST SP 800-63B-4 §3.2.2 names. Doubles with each further failure … */
+  firstDelaySeconds: number
+  /** … up to this. 15 minutes. */
+  maxDelaySeconds: number
+  /** Consecutive failures after which time does not help any more: 100 (NIST SP 800-63B-4 §3.2.2). */
+  hardCap: number
+  /** Failures in any `totalDays` days, successes in between or not: 300. Bounds guessing beside an owner who logs in daily. */
+  total: number
+  /** 30. */
+  totalDays: number
+}
+
+/** What a host may choose; each default stands in {@link Policy}. */
+export interface PolicyOptions {
+  issuer: string
+  totp?: { algorithm?: OtpAlgorithm; digits?: number; periodSeconds?: number; window?: number }
+  challengeSeconds?: number
+  backupCodes?: { count?: number; storage?: 'encrypted' | 'hashed' }
+  stepUp?: { maxAgeSeconds: number } | false
+  /** `10/minute` (the default), `100/hour` …, the original's notation; `off` counts nothing. */
+  throttleRate?: string
+}
+
+const HASH_BYTES: Readonly<Record<OtpAlgorithm, number>> = { SHA1: 20, SHA256: 32, SHA512: 64 }
+
+/**
+ * The policy of a host, checked.
+ *
+ * @throws TypeError or RangeError, naming the option, when one is of the wrong type or outside its range
+ */
+export function resolvePolicy(options: PolicyOptions): Policy {
+  const algorithm = options.totp?.algorithm ?? 'SHA1'
+  const storage = options.backupCodes?.storage ?? 'encrypted'
+  const stepUp = options.stepUp ?? { maxAgeSeconds: 300 }
+  if (typeof options.issuer !== 'string' || options.issuer.trim() === '' || options.issuer.includes(':')) {
+    throw new TypeError('issuer must be a name without a colon (Key URI format)')
+  }
+  if (options.issuer.length > 64) throw new RangeError('issuer must have at most 64 characters')
+  if (!Object.hasOwn(HASH_BYTES, algorithm)) throw new TypeError('totp.algorithm must be SHA1, SHA256 or SHA512')
+  if (storage !== 'encrypted' && storage !== 'hashed') {
+    throw new TypeError('backupCodes.storage must be "encrypted" or "hashed"')
+  }
+  if (stepUp !== false) whole('stepUp.maxAgeSeconds', stepUp.maxAgeSeconds, 1, 86_400)
+  return {
+    issuer: options.issuer.trim(),
+    totp: {
+      algorithm,
+      digits: whole('totp.digits', options.totp?.digits ?? 6, 6, 8),
+      periodSeconds: whole('totp.periodSeconds', options.totp?.periodSeconds ?? 30, 15, 120),
+      window: whole('totp.window', options.totp?.window ?? 1, 0, 2),
+      secretBytes: HASH_BYTES[algorithm],
+    },
+    pendingEnrolmentSeconds: 15 * 60,
+    challengeSeconds: whole('challengeSeconds', options.challengeSeconds ?? 120, 1, 3600),
+    backupCodes: { count: whole('backupCodes.count', options.backupCodes?.count ?? 10, 1, 50), storage },
+    failures: {
+      beforeDelay: 5,
+      firstDelaySeconds: 30,
+      maxDelaySeconds: 15 * 60,
+      hardCap: 100,
+      total: 300,
+      totalDays: 30,
+    },
+    stepUp,
+    throttle: readRate(options.throttleRate ?? '10/minute'),
+  }
+}
+
+const WINDOWS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
+
+/** The original's notation (Django REST Framework): a number, a slash, and a unit of which the first letter counts. */
+function readRate(rate: string): Rate | null {
+  if (rate === 'off') return null
+  const [, limit, unit] = /^([1-9]\d{0,6})\/(s|m|h|d)[a-z]*$/.exec(rate) ?? []
+  const windowSeconds = WINDOWS[unit ?? '']
+  if (windowSeconds === undefined) throw new TypeError('throttleRate must read like 10/minute, or be "off"')
+  return { limit: Number(limit), windowSeconds }
+}
+
+function whole(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(`${name} must be a whole number from ${least} to ${most}`)
+  }
+  return value
+}

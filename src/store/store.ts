@@ -1,0 +1,218 @@
+import type { UnixSeconds } from '../clock.ts'
+import type { SecondFactorMethod } from '../events.ts'
+import type { TotpParameters } from '../otp/totp.ts'
+import type { FailureLimits } from '../policy.ts'
+
+/** A user as the store knows one. A user never heard of has generation 0 and no second factor. */
+export interface UserRecord {
+  /** Counts the changes of the user's factors and credentials. Never falls, outlives the factors. */
+  generation: number
+  /** When the generation last rose; a proof from before it proves nothing. 0: never. */
+  changedAt: UnixSeconds
+  /** When 2FA was switched on; null: it is off. A fact of its own, not the presence of codes. */
+  confirmedAt: UnixSeconds | null
+}
+
+/** An authenticator app's enrolment. Secrets arrive and leave sealed. */
+export interface AuthenticatorRecord {
+  id: string
+  name: string | null
+  sealedSecret: string
+  parameters: TotpParameters
+  createdAt: UnixSeconds
+  lastUsedAt: UnixSeconds | null
+}
+
+/** An enrolment that waits for its first code. One per user; never overwrites a live authenticator. */
+export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUsedAt'> {
+  expiresAt: UnixSeconds
+}
+
+/** A backup code at rest: found by its digest; `sealedCode` is null where codes are kept hashed. */
+export interface BackupCodeRecord {
+  digest: string
+  sealedCode: string | null
+}
+
+/** A token that dies with the success it leads to. */
+export interface SingleUse {
+  tokenId: string
+  /** The user's generation when the token was made; the token is stale when it has moved on. */
+  generation: number
+  /** When the token's burnt mark may be forgotten, because the token has expired by itself. */
+  expiresAt: UnixSeconds
+}
+
+/** One try with a code, counted before it is judged. */
+export interface Attempt {
+  userId: string
+  method: SecondFactorMethod
+  /** `live`: a code for the second factor that is on. `pending`: the first code of an enrolment. */
+  against: 'live' | 'pending'
+  challenge: SingleUse | null
+  now: UnixSeconds
+  limits: FailureLimits
+}
+
+/** Whether an attempt may be judged, and what to judge it by. */
+export type Reservation =
+  | { outcome: 'reserved'; user: UserRecord; authenticator: AuthenticatorRecord }
+  /** The growing delay, or the total of the last days: may be tried again at `retryAt`. */
+  | { outcome: 'delayed'; retryAt: UnixSeconds }
+  /** The hard cap: time does not help. */
+  | { outcome: 'locked' }
+  /** The challenge was burnt, or the user's generation moved on. */
+  | { outcome: 'stale' }
+  /** The user has no authenticator of the wanted kind. */
+  | { outcome: 'absent' }
+
+/** A success to be written down. */
+export type Spending = {
+  userId: string
+  challenge: SingleUse | null
+  /** The generation that the attempt was reserved under; the spending fails when it has moved on. */
+  generation: number
+  now: UnixSeconds
+} & ({ method: 'totp'; authenticatorId: string; step: number } | { method: 'backup_code'; digests: readonly string[] })
+
+/** `backupCodesRemaining` counts the unused ones after this spending. */
+export type Spent =
+  | { outcome: 'spent'; backupCodesRemaining: number }
+  /** The step, or a later one, was spent before; or no unused backup code has one of the digests. */
+  | { outcome: 'refused' }
+  | { outcome: 'stale' }
+
+/** A line of refresh tokens that begins with one login. */
+export interface RefreshFamily {
+  id: string
+  userId: string
+  /** The one refresh token of the family that is alive. */
+  tokenId: string
+  expiresAt: UnixSeconds
+}
+
+/** What the user sees of the second factor. */
+export interface FactorStatus {
+  user: UserRecord
+  authenticators: AuthenticatorRecord[]
+  backupCodesRemaining: number
+  /** An enrolment waits for its first code and has not expired. */
+  hasPending: boolean
+  /** App codes are refused until then; null: they are not; `forever`: the hard cap is reached. */
+  lockedUntil: UnixSeconds | 'forever' | null
+}
+
+/**
+ * The memory of the library, in the domain's words. Each operation is atomic: it happens whole or not at all, and where
+ * a sentence says "exactly one", that holds for any number of callers, connections and processes at once. Those
+ * sentences are the cases of `testing/store-cases.ts`. A store sees sealed and digested values only, decides nothing,
+ * and throws when it cannot answer; it never answers "no rows" for "no connection".
+ */
+export interface TotpStore {
+  getUser(userId: string): Promise<UserRecord>
+
+  getStatus(userId: string, now: UnixSeconds, limits: FailureLimits): Promise<FactorStatus>
+
+  /**
+   * Counts a failure in advance and hands out what the code is judged by, in one step. Of any number of attempts at
+   * once, no more are reserved than `limits` allows, and the count stays when nothing follows: an attempt that is never
+   * settled is a failure. The two methods have budgets of their own. Nothing is counted when the outcome is not
+   * `reserved`.
+   *
+   * After `beforeDelay` consecutive failures the n-th further one delays the next attempt by
+   * `firstDelaySeconds` × 2^n, at most `maxDelaySeconds`. At `hardCap` consecutive failures the outcome is `locked`.
+   * In any `totalDays` days at most `total` attempts fail, successes in between or not.
+   *
+   * It counts at once, outside any transaction of the host (Vikunja, CVE-2026-35597).
+   */
+  reserveAttempt(attempt: Attempt): Promise<Reservation>
+
+  /**
+   * Writes a success down: marks the time step and every earlier one of the authenticator as spent (RFC 6238 §5.2), or
+   * the backup code as used; burns the challenge; gives the reservation back and clears the consecutive failures of
+   * the method. All of it or nothing. Exactly one caller gets `spent` for a step, for a backup code, for a challenge.
+   */
+  spend(spending: Spending): Promise<Spent>
+
+  /**
+   * Puts a pending authenticator in the place of an earlier pending one; a live one is untouched.
+   * False, and nothing done, when the user's generation is not `generation` any more.
+   */
+  putPending(userId: string, pending: PendingAuthenticator, generation: number): Promise<boolean>
+
+  /**
+   * Makes the pending authenticator `authenticatorId` the live one with `step` spent, in the place of a live one if
+   * there is one; there is no moment without a working factor. Switches 2FA on; raises the generation; clears the
+   * failures of app codes; of the refresh families only `keepFamilyId` survives. `backupCodes` replace the stored ones,
+   * null leaves those. Exactly one caller gets true for a pending authenticator; false, and nothing done, when it is
+   * gone, replaced or expired, or when the generation is not `generation` any more.
+   */
+  activatePending(activation: {
+    userId: string
+    authenticatorId: string
+    step: number
+    generation: number
+    backupCodes: readonly BackupCodeRecord[] | null
+    keepFamilyId: string | null
+    now: UnixSeconds
+  }): Promise<boolean>
+
+  /**
+   * Removes authenticators, pending ones included, and backup codes; switches 2FA off; raises the generation; clears
+   * the consecutive failures; of the refresh families only `keepFamilyId` survives. Where 2FA is off, only the pending
+   * authenticator is removed and nothing else changes.
+   * False, and nothing done, when the generation is not `generation` any more.
+   */
+  removeFactors(removal: {
+    userId: string
+    generation: number
+    keepFamilyId: string | null
+    now: UnixSeconds
+  }): Promise<boolean>
+
+  /**
+   * Puts `codes` in the place of the user's backup codes, used and unused.
+   * False, and nothing done, when 2FA is off or the generation is not `generation` any more.
+   */
+  replaceBackupCodes(userId: string, codes: readonly BackupCodeRecord[], generation: number): Promise<boolean>
+
+  /** The user's backup codes in the order in which they were stored. `usedAt` null: unused. */
+  listBackupCodes(userId: string): Promise<{ sealedCode: string | null; usedAt: UnixSeconds | null }[]>
+
+  /** Ends all open challenges and refresh families of the user, and all earlier proofs. */
+  raiseGeneration(userId: string, now: UnixSeconds): Promise<void>
+
+  /** False when `tokenId` is burnt. Reads only; {@link spend} burns. */
+  isUnburnt(tokenId: string): Promise<boolean>
+
+  /** Begins a family under `generation`; it is dead from the start when the generation has moved on. */
+  openFamily(family: RefreshFamily, generation: number, now: UnixSeconds): Promise<void>
+
+  /**
+   * Makes `newTokenId` the family's living token in the place of `tokenId`. Exactly one caller gets `rotated` for a
+   * `tokenId`. One that is not the living token ends the family, so that thief and owner both have to log in again
+   * (RFC 9700 §4.14.2). `dead` too when the family has ended or expired or the user's generation has moved on.
+   */
+  rotateFamily(rotation: {
+    familyId: string
+    tokenId: string
+    newTokenId: string
+    expiresAt: UnixSeconds
+    now: UnixSeconds
+  }): Promise<'rotated' | 'dead'>
+
+  /** True while the family is alive and, when `tokenId` is given, that token is its living one. Changes nothing. */
+  isFamilyAlive(familyId: string, tokenId: string | null, now: UnixSeconds): Promise<boolean>
+
+  /** Ends the family when `tokenId` belongs to it; nothing happens when it has ended before. */
+  endFamily(familyId: string): Promise<void>
+
+  /**
+   * Keeps `sealed` as the canary unless there is one, and gives back the one that is kept. Of many processes that start
+   * on an empty store, all get the same.
+   */
+  keepCanary(sealed: string): Promise<string>
+
+  /** Lets go of what the store opened by itself; a connection that the host passed in stays open. */
+  close(): Promise<void>
+}

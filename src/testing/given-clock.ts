@@ -1,0 +1,19 @@
+import type { Clock, UnixSeconds } from '../clock.ts'
+
+/** A clock that stands until it is moved. */
+export interface GivenClock {
+  now: Clock
+  /** Moves on by so many seconds; a negative number sets the clock back. */
+  advance(seconds: number): void
+}
+
+/** @param start - where the clock stands at first */
+export function givenClock(start: UnixSeconds): GivenClock {
+  let at = start
+  return {
+    now: () => at,
+    advance(seconds) {
+      at += seconds
+    },
+  }
+}

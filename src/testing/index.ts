@@ -1,0 +1,2 @@
+export { type GivenClock, givenClock } from './given-clock.ts'
+export { type Phone, phoneFor } from './phone.ts'
