@@ -48,6 +48,6 @@ function ringOf(raw: readonly Uint8Array[]): Keyring {
       return null
     },
     derive: (purpose) => ringOf(derived(purpose)),
-    deriveMacKeys: (purpose) => derived(purpose).map((bytes) => createSecretKey(bytes)),
+    deriveMacKeys: (purpose) => derived(`mac/${purpose}`).map((bytes) => createSecretKey(bytes)),
   }
 }
