@@ -49,7 +49,10 @@ function readDatabasePath(url: string): string {
   return path
 }
 
-/** The key of the environment; else the one beside the database; else a new one, put there for the next start. */
+/**
+ * The key of the environment; else the one beside the database; else a new one, put there for the next start. A database
+ * in memory leaves nothing behind that would need its key again.
+ */
 function readKey(env: NodeJS.ProcessEnv, keyFile: string): { encryptionKey: string; keyFile: string | null } {
   if (env.TOTP_ENCRYPTION_KEY) {
     try {
@@ -58,6 +61,7 @@ function readKey(env: NodeJS.ProcessEnv, keyFile: string): { encryptionKey: stri
       throw new SettingError(`TOTP_ENCRYPTION_KEY: ${(error as Error).message}`)
     }
   }
+  if (keyFile === ':memory:.key') return { encryptionKey: generateFernetKey(), keyFile: null }
   if (!existsSync(keyFile)) {
     writeFileSync(keyFile, `${generateFernetKey()}\n`, { mode: 0o600 })
     chmodSync(keyFile, 0o600)

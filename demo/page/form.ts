@@ -23,8 +23,8 @@ export function errorRegion(): ErrorRegion {
     element.setAttribute('aria-live', 'assertive')
     element.toggleAttribute('data-error', true)
     element.textContent = typeof words === 'string' ? words : words(inWords(retryAfterSeconds))
-    if (typeof words === 'function' && retryAfterSeconds !== null)
-      countDown(words, Date.now() + retryAfterSeconds * 1000)
+    if (typeof words === 'string' || retryAfterSeconds === null) return
+    countDown(words, Date.now() + retryAfterSeconds * 1000)
   }
 
   function countDown(words: (wait: string) => string, endsAtMs: number): void {
@@ -133,7 +133,7 @@ export interface FormOptions {
   own?: () => Record<string, Words>
   /** Throws a `Refusal` to have it worded and tied to the fields. */
   submit: () => Promise<void>
-  /** Between the fields and the buttons, and after the submit button. */
+  /** After the submit button. */
   beside?: Node[]
 }
 
@@ -219,7 +219,7 @@ function pair(each: Field, sentence: string | null): [Field, string][] {
 }
 
 /** Shows on the button that a call is under way and keeps it from being pressed twice; returns how to end that. */
-export function busy(button: HTMLButtonElement, busyLabel: string): () => void {
+function busy(button: HTMLButtonElement, busyLabel: string): () => void {
   const label = button.textContent
   button.disabled = true
   button.setAttribute('aria-busy', 'true')

@@ -15,6 +15,7 @@ export function registerView(app: App): View {
     name: 'password',
     label: 'Password',
     type: 'password',
+    hint: 'At least 8 characters.',
     attributes: { autocomplete: 'new-password' },
   })
 
