@@ -32,7 +32,10 @@ export interface TotpOptions<User> extends PolicyOptions {
    */
   encryptionKey: string | readonly string[] | undefined
   store: TotpStore
-  /** The user by id; null when there is none or the user may not log in. Asked before a challenge is judged. */
+  /**
+   * The user by id; null when there is none or the user may not log in. Asked before a challenge is judged and before
+   * tokens are refreshed.
+   */
   findUser?: (userId: string) => User | null | Promise<User | null>
   /** Hears what no client may: why something was unavailable, what a listener threw. Default: one line on stderr. */
   onError?: (error: unknown) => void
@@ -97,6 +100,18 @@ export interface Totp<User = unknown> {
 /**
  * Puts the service together and checks it: the options, and that the encryption key is the one that the stored secrets
  * were sealed with, so that a wrong key stops the start and not the first login.
+ *
+ * @example
+ * ```ts
+ * import { createTotp } from 'totp-kit'
+ * import { sqliteStore } from 'totp-kit/store/sqlite'
+ *
+ * const totp = await createTotp({
+ *   issuer: 'Acme',
+ *   encryptionKey: process.env.TOTP_ENCRYPTION_KEY,
+ *   store: await sqliteStore('app.db'),
+ * })
+ * ```
  *
  * @throws TypeError or RangeError for an option; Error when the key does not fit the store
  */

@@ -80,7 +80,13 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   if (typeof options.issuer !== 'string' || options.issuer.trim() === '' || options.issuer.includes(':')) {
     throw new TypeError('issuer must be a name without a colon (Key URI format)')
   }
-  if (options.issuer.length > 64) throw new RangeError('issuer must have at most 64 characters')
+  if (!options.issuer.isWellFormed() || /\p{Cc}/u.test(options.issuer)) {
+    throw new TypeError('issuer must not contain control characters or broken Unicode')
+  }
+  // Twice in the key URI, in percent-encoding, with room left for the account name (otp/key-uri.ts).
+  if (options.issuer.length > 64 || encodeURIComponent(options.issuer).length > 192) {
+    throw new RangeError('issuer must have at most 64 characters, or 192 in percent-encoding')
+  }
   if (!Object.hasOwn(HASH_BYTES, algorithm)) throw new TypeError('totp.algorithm must be SHA1, SHA256 or SHA512')
   if (storage !== 'encrypted' && storage !== 'hashed') {
     throw new TypeError('backupCodes.storage must be "encrypted" or "hashed"')

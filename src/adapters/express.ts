@@ -1,10 +1,11 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
 import type { Totp } from '../create-totp.ts'
-import { type ErrorCode, TotpError } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
+import { clientAddress } from '../http/client-address.ts'
 import { createHandle } from '../http/handle.ts'
 import type { HttpBody, HttpReply } from '../http/message.ts'
 import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
-import { readStream, send } from './node.ts'
+import { readStream, send } from './node-streams.ts'
 
 export type ExpressOptions = HostOptions<Request>
 
@@ -22,6 +23,15 @@ const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
  * front; what is not ours goes on to the next handler. The client's address is `request.ip`, so Express's own setting
  * `trust proxy` says which proxies are believed.
  *
+ * @example
+ * ```ts
+ * import express from 'express'
+ * import { expressTotp } from 'totp-kit/express'
+ *
+ * const app = express()
+ * app.use('/api', expressTotp(totp, { caller: (request) => callerOf(request.headers.authorization) }))
+ * ```
+ *
  * @returns a handler, and an error handler that words what a body parser in front refused
  */
 export function expressTotp(totp: Totp, options: ExpressOptions): [RequestHandler, ErrorRequestHandler] {
@@ -33,7 +43,7 @@ export function expressTotp(totp: Totp, options: ExpressOptions): [RequestHandle
       mount: request.baseUrl,
       header: (name) => request.headers[name],
       body,
-      clientAddress: request.ip ?? null,
+      clientAddress: addressOf(request),
       ...hostParts(options, request),
     })
   return [
@@ -43,9 +53,8 @@ export function expressTotp(totp: Totp, options: ExpressOptions): [RequestHandle
       else next()
     },
     async (error, request, response, next) => {
-      const code = PARSER_FAILURES[(error as { type?: string } | null)?.type ?? '']
-      const failed = () => Promise.reject(new TotpError(code ?? 'unavailable'))
-      const reply = code === undefined ? null : await answer(request, { read: failed })
+      const failed = parserFailure(error)
+      const reply = failed === undefined ? null : await answer(request, { failed })
       if (reply) send(response, reply)
       else next(error)
     },
@@ -55,6 +64,18 @@ export function expressTotp(totp: Totp, options: ExpressOptions): [RequestHandle
 /**
  * Lets a request pass when its caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers with the
  * challenge of RFC 9470, or with 401 when nobody is logged in.
+ *
+ * @example
+ * ```ts
+ * import express from 'express'
+ * import { requireTwoFactor } from 'totp-kit/express'
+ *
+ * const guard = requireTwoFactor(totp, {
+ *   caller: (request) => callerOf(request.headers.authorization),
+ *   maxAgeSeconds: 300,
+ * })
+ * express().get('/vault', guard, (_request, response) => void response.json({ secret: 'here' }))
+ * ```
  */
 export function requireTwoFactor(totp: Totp, options: GuardOptions<Request>): RequestHandler {
   return async (request, response, next) => {
@@ -64,10 +85,22 @@ export function requireTwoFactor(totp: Totp, options: GuardOptions<Request>): Re
   }
 }
 
+/** Express takes any word of a trusted proxy for an address; garbage must not be a caller of its own. */
+function addressOf({ ip, socket }: Request): string | null {
+  return clientAddress(ip, undefined, null) ?? clientAddress(socket.remoteAddress, undefined, null)
+}
+
+function parserFailure(error: { type?: unknown; code?: unknown } | null | undefined): ErrorCode | undefined {
+  // What zlib and Brotli fail with while they inflate; body-parser adds a type to its own failures only.
+  if (/^(Z_|ERR__)/.test(String(error?.code))) return 'unsupported_media_type'
+  return PARSER_FAILURES[String(error?.type)]
+}
+
 /** A parser in front may have read the body already, and left an object, a text or bytes. */
 function bodyOf(request: Request): HttpBody {
   const body: unknown = request.body
-  if (!request.readableDidRead) return { read: (limit) => readStream(request, limit) }
+  // An empty body ends without a read: to wait for it again would be to wait for ever.
+  if (!request.readableDidRead && !request.readableEnded) return { read: (limit) => readStream(request, limit) }
   if (typeof body !== 'string' && !(body instanceof Uint8Array)) return { parsed: body }
   const bytes = Buffer.from(body as string)
   return { read: async (limit) => (bytes.length > limit ? null : bytes) }

@@ -17,7 +17,19 @@ export interface FetchOptions extends HostOptions<Request> {
   otherwise?: (request: Request) => Response | Promise<Response>
 }
 
-/** The endpoints for everything that speaks `Request` and `Response`. */
+/**
+ * The endpoints for everything that speaks `Request` and `Response`.
+ *
+ * @example
+ * ```ts
+ * import { fetchTotp } from 'totp-kit/fetch'
+ *
+ * const handler = fetchTotp(totp, {
+ *   caller: (request) => callerOf(request.headers.get('authorization') ?? undefined),
+ *   clientAddress: (request) => request.headers.get('x-real-ip'), // set by the platform, whatever the client sent
+ * })
+ * ```
+ */
 export function fetchTotp(totp: Totp, options: FetchOptions): (request: Request) => Promise<Response> {
   const handle = createHandle(totp, options)
   const mount = (options.mount ?? '/api').replace(/\/$/, '')

@@ -3,9 +3,9 @@ import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { clientAddress, trustedProxies } from '../http/client-address.ts'
 import { createHandle } from '../http/handle.ts'
-import type { HttpReply } from '../http/message.ts'
 import { problemReply } from '../http/problem.ts'
 import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
+import { readStream, send } from './node-streams.ts'
 
 export interface NodeOptions extends HostOptions<IncomingMessage> {
   /** The path under which the endpoints stand. Default `/api`. */
@@ -17,7 +17,17 @@ export interface NodeOptions extends HostOptions<IncomingMessage> {
 /** A handler for `node:http`; `next` gets what is not ours, or not refused. */
 export type NodeHandler = (request: IncomingMessage, response: ServerResponse, next?: () => void) => Promise<void>
 
-/** The endpoints for `node:http`. Answers what is ours; hands the rest to `next`, or answers 404 where there is none. */
+/**
+ * The endpoints for `node:http`. Answers what is ours; hands the rest to `next`, or answers 404 where there is none.
+ *
+ * @example
+ * ```ts
+ * import { createServer } from 'node:http'
+ * import { nodeTotp } from 'totp-kit/node'
+ *
+ * createServer(nodeTotp(totp, { caller: (request) => callerOf(request.headers.authorization) })).listen(3000)
+ * ```
+ */
 export function nodeTotp(totp: Totp, options: NodeOptions): NodeHandler {
   const handle = createHandle(totp, options)
   const mount = (options.mount ?? '/api').replace(/\/$/, '')
@@ -51,29 +61,6 @@ export function requireTwoFactor(totp: Totp, options: GuardOptions<IncomingMessa
     if (refused) send(response, refused)
     else next()
   }
-}
-
-/** The whole body; null when it is larger than `limit`, or when the client went away. */
-export function readStream(request: IncomingMessage, limit: number): Promise<Uint8Array | null> {
-  const chunks: Uint8Array[] = []
-  let size = 0
-  return new Promise((resolve) => {
-    // Goes on reading what is too large, to nowhere: a client that is still sending would not see the answer.
-    request.on('data', (chunk: Uint8Array) => {
-      size += chunk.length
-      if (size <= limit) chunks.push(chunk)
-      else resolve(null)
-    })
-    request.on('end', () => resolve(Buffer.concat(chunks)))
-    request.on('error', () => resolve(null))
-    request.on('close', () => resolve(null))
-  })
-}
-
-/** Writes an answer of ours. */
-export function send(response: ServerResponse, { status, headers, body }: HttpReply): void {
-  response.writeHead(status, body === null ? headers : { ...headers, 'content-length': Buffer.byteLength(body) })
-  response.end(body ?? undefined)
 }
 
 function forwardedFor(request: IncomingMessage): string | undefined {

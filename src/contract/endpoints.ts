@@ -156,7 +156,7 @@ export const endpoints = {
     summary: 'Answer a challenge with a code of the authenticator app or with a backup code',
     access: 'anonymous',
     throttled: true,
-    body: either.extend({ totp_challenge_token: text(1024) }).refine(exactlyOneCode, EITHER),
+    body: either.extend({ totp_challenge_token: text(4096) }).refine(exactlyOneCode, EITHER),
     status: 200,
     reply: tokenPair.extend({ backup_codes_remaining: z.int().optional() }),
     refusals: ['challenge_invalid', ...judged],

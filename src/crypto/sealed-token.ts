@@ -2,7 +2,7 @@ import type { UnixSeconds } from '../clock.ts'
 import type { Keyring } from './keyring.ts'
 
 /** What a sealed token says. */
-export interface TokenClaims {
+interface TokenClaims {
   /** Unique per token: what is burnt when the token is used. */
   id: string
   userId: string

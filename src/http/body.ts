@@ -5,6 +5,8 @@ import type { HttpRequest } from './message.ts'
 /** 16 KiB: a body of ours holds a token and a code; better-auth was seen to process a code of 20 MB. */
 const MOST_BYTES = 16 * 1024
 
+type Headers = Pick<HttpRequest, 'header'>
+
 /**
  * The body, checked against the endpoint's schema. Members that the schema does not name are dropped here.
  *
@@ -18,10 +20,23 @@ export async function readBody<T>(request: HttpRequest, schema: z.ZodType<T>): P
   throw new TotpError('validation_failed', { fields: fieldErrors(result.error.issues) })
 }
 
-async function readMembers(request: HttpRequest): Promise<Record<string, unknown>> {
-  if (Number(request.header('content-length') ?? 0) > MOST_BYTES) throw new TotpError('payload_too_large')
-  if ('parsed' in request.body) return readParsed(request, request.body.parsed)
-  const bytes = await request.body.read(MOST_BYTES)
+/**
+ * Passes unless a parser of the framework's failed with the body.
+ *
+ * @throws TotpError as {@link readBody}
+ */
+export function checkParsable(request: HttpRequest): void {
+  if (!('failed' in request.body)) return
+  checkLength(request)
+  // A parser that reads what we do not take fails in ways of its own: what is wrong then is the media type.
+  mediaTypeOf(request)
+  throw new TotpError(request.body.failed)
+}
+
+async function readMembers({ body, ...request }: HttpRequest): Promise<Record<string, unknown>> {
+  checkLength(request)
+  if ('parsed' in body) return readParsed(request, body.parsed)
+  const bytes = 'read' in body ? await body.read(MOST_BYTES) : null
   if (bytes === null) throw new TotpError('payload_too_large')
   if (bytes.length === 0) return {}
   const type = mediaTypeOf(request)
@@ -29,18 +44,32 @@ async function readMembers(request: HttpRequest): Promise<Record<string, unknown
   return type === 'form' ? readForm(text) : readJson(text)
 }
 
-function readParsed(request: HttpRequest, parsed: unknown): Record<string, unknown> {
+function checkLength(request: Headers): void {
+  if (Number(request.header('content-length') ?? 0) > MOST_BYTES) throw new TotpError('payload_too_large')
+}
+
+function readParsed(request: Headers, parsed: unknown): Record<string, unknown> {
   if (parsed === undefined || parsed === null) {
     if (parsed === null && request.header('content-type') !== undefined) throw new TotpError('malformed_json')
     return {}
   }
   // A body without a declared length, let through by a parser with a higher limit than ours.
-  if (Buffer.byteLength(JSON.stringify(parsed)) > MOST_BYTES) throw new TotpError('payload_too_large')
+  if (request.header('content-length') === undefined && !fits(parsed)) throw new TotpError('payload_too_large')
   if (request.header('content-type') !== undefined) mediaTypeOf(request)
   return asObject(parsed)
 }
 
-function mediaTypeOf(request: HttpRequest): 'json' | 'form' {
+function fits(parsed: unknown): boolean {
+  try {
+    return Buffer.byteLength(JSON.stringify(parsed)) <= MOST_BYTES
+  } catch (error) {
+    // Nested so deep that it cannot be written down again.
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}
+
+function mediaTypeOf(request: Headers): 'json' | 'form' {
   const encoding = request.header('content-encoding') ?? 'identity'
   const [type = '', ...parameters] = (request.header('content-type') ?? '').toLowerCase().split(';')
   const charset = parameters
@@ -87,12 +116,12 @@ function asObject(value: unknown): Record<string, unknown> {
   return value as Record<string, unknown>
 }
 
-/** Our own words for what is wrong; none repeats what was sent. */
+/** Our own words for the first thing that is wrong with each field; none repeats what was sent. */
 function fieldErrors(issues: readonly z.core.$ZodIssue[]): Record<string, string[]> {
   const fields: Record<string, string[]> = {}
   for (const issue of issues) {
     const name = String(issue.path[0] ?? 'body')
-    fields[name] = [...(fields[name] ?? []), wordingOf(issue)]
+    fields[name] ??= [wordingOf(issue)]
   }
   return fields
 }

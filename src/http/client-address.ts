@@ -10,10 +10,10 @@ export type TrustedProxies = BlockList
 export function trustedProxies(proxies: readonly string[]): TrustedProxies {
   const list = new BlockList()
   for (const proxy of proxies) {
-    const [address = '', prefix] = proxy.split('/')
+    const [address = '', prefix, ...more] = proxy.split('/')
     const family = isIP(address)
     const bits = prefix === undefined ? (family === 4 ? 32 : 128) : Number(prefix)
-    if (family === 0 || !/^\d+$/.test(prefix ?? '0') || bits > (family === 4 ? 32 : 128)) {
+    if (family === 0 || more.length > 0 || !/^\d+$/.test(prefix ?? '0') || bits > (family === 4 ? 32 : 128)) {
       throw new TypeError(`trustedProxies: "${proxy}" is neither an address nor a CIDR range`)
     }
     list.addSubnet(address, bits, family === 4 ? 'ipv4' : 'ipv6')
@@ -46,14 +46,26 @@ export function clientAddress(
 export function addressKey(address: string): string {
   const plain = unmapped(address)
   if (isIP(plain) !== 6) return plain
-  const [head = '', tail] = plain.split('%')[0]?.split('::') ?? []
-  const groups = head === '' ? [] : head.split(':')
-  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length)
-  const whole = [...groups, ...Array<string>(Math.max(0, missing)).fill('0'), ...(tail ? tail.split(':') : [])]
-  const network = whole.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16))
-  return `${network.join(':')}::/64`
+  const network = groupsOf(plain).slice(0, 4)
+  return `${network.map((group) => group.toString(16)).join(':')}::/64`
 }
 
+/** An IPv4 address that arrives in IPv6 clothes (RFC 4291 §2.5.5.2) without them, however they are spelled. */
 function unmapped(address: string): string {
-  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address
+  if (isIP(address) !== 6) return address
+  const groups = groupsOf(address)
+  const [high = 0, low = 0] = groups.slice(6)
+  if (groups.slice(0, 5).some((group) => group !== 0) || groups[5] !== 0xffff) return address
+  return [high >> 8, high & 0xff, low >> 8, low & 0xff].join('.')
+}
+
+/** The eight groups of an IPv6 address; its zone, if it names one, is left out. */
+function groupsOf(address: string): number[] {
+  const [bare = ''] = address.split('%')
+  const hexadecimal = bare.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, a, b, c, d) =>
+    [Number(a) * 256 + Number(b), Number(c) * 256 + Number(d)].map((group) => group.toString(16)).join(':'),
+  )
+  const [left = [], right] = hexadecimal.split('::').map((half) => half.split(':').filter((group) => group !== ''))
+  const zeros = right === undefined ? 0 : 8 - left.length - right.length
+  return [...left, ...Array<string>(zeros).fill('0'), ...(right ?? [])].map((group) => Number.parseInt(group, 16))
 }

@@ -7,7 +7,7 @@ import { type Context, contextOf } from '../flows/context.ts'
 import type { Caller } from '../flows/step-up.ts'
 import type { JwtTokens } from '../jwt/index.ts'
 import { actions, type Call } from './actions.ts'
-import { readBody } from './body.ts'
+import { checkParsable, readBody } from './body.ts'
 import { addressKey } from './client-address.ts'
 import type { HttpReply, HttpRequest } from './message.ts'
 import { NO_STORE, problemReply } from './problem.ts'
@@ -58,6 +58,8 @@ async function perform(
 ): Promise<HttpReply> {
   const { id, request, jwt } = called
   const row: Endpoint = endpoints[id]
+  // First: a parser that fails has skipped what the host put between it and us, maybe a check of who may come here.
+  checkParsable(request)
   const caller = row.access === 'caller' ? await request.caller() : null
   if (row.access === 'caller' && caller === null) throw new TotpError('unauthenticated')
   if (row.throttled) await checkRate(ctx, called, caller)

@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../errors.ts'
 import type { Proof } from '../flows/proof.ts'
 import type { Caller } from '../flows/step-up.ts'
 
@@ -18,8 +19,14 @@ export interface HttpRequest {
   verified: (proof: Proof) => Promise<void>
 }
 
-/** Parsed by the framework before us, or still to be read, up to a limit: null when there is more than that. */
-export type HttpBody = { parsed: unknown } | { read: (limit: number) => Promise<Uint8Array | null> }
+/**
+ * Parsed by the framework before us, or what its parser failed with, or still to be read, up to a limit: null when there
+ * is more than that.
+ */
+export type HttpBody =
+  | { parsed: unknown }
+  | { failed: ErrorCode }
+  | { read: (limit: number) => Promise<Uint8Array | null> }
 
 export interface HttpReply {
   status: number

@@ -67,6 +67,16 @@ interface Claims {
  * The token-pair module. Signs with HMAC-SHA-256 under a key derived from the first encryption key; the others still
  * verify, so keys can be rotated while people are logged in.
  *
+ * @example
+ * ```ts
+ * import { jwtTokens } from 'totp-kit/jwt'
+ *
+ * const tokens = jwtTokens(totp, {
+ *   authenticate: async (username, password) => (username === 'ada' && password === 'correct horse' ? '42' : null),
+ * })
+ * const bearer = await tokens.readAuthorization('Bearer …')
+ * ```
+ *
  * @throws RangeError when a lifetime is outside its range
  */
 export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {

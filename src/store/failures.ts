@@ -20,7 +20,7 @@ export function periodOf(at: UnixSeconds, limits: FailureLimits): number {
 }
 
 /**
- * Why no further attempt may be judged; null when one may.
+ * Why no further attempt may be judged; null when one may. Where a delay and the total both hold, `retryAt` is the later.
  *
  * @param count - turned to the period of `now`
  */
@@ -30,10 +30,15 @@ export function refusalOf(
   limits: FailureLimits,
 ): Extract<Reservation, { outcome: 'delayed' | 'locked' }> | null {
   if (count.consecutive >= limits.hardCap) return { outcome: 'locked' }
-  if (count.blockedUntil > now) return { outcome: 'delayed', retryAt: count.blockedUntil }
-  if (count.inPeriod + count.inPreviousPeriod < limits.total) return null
-  const periodsToWait = count.inPeriod < limits.total ? 1 : 2
-  return { outcome: 'delayed', retryAt: (count.period + periodsToWait) * periodSeconds(limits) }
+  const retryAt = Math.max(count.blockedUntil, totalHoldsUntil(count, limits))
+  return retryAt > now ? { outcome: 'delayed', retryAt } : null
+}
+
+/** The start of the period in which one more failure fits into the total; 0 when one fits now. */
+function totalHoldsUntil({ period, inPeriod, inPreviousPeriod }: FailureCount, limits: FailureLimits): UnixSeconds {
+  if (inPeriod + inPreviousPeriod < limits.total) return 0
+  const periodsToWait = inPeriod < limits.total ? 1 : 2
+  return (period + periodsToWait) * periodSeconds(limits)
 }
 
 function periodSeconds({ totalDays }: FailureLimits): number {

@@ -2,11 +2,13 @@ import type { UnixSeconds } from '../clock.ts'
 import type { SecondFactorMethod } from '../events.ts'
 import type { FailureLimits } from '../policy.ts'
 import { type FailureCount, periodOf, refusalOf } from './failures.ts'
+import { isOutdated } from './single-use.ts'
 import type {
   AuthenticatorRecord,
   BackupCodeRecord,
   PendingAuthenticator,
   RefreshFamily,
+  SingleUse,
   TotpStore,
   UserRecord,
 } from './store.ts'
@@ -44,6 +46,8 @@ export function memoryStore(): TotpStore {
     user.generation++
     user.changedAt = now
   }
+  const isSpent = (token: SingleUse, user: User, now: UnixSeconds) =>
+    burnt.has(token.tokenId) || isOutdated(token, user, now)
   const isAlive = (family: (RefreshFamily & { generation: number }) | undefined, now: UnixSeconds) =>
     family !== undefined && family.expiresAt > now && family.generation === find(family.userId).generation
 
@@ -55,7 +59,7 @@ export function memoryStore(): TotpStore {
       const refusal = refusalOf(turn(user.failures.get('totp'), now, limits), now, limits)
       return {
         user: recordOf(user),
-        authenticators: user.live ? [{ ...user.live }] : [],
+        authenticators: user.live ? [authenticatorOf(user.live)] : [],
         backupCodesRemaining: user.codes.filter((code) => code.usedAt === null).length,
         hasPending: user.pending !== null && user.pending.expiresAt > now,
         lockedUntil: refusal === null ? null : refusal.outcome === 'locked' ? 'forever' : refusal.retryAt,
@@ -64,9 +68,7 @@ export function memoryStore(): TotpStore {
 
     reserveAttempt({ userId, method, against, challenge, now, limits }) {
       const user = find(userId)
-      if (challenge && (burnt.has(challenge.tokenId) || challenge.generation !== user.generation)) {
-        return { outcome: 'stale' }
-      }
+      if (challenge && isSpent(challenge, user, now)) return { outcome: 'stale' }
       const { live, pending } = user
       const authenticator =
         against === 'live' ? live : pending && pending.expiresAt > now ? { ...pending, lastUsedAt: null } : null
@@ -75,13 +77,13 @@ export function memoryStore(): TotpStore {
       const refusal = refusalOf(count, now, limits)
       if (refusal) return refusal
       user.failures.set(method, oneMore(count, now, limits))
-      return { outcome: 'reserved', user: recordOf(user), authenticator: { ...authenticator } }
+      return { outcome: 'reserved', user: recordOf(user), authenticator: authenticatorOf(authenticator) }
     },
 
     spend(spending) {
       const user = find(spending.userId)
       const { challenge, generation, now } = spending
-      if (generation !== user.generation || (challenge && burnt.has(challenge.tokenId))) return { outcome: 'stale' }
+      if (generation !== user.generation || (challenge && isSpent(challenge, user, now))) return { outcome: 'stale' }
       if (spending.method === 'totp') {
         const { live } = user
         if (live?.id !== spending.authenticatorId || live.lastStep >= spending.step) return { outcome: 'refused' }
@@ -101,7 +103,7 @@ export function memoryStore(): TotpStore {
 
     putPending(userId, pending, generation) {
       if (find(userId).generation !== generation) return false
-      keep(userId).pending = { ...pending }
+      keep(userId).pending = { ...pending, parameters: { ...pending.parameters } }
       return true
     },
 
@@ -200,6 +202,11 @@ function newUser(): User {
 
 function recordOf({ generation, changedAt, confirmedAt }: User): UserRecord {
   return { generation, changedAt, confirmedAt }
+}
+
+function authenticatorOf(record: AuthenticatorRecord): AuthenticatorRecord {
+  const { id, name, sealedSecret, parameters, createdAt, lastUsedAt } = record
+  return { id, name, sealedSecret, parameters: { ...parameters }, createdAt, lastUsedAt }
 }
 
 /** The count with one more failure at `now`. */

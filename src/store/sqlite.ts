@@ -3,6 +3,7 @@ import type { SecondFactorMethod } from '../events.ts'
 import type { OtpAlgorithm } from '../otp/hotp.ts'
 import type { FailureLimits } from '../policy.ts'
 import { type FailureCount, periodOf, refusalOf } from './failures.ts'
+import { isOutdated } from './single-use.ts'
 import { migrations } from './sql/migrations.ts'
 import { statements } from './sql/statements.ts'
 import type { AuthenticatorRecord, BackupCodeRecord, Reservation, TotpStore, UserRecord } from './store.ts'
@@ -33,39 +34,72 @@ export interface SqliteDatabase {
 export async function sqliteStore(database: string | SqliteDatabase): Promise<TotpStore> {
   const own = typeof database === 'string'
   const connection = own ? await openSqlite(database) : database
-  migrate(connection)
-  return storeOn(connection, own)
+  try {
+    migrate(connection)
+    return storeOn(connection, own)
+  } catch (error) {
+    if (own) connection.close()
+    throw error
+  }
 }
 
 /**
  * Opens an SQLite file with `node:sqlite` (Node 22.13 and later), else `better-sqlite3`, else `libsql`, in WAL mode,
  * waiting up to five seconds for another process's lock.
  *
- * @throws Error when none of the three is there
+ * @throws Error when none of the three is there, or the file cannot be opened, made or written to
  */
 export async function openSqlite(path: string): Promise<SqliteDatabase> {
-  const connection = await connect(path)
-  connection.exec('PRAGMA busy_timeout = 5000')
-  connection.exec('PRAGMA journal_mode = WAL')
-  return connection
+  const Database = await loadDriver()
+  let connection: SqliteDatabase | null = null
+  try {
+    connection = new Database(path)
+    connection.exec('PRAGMA busy_timeout = 5000')
+    // better-sqlite3 is built with NORMAL, under which a power cut forgets what was spent last.
+    connection.exec('PRAGMA synchronous = FULL')
+    switchToWal(connection)
+    return connection
+  } catch (cause) {
+    connection?.close()
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`the SQLite database ${path} cannot be opened for writing: ${reason}`, { cause })
+  }
 }
 
-async function connect(path: string): Promise<SqliteDatabase> {
-  const drivers: { name: string; open: (module: Record<string, unknown>) => unknown }[] = [
-    { name: 'node:sqlite', open: ({ DatabaseSync }) => DatabaseSync },
-    { name: 'better-sqlite3', open: (module) => module.default },
-    { name: 'libsql', open: (module) => module.default },
+type Driver = new (path: string) => SqliteDatabase
+
+async function loadDriver(): Promise<Driver> {
+  const drivers: { name: string; pick: (module: Record<string, unknown>) => unknown }[] = [
+    { name: 'node:sqlite', pick: ({ DatabaseSync }) => DatabaseSync },
+    { name: 'better-sqlite3', pick: (module) => module.default },
+    { name: 'libsql', pick: (module) => module.default },
   ]
-  for (const { name, open } of drivers) {
+  for (const { name, pick } of drivers) {
     try {
-      const Database = open(await import(name)) as new (path: string) => SqliteDatabase
-      return new Database(path)
+      return pick(await import(name)) as Driver
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
       if (code !== 'ERR_MODULE_NOT_FOUND' && code !== 'ERR_UNKNOWN_BUILTIN_MODULE') throw error
     }
   }
   throw new Error('no SQLite driver found: use Node 22.13 or later, or install better-sqlite3 or libsql')
+}
+
+/**
+ * Puts a file into WAL mode, which it keeps. Where several processes do that to a new file at once, SQLite refuses some
+ * of them without waiting; they wait with a transaction, which does, and look again.
+ */
+function switchToWal(connection: SqliteDatabase): void {
+  for (let triesLeft = 10; ; triesLeft--) {
+    try {
+      connection.exec('PRAGMA journal_mode = WAL')
+      return
+    } catch (error) {
+      if (triesLeft === 0) throw error
+    }
+    connection.exec('BEGIN IMMEDIATE')
+    connection.exec('COMMIT')
+  }
 }
 
 /** Brings the tables up to date; of processes that start at once, one does it and the others wait for its lock. */
@@ -83,8 +117,17 @@ function migrate(connection: SqliteDatabase): void {
     }
     connection.exec('COMMIT')
   } catch (error) {
-    connection.exec('ROLLBACK')
+    rollBack(connection)
     throw error
+  }
+}
+
+/** After an error of which SQLite may have ended the transaction by itself (a full disk): that one is to be told. */
+function rollBack(connection: SqliteDatabase): void {
+  try {
+    connection.exec('ROLLBACK')
+  } catch {
+    // Either there is nothing to roll back, or the next BEGIN fails and says so.
   }
 }
 
@@ -92,22 +135,27 @@ type Row = Record<string, SqlValue>
 type StatementName = keyof typeof statements
 
 function storeOn(connection: SqliteDatabase, own: boolean): TotpStore {
-  const prepared = Object.fromEntries(
+  const prepared = new Map(
     Object.entries(statements).map(([name, sql]) => [
       name,
       { statement: connection.prepare(sql), names: namesIn(sql) },
     ]),
-  ) as Record<StatementName, { statement: SqliteStatement; names: readonly string[] }>
+  )
+  const find = (name: StatementName) => {
+    const found = prepared.get(name)
+    if (found === undefined) throw new Error('the store is closed')
+    return found
+  }
 
   /** Drivers refuse a parameter that the statement does not name, so each gets its own and no more. */
   const pick = (names: readonly string[], parameters: Parameters): Parameters =>
     Object.fromEntries(names.map((name) => [name, parameters[name] ?? null]))
   const run = (name: StatementName, parameters: Parameters): number => {
-    const { statement, names } = prepared[name]
+    const { statement, names } = find(name)
     return Number(statement.run(pick(names, parameters)).changes)
   }
   const all = (name: StatementName, parameters: Parameters): Row[] => {
-    const { statement, names } = prepared[name]
+    const { statement, names } = find(name)
     return statement.all(pick(names, parameters)) as Row[]
   }
   const first = (name: StatementName, parameters: Parameters): Row | undefined => all(name, parameters)[0]
@@ -115,15 +163,14 @@ function storeOn(connection: SqliteDatabase, own: boolean): TotpStore {
   /** Runs without a pause, so that no other call of this connection comes between. A refusal writes nothing. */
   const atomically = <T>(work: () => T, succeeded: (result: T) => boolean, begin = 'BEGIN IMMEDIATE'): T => {
     connection.exec(begin)
-    let result: T
     try {
-      result = work()
+      const result = work()
+      connection.exec(succeeded(result) ? 'COMMIT' : 'ROLLBACK')
+      return result
     } catch (error) {
-      connection.exec('ROLLBACK')
+      rollBack(connection)
       throw error
     }
-    connection.exec(succeeded(result) ? 'COMMIT' : 'ROLLBACK')
-    return result
   }
 
   const getUser = (userId: string): UserRecord => {
@@ -179,9 +226,8 @@ function storeOn(connection: SqliteDatabase, own: boolean): TotpStore {
       return atomically<Reservation>(
         () => {
           const user = getUser(userId)
-          if (challenge) {
-            const { tokenId, generation } = challenge
-            if (generation !== user.generation || first('isBurnt', { tokenId })) return { outcome: 'stale' }
+          if (challenge && (isOutdated(challenge, user, now) || first('isBurnt', { tokenId: challenge.tokenId }))) {
+            return { outcome: 'stale' }
           }
           const row = first(against === 'live' ? 'getLive' : 'getPending', { userId, now })
           if (!row) return { outcome: 'absent' }
@@ -201,13 +247,16 @@ function storeOn(connection: SqliteDatabase, own: boolean): TotpStore {
       const { userId, challenge, generation, now, method } = spending
       return atomically(
         () => {
-          if (generation !== getUser(userId).generation) return { outcome: 'stale' }
-          if (challenge && run('burnToken', { ...challenge }) === 0) return { outcome: 'stale' }
+          const user = getUser(userId)
+          if (generation !== user.generation) return { outcome: 'stale' }
+          if (challenge && (isOutdated(challenge, user, now) || run('burnToken', { ...challenge }) === 0)) {
+            return { outcome: 'stale' }
+          }
           const spent =
             spending.method === 'totp'
-              ? run('spendStep', { userId, authenticatorId: spending.authenticatorId, step: spending.step, now })
-              : spending.digests.reduce((n, digest) => n + run('spendBackupCode', { userId, digest, now }), 0)
-          if (spent === 0) return { outcome: 'refused' }
+              ? run('spendStep', { userId, authenticatorId: spending.authenticatorId, step: spending.step, now }) === 1
+              : spending.digests.some((digest) => run('spendBackupCode', { userId, digest, now }) === 1)
+          if (!spent) return { outcome: 'refused' }
           run('giveBackAttempt', { userId, method })
           if (challenge) run('forgetBurntTokens', { now })
           return { outcome: 'spent', backupCodesRemaining: remaining(userId) }
@@ -327,6 +376,8 @@ function storeOn(connection: SqliteDatabase, own: boolean): TotpStore {
     },
 
     async close() {
+      // libsql keeps the file open for as long as one of its prepared statements is within reach.
+      prepared.clear()
       if (own) connection.close()
     },
   }

@@ -39,7 +39,7 @@ export interface SingleUse {
   tokenId: string
   /** The user's generation when the token was made; the token is stale when it has moved on. */
   generation: number
-  /** When the token's burnt mark may be forgotten, because the token has expired by itself. */
+  /** The last second of the token. After it the token is stale by itself, and its burnt mark may be forgotten. */
   expiresAt: UnixSeconds
 }
 
@@ -61,7 +61,7 @@ export type Reservation =
   | { outcome: 'delayed'; retryAt: UnixSeconds }
   /** The hard cap: time does not help. */
   | { outcome: 'locked' }
-  /** The challenge was burnt, or the user's generation moved on. */
+  /** The challenge was burnt or has expired, or the user's generation moved on. */
   | { outcome: 'stale' }
   /** The user has no authenticator of the wanted kind. */
   | { outcome: 'absent' }
@@ -80,6 +80,7 @@ export type Spent =
   | { outcome: 'spent'; backupCodesRemaining: number }
   /** The step, or a later one, was spent before; or no unused backup code has one of the digests. */
   | { outcome: 'refused' }
+  /** The challenge was burnt or has expired, or the user's generation moved on. */
   | { outcome: 'stale' }
 
 /** A line of refresh tokens that begins with one login. */
@@ -204,7 +205,7 @@ export interface TotpStore {
   /** True while the family is alive and, when `tokenId` is given, that token is its living one. Changes nothing. */
   isFamilyAlive(familyId: string, tokenId: string | null, now: UnixSeconds): Promise<boolean>
 
-  /** Ends the family when `tokenId` belongs to it; nothing happens when it has ended before. */
+  /** Ends the family; nothing happens when it has ended before. */
   endFamily(familyId: string): Promise<void>
 
   /**

@@ -1,0 +1,53 @@
+import type { TotpStore } from '../store/store.ts'
+import { outcomes } from './store-cases/attempts.ts'
+import { budget } from './store-cases/budget.ts'
+import { activatePending, putPending } from './store-cases/enrolment.ts'
+import { endFamily, isFamilyAlive, openFamily, rotateFamily } from './store-cases/families.ts'
+import { listBackupCodes, raiseGeneration, removeFactors, replaceBackupCodes } from './store-cases/removal.ts'
+import { isUnburnt, spend } from './store-cases/spending.ts'
+import { getStatus, getUser, keepCanary, values } from './store-cases/values.ts'
+
+/** One promise of {@link TotpStore}, as a test for any runner. */
+export interface StoreCase {
+  /** The operation, and the sentence that it has to keep. */
+  name: string
+  /**
+   * Rejects with an AssertionError when the store breaks the promise.
+   *
+   * @param open - gives a connection to storage that is empty at first and the same for all calls of one run; a case
+   * opens several at once and closes none
+   */
+  run(open: () => Promise<TotpStore>): Promise<void>
+}
+
+const operations = {
+  getUser,
+  getStatus,
+  reserveAttempt: { ...outcomes, ...budget },
+  spend,
+  putPending,
+  activatePending,
+  removeFactors,
+  replaceBackupCodes,
+  listBackupCodes,
+  raiseGeneration,
+  isUnburnt,
+  openFamily,
+  rotateFamily,
+  isFamilyAlive,
+  endFamily,
+  keepCanary,
+  values,
+}
+
+/**
+ * The promises of {@link TotpStore} as cases. A runner gives each case storage of its own and closes the connections
+ * after it:
+ *
+ * ```ts
+ * for (const { name, run } of storeCases) test(name, () => run(() => openMyStore(freshDatabase)))
+ * ```
+ */
+export const storeCases: readonly StoreCase[] = Object.entries(operations).flatMap(([operation, promises]) =>
+  Object.entries(promises).map(([sentence, run]) => ({ name: `${operation}: ${sentence}`, run })),
+)

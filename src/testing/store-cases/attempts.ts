@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict'
+import {
+  activate,
+  attempt,
+  byStep,
+  challengeOf,
+  enrol,
+  firstStep,
+  noon,
+  type Promises,
+  pending,
+  refusedUntil,
+  reserve,
+  totalOf,
+} from '../store-fixtures.ts'
+
+/** What comes of an attempt: what it is judged by, or why it is not judged. */
+export const outcomes: Promises = {
+  async 'hands out what the code is judged by: the live authenticator, and the user'(open) {
+    const store = await open()
+    const { authenticatorId } = await enrol(store)
+    await store.putPending('ann', pending('another'), 1)
+
+    const reservation = await store.reserveAttempt(attempt())
+
+    const { expiresAt: _, ...authenticator } = pending(authenticatorId)
+    assert.deepEqual(reservation, {
+      outcome: 'reserved',
+      user: { generation: 1, changedAt: noon, confirmedAt: noon },
+      authenticator: { ...authenticator, lastUsedAt: noon },
+    })
+  },
+
+  async 'hands out the pending authenticator to the first code of an enrolment'(open) {
+    const store = await open()
+    await enrol(store)
+    await store.putPending('ann', pending('another'), 1)
+
+    const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
+
+    const { expiresAt: _, ...authenticator } = pending('another')
+    assert.deepEqual(reservation, {
+      outcome: 'reserved',
+      user: { generation: 1, changedAt: noon, confirmedAt: noon },
+      authenticator: { ...authenticator, lastUsedAt: null },
+    })
+  },
+
+  async 'nothing is counted when the outcome is `delayed`'(open) {
+    const store = await open()
+    await enrol(store)
+    await reserve(store, {}, 5)
+
+    for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { now: noon + 29 }), noon + 30)
+
+    await reserve(store, { now: noon + 30 })
+    assert.equal(await refusedUntil(store, { now: noon + 30 }), noon + 90)
+  },
+
+  async 'nothing is counted when the outcome is `locked`'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    const capped = { ...totalOf(5), hardCap: 3 }
+    await reserve(store, { limits: capped }, 3)
+    for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
+
+    await store.removeFactors({ ...user, keepFamilyId: null, now: noon })
+    await enrol(store)
+
+    await reserve(store, { limits: capped }, 2)
+  },
+
+  async 'nothing is counted when the outcome is `stale`'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    const challenge = challengeOf(user, 'old', { generation: user.generation - 1 })
+
+    for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { challenge }), 'stale')
+
+    await reserve(store, {}, 5)
+  },
+
+  async 'nothing is counted when the outcome is `absent`'(open) {
+    const store = await open()
+    for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store), 'absent')
+    for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { against: 'pending' }), 'absent')
+
+    await store.putPending('ann', pending('phone'), 0)
+
+    await reserve(store, { against: 'pending' }, 5)
+  },
+
+  async 'stale: the challenge was burnt'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await store.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user) }))
+
+    assert.equal(await refusedUntil(await open(), { challenge: challengeOf(user) }), 'stale')
+    await reserve(store, { challenge: challengeOf(user, 'another challenge') })
+  },
+
+  async "stale: the user's generation moved on"(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await reserve(store, { challenge: challengeOf(user) })
+
+    await store.raiseGeneration('ann', noon)
+
+    assert.equal(await refusedUntil(store, { challenge: challengeOf(user) }), 'stale')
+  },
+
+  async 'stale: the challenge has expired, so that its burnt mark can be forgotten'(open) {
+    const store = await open()
+    const challenge = challengeOf(await enrol(store))
+
+    await reserve(store, { challenge, now: challenge.expiresAt })
+
+    assert.equal(await refusedUntil(store, { challenge, now: challenge.expiresAt + 1 }), 'stale')
+  },
+
+  async 'absent: a pending authenticator is not a live one, nor the other way round'(open) {
+    const store = await open()
+    await store.putPending('ann', pending('phone'), 0)
+    assert.equal(await refusedUntil(store, { against: 'live' }), 'absent')
+
+    await activate(store, { authenticatorId: 'phone', generation: 0 })
+
+    assert.equal(await refusedUntil(store, { against: 'pending' }), 'absent')
+  },
+
+  async 'absent: a pending authenticator that has expired'(open) {
+    const store = await open()
+    await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0)
+
+    await reserve(store, { against: 'pending', now: noon + 899 })
+    assert.equal(await refusedUntil(store, { against: 'pending', now: noon + 900 }), 'absent')
+  },
+}

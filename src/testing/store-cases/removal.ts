@@ -1,0 +1,276 @@
+import assert from 'node:assert/strict'
+import type { TotpStore } from '../../store/store.ts'
+import {
+  activate,
+  alive,
+  backupCodes,
+  begin,
+  byCode,
+  challengeOf,
+  type Enrolled,
+  enrol,
+  limits,
+  noon,
+  type Promises,
+  pending,
+  race,
+  refusedUntil,
+  reserve,
+  tally,
+  totalOf,
+  usedCodes,
+} from '../store-fixtures.ts'
+
+export const removeFactors: Promises = {
+  async 'removes authenticators, pending ones included, and backup codes; switches 2FA off; raises the generation'(
+    open,
+  ) {
+    const store = await open()
+    const user = await enrol(store)
+    await store.putPending('ann', pending('new'), user.generation)
+
+    assert.equal(await remove(store, user, { now: noon + 60 }), true)
+
+    assert.deepEqual(await store.getStatus('ann', noon, limits), {
+      user: { generation: 2, changedAt: noon + 60, confirmedAt: null },
+      authenticators: [],
+      backupCodesRemaining: 0,
+      hasPending: false,
+      lockedUntil: null,
+    })
+    assert.deepEqual(await store.listBackupCodes('ann'), [])
+    assert.equal(await refusedUntil(store), 'absent')
+  },
+
+  async 'exactly one of any number of callers removes what is there'(open) {
+    const store = await open()
+    const user = await enrol(store)
+
+    const answers = await race(open, (other) => remove(other, user))
+
+    assert.deepEqual(tally(answers), { true: 1, false: 49 })
+    assert.equal((await store.getUser('ann')).generation, user.generation + 1)
+  },
+
+  async 'clears the consecutive failures of both methods'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await reserve(store, { method: 'totp' }, 5)
+    await reserve(store, { method: 'backup_code' }, 5)
+
+    await remove(store, user)
+
+    await store.putPending('ann', pending('new'), user.generation + 1)
+    await reserve(store, { method: 'totp', against: 'pending' }, 5)
+    await reserve(store, { method: 'backup_code', against: 'pending' }, 5)
+  },
+
+  async 'does not give back what counts for the total'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await reserve(store, { method: 'totp', limits: totalOf(5) }, 5)
+    await reserve(store, { method: 'backup_code', limits: totalOf(5) }, 5)
+
+    await remove(store, user)
+
+    await store.putPending('ann', pending('new'), user.generation + 1)
+    const against = { against: 'pending', limits: totalOf(5) } as const
+    assert.notEqual(await refusedUntil(store, { ...against, method: 'totp' }), 'reserved')
+    assert.notEqual(await refusedUntil(store, { ...against, method: 'backup_code' }), 'reserved')
+  },
+
+  async 'frees a user whom the hard cap has locked'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    const capped = { ...limits, hardCap: 3 }
+    await reserve(store, { limits: capped }, 3)
+
+    await remove(store, user)
+    await enrol(store)
+
+    await reserve(store, { limits: capped })
+  },
+
+  async 'of the refresh families only `keepFamilyId` survives'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await begin(store, 'kept', { generation: user.generation })
+    await begin(store, 'ended', { generation: user.generation })
+    await begin(store, "bob's", { userId: 'bob' })
+
+    await remove(store, user, { keepFamilyId: 'kept' })
+
+    assert.deepEqual(await alive(store, ['kept', 'ended', "bob's"]), ['kept', "bob's"])
+  },
+
+  async 'where 2FA is off, only the pending authenticator is removed and nothing else changes'(open) {
+    const store = await open()
+    await store.raiseGeneration('ann', noon)
+    await begin(store, 'family', { generation: 1 })
+    await store.putPending('ann', pending('phone'), 1)
+    await reserve(store, { against: 'pending' }, 5)
+    const before = await store.getStatus('ann', noon, limits)
+
+    assert.equal(await store.removeFactors({ userId: 'ann', generation: 1, keepFamilyId: null, now: noon + 1 }), true)
+
+    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, hasPending: false })
+    assert.equal(before.lockedUntil, noon + 30, 'so that an enrolment begun anew does not begin the count anew')
+    assert.deepEqual(await alive(store, ['family']), ['family'])
+    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1 }), false)
+  },
+
+  async 'false, and nothing done, when the generation is not `generation` any more'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await store.putPending('ann', pending('new'), user.generation)
+    await reserve(store, {}, 5)
+    await store.raiseGeneration('ann', noon)
+    await begin(store, 'family', { generation: 2 })
+    const before = await store.getStatus('ann', noon, limits)
+
+    assert.equal(await remove(store, user), false)
+
+    assert.deepEqual(await store.getStatus('ann', noon, limits), before)
+    assert.deepEqual(await alive(store, ['family']), ['family'])
+  },
+
+  async 'takes nothing from another user'(open) {
+    const store = await open()
+    const ann = await enrol(store, { userId: 'ann' })
+    await enrol(store, { userId: 'bob' })
+    await store.putPending('bob', pending('new'), 1)
+    const before = await store.getStatus('bob', noon, limits)
+
+    await remove(store, ann)
+
+    assert.deepEqual(await store.getStatus('bob', noon, limits), before)
+  },
+}
+
+export const replaceBackupCodes: Promises = {
+  async "puts the codes in the place of the user's codes, used and unused"(open) {
+    const store = await open()
+    const user = await enrol(store, { codes: ['a', 'b', 'c'] })
+    await store.spend(byCode(user, ['a']))
+
+    assert.equal(await store.replaceBackupCodes('ann', backupCodes(['d', 'a']), user.generation), true)
+
+    assert.deepEqual(await store.listBackupCodes('ann'), [
+      { sealedCode: 'sealed d', usedAt: null },
+      { sealedCode: 'sealed a', usedAt: null },
+    ])
+    assert.equal((await store.spend(byCode(user, ['b']))).outcome, 'refused')
+    assert.equal((await store.spend(byCode(user, ['a']))).outcome, 'spent')
+  },
+
+  async 'of any number at once, one whole list is left'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    const listOf = (caller: number) => [`${caller}: a`, `${caller}: b`, `${caller}: c`]
+
+    const answers = await race(open, (other, n) =>
+      other.replaceBackupCodes('ann', backupCodes(listOf(n)), user.generation),
+    )
+
+    assert.deepEqual(tally(answers), { true: 50 })
+    const left = (await store.listBackupCodes('ann')).map(({ sealedCode }) => sealedCode)
+    const lists = answers.map((_, n) => listOf(n).map((code) => `sealed ${code}`))
+    assert.ok(lists.some((list) => list.join() === left.join()))
+  },
+
+  async "leaves another user's codes alone, even where a digest is the same"(open) {
+    const store = await open()
+    await enrol(store, { userId: 'bob', codes: ['a', 'b'] })
+    const ann = await enrol(store, { userId: 'ann', codes: ['a', 'b'] })
+
+    await store.replaceBackupCodes('ann', backupCodes(['c']), ann.generation)
+
+    assert.equal((await store.listBackupCodes('bob')).length, 2)
+  },
+
+  async 'false, and nothing done, when 2FA is off'(open) {
+    const store = await open()
+    await store.putPending('ann', pending('phone'), 0)
+
+    assert.equal(await store.replaceBackupCodes('ann', backupCodes(['a']), 0), false)
+
+    assert.deepEqual(await store.listBackupCodes('ann'), [])
+  },
+
+  async 'false, and nothing done, when the generation is not `generation` any more'(open) {
+    const store = await open()
+    const user = await enrol(store, { codes: ['a', 'b'] })
+    await store.spend(byCode(user, ['a']))
+    await store.raiseGeneration('ann', noon)
+
+    assert.equal(await store.replaceBackupCodes('ann', backupCodes(['c']), user.generation), false)
+
+    assert.equal((await store.listBackupCodes('ann')).length, 2)
+    assert.deepEqual(await usedCodes(store), ['a'])
+  },
+}
+
+export const listBackupCodes: Promises = {
+  async 'in the order in which they were stored, used or not'(open) {
+    const store = await open()
+    const codes = ['m', 'z', 'a', '10', '9', 'Z', 'b', 'é', 'y', 'c', '🦄']
+    const user = await enrol(store, { codes })
+    await store.spend(byCode(user, ['z']))
+    await store.spend(byCode(user, ['m'], { now: noon + 1 }))
+
+    const listed = await (await open()).listBackupCodes('ann')
+
+    assert.deepEqual(
+      listed.map(({ sealedCode }) => sealedCode),
+      codes.map((code) => `sealed ${code}`),
+    )
+    assert.deepEqual(
+      listed.map(({ usedAt }) => usedAt),
+      [noon + 1, noon, ...Array(9).fill(null)],
+    )
+  },
+
+  async 'none where the user has none'(open) {
+    assert.deepEqual(await (await open()).listBackupCodes('nobody'), [])
+  },
+}
+
+export const raiseGeneration: Promises = {
+  async 'each of any number at once counts'(open) {
+    await race(open, (store, n) => store.raiseGeneration('ann', noon + n))
+
+    assert.equal((await (await open()).getUser('ann')).generation, 50)
+  },
+
+  async 'ends all open challenges and refresh families of the user, and of no other'(open) {
+    const store = await open()
+    const ann = await enrol(store, { userId: 'ann' })
+    const bob = await enrol(store, { userId: 'bob' })
+    for (const { userId, generation } of [ann, bob]) await begin(store, `family of ${userId}`, { userId, generation })
+
+    await store.raiseGeneration('ann', noon + 60)
+
+    assert.equal(await refusedUntil(store, { challenge: challengeOf(ann) }), 'stale')
+    assert.deepEqual(await alive(store, ['family of ann', 'family of bob']), ['family of bob'])
+    await reserve(store, { userId: 'bob', challenge: challengeOf(bob) })
+  },
+
+  async 'tells when, so that an earlier proof proves nothing, and leaves the factors'(open) {
+    const store = await open()
+    await enrol(store)
+    const before = await store.getStatus('ann', noon, limits)
+
+    await store.raiseGeneration('ann', noon + 60)
+
+    const user = { ...before.user, generation: before.user.generation + 1, changedAt: noon + 60 }
+    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, user })
+  },
+}
+
+function remove(
+  store: TotpStore,
+  { userId, generation }: Enrolled,
+  { keepFamilyId = null, now = noon }: { keepFamilyId?: string | null; now?: number } = {},
+): Promise<boolean> {
+  return store.removeFactors({ userId, generation, keepFamilyId, now })
+}

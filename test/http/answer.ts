@@ -1,0 +1,108 @@
+import { expect } from 'vitest'
+
+/** An answer as every front gives it. */
+export interface Answer {
+  status: number
+  headers: Record<string, string>
+  /** Empty where the answer has none. */
+  body: Record<string, unknown>
+  text: string
+  /** `200`, or status and code of a refusal: `400 invalid_code`. */
+  outcome: string
+}
+
+/** The closed list of refusals, and the status of each. */
+const STATUS_OF: Readonly<Record<string, number>> = {
+  validation_failed: 400,
+  malformed_json: 400,
+  unsupported_media_type: 415,
+  payload_too_large: 413,
+  method_not_allowed: 405,
+  not_found: 404,
+  unauthenticated: 401,
+  step_up_required: 401,
+  invalid_credentials: 401,
+  invalid_token: 401,
+  totp_not_set_up: 400,
+  totp_already_enabled: 400,
+  totp_not_enabled: 400,
+  invalid_code: 400,
+  code_already_used: 400,
+  challenge_invalid: 400,
+  too_many_attempts: 429,
+  second_factor_locked: 403,
+  throttled: 429,
+  unavailable: 503,
+}
+
+export async function answerOf(response: Response): Promise<Answer> {
+  const { status } = response
+  const headers = Object.fromEntries(response.headers)
+  const text = await response.text()
+  const isJson = /^application\/(problem\+)?json$/.test(headers['content-type'] ?? '')
+  const body = isJson ? (JSON.parse(text) as Record<string, unknown>) : {}
+  return { status, headers, body, text, outcome: status < 400 ? String(status) : `${status} ${body.code}` }
+}
+
+/** What wire.md says of every answer of ours. */
+export function expectRulesOfEveryEndpoint({ status, headers, body, text }: Answer, sent?: unknown): void {
+  expect(headers['cache-control']).toBe('no-store')
+  if (status === 204) {
+    expect(text).toBe('')
+    expect(headers).not.toHaveProperty('content-type')
+    return
+  }
+  if (status < 300) {
+    expect(headers['content-type']).toBe('application/json')
+    return
+  }
+  expect(headers['content-type']).toBe('application/problem+json')
+  const isAboutFields = body.code === 'validation_failed'
+  const members = ['code', 'detail', 'status', 'title', 'type', ...(isAboutFields ? ['errors'] : [])]
+  expect(Object.keys(body).sort()).toEqual(members.sort())
+  expect(STATUS_OF).toHaveProperty(String(body.code), status)
+  expect(body.status).toBe(status)
+  expect(body.type).toBe(`urn:totp-kit:problem:${body.code}`)
+  for (const words of [body.title, body.detail]) expect(words).toMatch(/^[A-Z0-9].{4,}/)
+  if (isAboutFields) {
+    for (const sentences of Object.values(body.errors as Record<string, string[]>)) {
+      expect(sentences.length).toBeGreaterThan(0)
+      for (const sentence of sentences) expect(sentence).toMatch(/^[A-Z].+\.$/)
+    }
+  }
+  expectNothingEchoed(text, sent)
+}
+
+/** A refusal repeats nothing of what was sent. Short texts could stand in the wording by chance. */
+function expectNothingEchoed(text: string, sent: unknown): void {
+  if (typeof sent === 'string' && sent.length >= 6) expect(text).not.toContain(sent)
+  if (typeof sent === 'object' && sent !== null) {
+    for (const part of Object.values(sent)) expectNothingEchoed(text, part)
+  }
+}
+
+/** `WWW-Authenticate` with one challenge: `Bearer error="…", max_age="…"`. RFC 9110 §11.6.1. */
+export function challengeIn({ headers }: Answer): { scheme: string; parameters: Record<string, string> } {
+  const [, scheme = '', rest = ''] = /^(\S+)(?: (.*))?$/.exec(headers['www-authenticate'] ?? '') ?? []
+  const parameters = Array.from(rest.matchAll(/(\w+)=(?:"([^"]*)"|(\w+))(?:, |$)/g), ([, name, quoted, token]) => [
+    name,
+    quoted ?? token,
+  ])
+  expect(rest).toBe(Array.from(rest.matchAll(/\w+=(?:"[^"]*"|\w+)(?:, |$)/g), String).join(''))
+  return { scheme, parameters: Object.fromEntries(parameters) }
+}
+
+/** The three headers of a 429: seconds to wait, and the structured fields of the IETF draft. */
+export function waitIn({ headers }: Answer) {
+  const [, name, remaining, reset] = /^"([\w-]+)";r=(\d+);t=(\d+)$/.exec(headers.ratelimit ?? '') ?? []
+  const [, policy, quota, window] = /^"([\w-]+)";q=(\d+);w=(\d+)$/.exec(headers['ratelimit-policy'] ?? '') ?? []
+  expect(name).toBeDefined()
+  expect(name).toBe(policy)
+  return {
+    retryAfterSeconds: Number(headers['retry-after']),
+    remaining: Number(remaining),
+    resetSeconds: Number(reset),
+    quota: Number(quota),
+    windowSeconds: Number(window),
+  }
+}

@@ -1,0 +1,101 @@
+import { type Phone, phoneFor } from 'totp-kit/testing'
+import { expect } from 'vitest'
+import type { Person, Service } from './harness.ts'
+
+export interface Session {
+  access: string
+  refresh: string
+}
+
+/** Someone whose second factor is on. */
+export interface Enrolled {
+  person: Person
+  /** The session that switched it on; it began with a password only. */
+  session: Session
+  phone: Phone
+  /** What the phone showed when it was confirmed. */
+  confirmingCode: string
+  backupCodes: string[]
+}
+
+/** Seconds of a time step. */
+export const STEP = 30
+
+/** With a password only. */
+export async function logIn(service: Service, { username, password }: Person): Promise<Session> {
+  const { body } = await service.post('jwt/create/', { username, password })
+  expect(body).toMatchObject({ is_totp_enabled: false })
+  return sessionIn(body)
+}
+
+/** The first of two steps of a login. */
+export async function challenge(service: Service, { username, password }: Person): Promise<string> {
+  const { body } = await service.post('jwt/create/', { username, password })
+  expect(body).toMatchObject({ is_totp_enabled: true })
+  return String(body.totp_challenge_token)
+}
+
+/** Both steps of a login. */
+export async function logInWith(
+  service: Service,
+  person: Person,
+  code: { otp_code: string } | { backup_code: string },
+): Promise<Session> {
+  const totp_challenge_token = await challenge(service, person)
+  const answer = await service.post('jwt/totp/verify/', { totp_challenge_token, ...code })
+  expect(answer.outcome).toBe('200')
+  return sessionIn(answer.body)
+}
+
+/** Both steps, with the phone's next code. */
+export function logInWithPhone(service: Service, { person, phone }: Pick<Enrolled, 'person' | 'phone'>) {
+  return logInWith(service, person, { otp_code: nextCode(service, phone) })
+}
+
+export function sessionIn(body: Record<string, unknown>): Session {
+  expect(body).toMatchObject({ access: expect.any(String), refresh: expect.any(String) })
+  return { access: String(body.access), refresh: String(body.refresh) }
+}
+
+/** Begins an enrolment and scans the picture's text. */
+export async function beginEnrolment(service: Service, bearer: string, body?: Record<string, unknown>): Promise<Phone> {
+  const answer = await service.post('totp/create/', body, bearer)
+  expect(answer.outcome).toBe('201')
+  return phoneFor(String(answer.body.uri))
+}
+
+/** Registers someone and switches the second factor on. The confirming code is still on the screen. */
+export async function enrol(service: Service, username = 'alice'): Promise<Enrolled> {
+  const person = service.register(username)
+  const session = await logIn(service, person)
+  const phone = await beginEnrolment(service, session.access)
+  const confirmingCode = phone.codeAt(service.clock.now())
+  const { outcome, body } = await service.post('totp/confirm/', { input_code: confirmingCode }, session.access)
+  expect(outcome).toBe('200')
+  return { person, session, phone, confirmingCode, backupCodes: body.backup_codes as string[] }
+}
+
+/** Waits until the phone shows another code, and reads it. */
+export function nextCode({ clock }: Service, phone: Phone): string {
+  clock.advance(STEP)
+  return phone.codeAt(clock.now())
+}
+
+/** Six digits that the phone shows at no time near now. */
+export function wrongCode({ clock }: Service, phone: Phone): string {
+  const right = [-2, -1, 0, 1, 2].map((steps) => phone.codeAt(clock.now() + steps * STEP))
+  return ['111111', '222222', '333333', '444444', '555555', '666666'].find((code) => !right.includes(code)) ?? ''
+}
+
+/** The claims of a JSON Web Token, unchecked. */
+export function claimsIn(token: string): Record<string, unknown> {
+  return partOf(token, 1)
+}
+
+export function headerIn(token: string): Record<string, unknown> {
+  return partOf(token, 0)
+}
+
+function partOf(token: string, index: 0 | 1): Record<string, unknown> {
+  return JSON.parse(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString()) as Record<string, unknown>
+}

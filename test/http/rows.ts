@@ -1,0 +1,45 @@
+/** The tables of wire.md, as far as they are mounted: written down a second time, so that a change of the wire shows. */
+export interface Row {
+  operationId: string
+  method: 'GET' | 'POST'
+  path: string
+  /** Needs a caller of the host's. */
+  caller: boolean
+  /** Fields that must be there, each with a value of the right shape. */
+  required: Readonly<Record<string, string>>
+  optional: Readonly<Record<string, string>>
+}
+
+export const rows: readonly Row[] = [
+  row('createTotpSetup', 'POST', 'totp/create', { caller: true, optional: { name: 'Phone', input_code: '123456' } }),
+  row('confirmTotpSetup', 'POST', 'totp/confirm', { caller: true, required: { input_code: '123456' } }),
+  row('disableTotp', 'POST', 'totp/disable', { caller: true, optional: { input_code: '123456' } }),
+  row('rotateBackupCodes', 'POST', 'totp/rotate_backup_codes', { caller: true, optional: { input_code: '123456' } }),
+  row('getStatus', 'GET', 'totp/status', { caller: true }),
+  row('verifySecondFactor', 'POST', 'totp/verify', { caller: true, required: { otp_code: '123456' } }),
+  row('listBackupCodes', 'GET', 'totp/backup_codes', { caller: true }),
+  row('createTokens', 'POST', 'jwt/create', { required: { username: 'nobody-here', password: 'wrong horse' } }),
+  row('answerChallenge', 'POST', 'jwt/totp/verify', {
+    required: { totp_challenge_token: 'not-a-token', otp_code: '123456' },
+  }),
+  row('refreshTokens', 'POST', 'jwt/refresh', { required: { refresh: 'not-a-token' } }),
+  row('verifyToken', 'POST', 'jwt/verify', { required: { token: 'not-a-token' } }),
+  row('endFamily', 'POST', 'jwt/logout', { required: { refresh: 'not-a-token' } }),
+]
+
+export const posts = rows.filter(({ method }) => method === 'POST')
+export const callerRows = rows.filter(({ caller }) => caller)
+
+/** Every text field of every POST. */
+export const fields = posts.flatMap((post) =>
+  Object.keys({ ...post.required, ...post.optional }).map((field) => ({ ...post, field })),
+)
+
+function row(
+  operationId: string,
+  method: Row['method'],
+  path: string,
+  { caller = false, required = {}, optional = {} }: Partial<Row>,
+): Row {
+  return { operationId, method, path, caller, required, optional }
+}

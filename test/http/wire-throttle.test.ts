@@ -1,0 +1,152 @@
+import { createTotp, generateFernetKey } from 'totp-kit'
+import { fetchTotp } from 'totp-kit/fetch'
+import { memoryStore } from 'totp-kit/store/memory'
+import { describe, expect, test } from 'vitest'
+import { waitIn } from './answer.ts'
+import { EXPRESS, EXPRESS_WITH_PARSERS, FETCH, fronts, NODE, type Service, startService } from './harness.ts'
+import { enrol, logIn } from './people.ts'
+import { rows } from './rows.ts'
+
+/** Whatever takes a code, a password or work. */
+const throttled = rows.filter(({ operationId }) =>
+  /^(create|confirm|disable|rotate|verifySecond|answer)/.test(operationId),
+)
+const unthrottled = rows.filter((row) => !throttled.includes(row))
+
+const tenAMinute = { throttleRate: '10/minute', tokens: { accessSeconds: 3600 } }
+const badLogin = { username: 'nobody-here', password: 'wrong horse' }
+
+/** Ten wrong logins from an address, and what an eleventh is answered. */
+async function eleventh(service: Service, addresses: (n: number) => string): Promise<string> {
+  const from = (n: number) => ({ 'x-forwarded-for': addresses(n) })
+  for (let n = 0; n < 10; n++) {
+    const { outcome } = await service.call({ path: 'jwt/create/', json: badLogin, headers: from(n) })
+    expect(outcome).toBe('401 invalid_credentials')
+  }
+  return (await service.call({ path: 'jwt/create/', json: badLogin, headers: from(10) })).outcome
+}
+
+describe.each(fronts)('$name: the rate of calls', (front) => {
+  test.each(throttled)('$path is counted, refused calls and malformed ones too', async ({ path, caller, method }) => {
+    const service = await startService(front, tenAMinute)
+    const bearer = caller ? (await logIn(service, service.register('alice'))).access : undefined
+    // The login above is one of the ten.
+    const before = path === 'jwt/create' && caller ? 1 : 0
+    for (let n = before; n < 10; n++) {
+      const answer = await service.call({ method, path, bearer, json: n % 2 ? { input_code: '000000' } : [] })
+      expect(answer.outcome).not.toBe('429 throttled')
+    }
+    service.clock.advance(20)
+    const answer = await service.call({ method, path, bearer })
+    expect(answer.outcome).toBe('429 throttled')
+    expect(waitIn(answer)).toEqual({
+      retryAfterSeconds: 40,
+      remaining: 0,
+      resetSeconds: 40,
+      quota: 10,
+      windowSeconds: 60,
+    })
+    service.clock.advance(39)
+    expect((await service.call({ method, path, bearer })).outcome).toBe('429 throttled')
+    service.clock.advance(1)
+    expect((await service.call({ method, path, bearer })).outcome).not.toBe('429 throttled')
+  })
+
+  test('is not asked of what takes no code, no password and no work', async () => {
+    const service = await startService(front, tenAMinute)
+    const { access } = await logIn(service, service.register('alice'))
+    for (const { method, path, caller, required } of unthrottled) {
+      for (let n = 0; n < 12; n++) {
+        const json = method === 'POST' ? required : undefined
+        const answer = await service.call({ method, path, json, bearer: caller ? access : undefined })
+        expect(answer.status).not.toBe(429)
+      }
+    }
+  })
+
+  test('is counted per user and endpoint where somebody is logged in', async () => {
+    const service = await startService(front, tenAMinute)
+    const alice = await logIn(service, service.register('alice'))
+    const again = await logIn(service, {
+      id: '1',
+      username: 'alice',
+      email: '',
+      password: 'correct horse battery staple',
+    })
+    const bob = await logIn(service, service.register('bob'))
+    for (let n = 0; n < 10; n++) await service.post('totp/create/', undefined, alice.access)
+    expect((await service.post('totp/create/', undefined, alice.access)).outcome).toBe('429 throttled')
+    expect((await service.post('totp/create/', undefined, again.access)).outcome).toBe('429 throttled')
+    expect((await service.post('totp/create', undefined, alice.access)).outcome).toBe('429 throttled')
+    expect((await service.post('totp/create/', undefined, bob.access)).outcome).toBe('201')
+    expect((await service.post('totp/disable/', undefined, alice.access)).outcome).toBe('204')
+  })
+
+  test('refuses a right code unspent', async () => {
+    const service = await startService(front, tenAMinute)
+    const { session, phone } = await enrol(service)
+    service.clock.advance(30)
+    for (let n = 0; n < 10; n++) await service.post('totp/verify/', {}, session.access)
+    const otp_code = phone.codeAt(service.clock.now())
+    expect((await service.post('totp/verify/', { otp_code }, session.access)).outcome).toBe('429 throttled')
+    service.clock.advance(60)
+    const next = { otp_code: phone.codeAt(service.clock.now()) }
+    expect((await service.post('totp/verify/', next, session.access)).outcome).toBe('200')
+  })
+
+  test('off counts nothing', async () => {
+    const service = await startService(front, { throttleRate: 'off' })
+    for (let n = 0; n < 25; n++) {
+      expect((await service.post('jwt/create/', badLogin)).outcome).toBe('401 invalid_credentials')
+    }
+  })
+})
+
+describe.each([NODE, EXPRESS, EXPRESS_WITH_PARSERS])('$name: an anonymous caller', (front) => {
+  test('is the address of the socket: what X-Forwarded-For says changes nothing', async () => {
+    const service = await startService(front, tenAMinute)
+    expect(await eleventh(service, (n) => `203.0.113.${n}`)).toBe('429 throttled')
+  })
+
+  test('behind a trusted proxy is the address that the proxy names', async () => {
+    const service = await startService(front, { ...tenAMinute, behindProxy: true })
+    expect(await eleventh(service, (n) => `203.0.113.${n}`)).toBe('401 invalid_credentials')
+    expect(await eleventh(service, () => '198.51.100.7')).toBe('429 throttled')
+    expect(await eleventh(service, (n) => `192.0.2.${n}, 198.51.100.8`)).toBe('429 throttled')
+  })
+
+  test('behind a trusted proxy that passes garbage on is the address of the socket', async () => {
+    const service = await startService(front, { ...tenAMinute, behindProxy: true })
+    const garbage = ['', 'unknown', '1.2.3', '999.1.1.1', 'x'.repeat(4000), '203.0.113.9:5000', '::g', ',,,', '%', '-1']
+    expect(await eleventh(service, (n) => garbage[n] ?? `_hidden${n}`)).toBe('429 throttled')
+  })
+})
+
+describe.each([NODE, EXPRESS, FETCH])('$name: an IPv6 network', (front) => {
+  test('is one caller per /64', async () => {
+    const service = await startService(front, { ...tenAMinute, behindProxy: true })
+    expect(await eleventh(service, (n) => `2001:db8:0:${n}::1`)).toBe('401 invalid_credentials')
+    expect(await eleventh(service, (n) => `2001:db8:1:1:${n}::${n}`)).toBe('429 throttled')
+  })
+
+  test('in which an IPv4 address is wrapped is that address', async () => {
+    const service = await startService(front, { ...tenAMinute, behindProxy: true })
+    expect(await eleventh(service, (n) => `::ffff:203.0.113.${n}`)).toBe('401 invalid_credentials')
+    const spellings = ['::ffff:198.51.100.7', '198.51.100.7', '::ffff:c633:6407', '::FFFF:C633:6407']
+    expect(await eleventh(service, (n) => String(spellings[n % 4]))).toBe('429 throttled')
+  })
+})
+
+describe('by default', () => {
+  test('ten calls a minute are served, and clients of unknown address are counted together', async () => {
+    const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
+    const caller = () => ({ id: '1', accountName: 'alice' })
+    const handler = fetchTotp(totp, { caller, clientAddress: () => null })
+    const statuses: number[] = []
+    for (let n = 0; n < 11; n++) {
+      const { status } = await handler(new Request('http://service.test/api/totp/create/', { method: 'POST' }))
+      statuses.push(status)
+    }
+    expect(statuses).toEqual([...Array<number>(10).fill(201), 429])
+  })
+})

@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openSqlite, type SqliteDatabase, sqliteStore } from 'totp-kit/store/sqlite'
+import { afterEach, beforeEach, describe, test } from 'vitest'
+import { migrations } from '../src/store/sql/migrations.ts'
+import { statements } from '../src/store/sql/statements.ts'
+import {
+  activate,
+  attempt,
+  backupCodes,
+  begin,
+  byCode,
+  byStep,
+  challengeOf,
+  enrol,
+  firstStep,
+  limits,
+  noon,
+  pending,
+  reserve,
+} from '../src/testing/store-fixtures.ts'
+
+let directory: string
+let path: string
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'totp-kit-sqlite-'))
+  path = join(directory, 'totp.db')
+})
+afterEach(async () => {
+  await rm(directory, { recursive: true })
+})
+
+describe('opening', () => {
+  test('connections that open a new file at once make one schema', async () => {
+    const stores = await Promise.all(Array.from({ length: 8 }, () => sqliteStore(path)))
+    for (const store of stores) await store.raiseGeneration('ann', noon)
+
+    const database = await openSqlite(path)
+    assert.deepEqual(rows(database, 'SELECT count(*) AS n FROM totp_migration'), [{ n: migrations.length }])
+    assert.equal((await stores[0]?.getUser('ann'))?.generation, 8)
+    for (const store of stores) await store.close()
+    database.close()
+  })
+
+  test('what was stored is there after the file is opened again', async () => {
+    const before = await sqliteStore(path)
+    const user = await enrol(before)
+    await before.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user) }))
+    await reserve(before, {}, 5)
+    await before.keepCanary('canary')
+    const status = await before.getStatus('ann', noon, limits)
+    await before.close()
+
+    const after = await sqliteStore(path)
+
+    assert.deepEqual(await after.getStatus('ann', noon, limits), status)
+    assert.deepEqual(await after.spend(byStep(user, firstStep + 1)), { outcome: 'refused' })
+    assert.equal(await after.isUnburnt('challenge'), false)
+    assert.equal(await after.keepCanary('another'), 'canary')
+    await after.close()
+  })
+
+  test('a file is in WAL mode, so that readers and a writer do not wait for each other', async () => {
+    const database = await openSqlite(path)
+
+    assert.deepEqual(rows(database, 'PRAGMA journal_mode'), [{ journal_mode: 'wal' }])
+    database.close()
+  })
+
+  test('a database that a later version made is refused and left as it is', async () => {
+    await (await sqliteStore(path)).close()
+    const database = await openSqlite(path)
+    database.exec(`INSERT INTO totp_migration (version) VALUES (${migrations.length + 1})`)
+
+    await assert.rejects(sqliteStore(path), { message: 'the database was made by a later version of totp-kit' })
+
+    assert.deepEqual(rows(database, 'SELECT count(*) AS n FROM totp_migration'), [{ n: migrations.length + 1 }])
+    database.close()
+  })
+
+  test('a migration that fails leaves nothing behind', async () => {
+    const database = await openSqlite(path)
+    database.exec('CREATE TABLE totp_canary (of TEXT)')
+
+    await assert.rejects(sqliteStore(database), /totp_canary already exists/)
+
+    assert.deepEqual(rows(database, "SELECT name FROM sqlite_schema WHERE type = 'table'"), [{ name: 'totp_canary' }])
+    database.close()
+  })
+
+  test('a path in a directory that is not there is told, and which one', async () => {
+    const missing = join(directory, 'missing', 'totp.db')
+
+    await assert.rejects(sqliteStore(missing), saying(`the SQLite database ${missing} cannot be opened for writing: `))
+  })
+
+  test('a path that is a directory is told', async () => {
+    const expected = `the SQLite database ${directory} cannot be opened for writing: `
+
+    await assert.rejects(sqliteStore(directory), saying(expected))
+  })
+
+  test('a file that is not a database is told', async () => {
+    await writeFile(path, 'not a database, '.repeat(100))
+
+    const expected = `the SQLite database ${path} cannot be opened for writing: file is not a database`
+    await assert.rejects(sqliteStore(path), saying(expected))
+  })
+
+  test('a file that may only be read is told', async () => {
+    await writeFile(path, '')
+    await chmod(path, 0o444)
+    await chmod(directory, 0o555)
+
+    const expected = `the SQLite database ${path} cannot be opened for writing: attempt to write a readonly database`
+    await withoutPrivileges(() => assert.rejects(sqliteStore(path), saying(expected)))
+
+    await chmod(directory, 0o755)
+  })
+
+  test('a database that may only be read is told, also when it is up to date', async () => {
+    await (await sqliteStore(path)).close()
+    const database = await openSqlite(path)
+    database.exec('PRAGMA query_only = ON')
+
+    await assert.rejects(sqliteStore(database), /attempt to write a readonly database/)
+    database.close()
+  })
+})
+
+describe('closing', () => {
+  test("a host's own connection stays open", async () => {
+    const database = await openSqlite(path)
+    const store = await sqliteStore(database)
+    await store.raiseGeneration('ann', noon)
+
+    await store.close()
+
+    assert.deepEqual(rows(database, 'SELECT generation FROM totp_user'), [{ generation: 1 }])
+    assert.equal((await (await sqliteStore(database)).getUser('ann')).generation, 1)
+    database.close()
+  })
+
+  test('a closed store throws; it does not say that there is nothing', async () => {
+    const store = await sqliteStore(path)
+    await store.close()
+
+    await assert.rejects(store.getUser('ann'))
+    await assert.rejects(store.getStatus('ann', noon, limits))
+    await assert.rejects(store.reserveAttempt(attempt()))
+    await assert.rejects(store.listBackupCodes('ann'))
+    await assert.rejects(store.isUnburnt('token'))
+    await assert.rejects(store.isFamilyAlive('family', null, noon))
+    await assert.rejects(store.endFamily('family'))
+    await assert.rejects(store.keepCanary('canary'))
+  })
+})
+
+describe('when SQLite fails', () => {
+  test('an operation that fails half-way has done nothing, and the next one works', async () => {
+    const store = await sqliteStore(path)
+    const user = await enrol(store, { codes: ['a', 'b'] })
+    await store.putPending('ann', pending('new'), user.generation)
+    const before = await store.getStatus('ann', noon, limits)
+    const twice = backupCodes(['same', 'same'])
+
+    await assert.rejects(store.replaceBackupCodes('ann', twice, user.generation), /UNIQUE/)
+    await assert.rejects(
+      activate(store, { authenticatorId: 'new', generation: user.generation, backupCodes: twice }),
+      /UNIQUE/,
+    )
+
+    assert.deepEqual(await store.getStatus('ann', noon, limits), before)
+    assert.equal((await store.spend(byCode(user, ['a']))).outcome, 'spent')
+    await store.close()
+  })
+
+  test('an attempt that cannot be counted is not handed out', async () => {
+    const [database, other] = [await openSqlite(path), await openSqlite(path)]
+    const store = await sqliteStore(database)
+    await enrol(store)
+    database.exec('PRAGMA busy_timeout = 0')
+    other.exec('BEGIN IMMEDIATE')
+
+    await assert.rejects(store.reserveAttempt(attempt()), /locked/)
+
+    other.exec('ROLLBACK')
+    await reserve(store, {}, 5)
+    for (const connection of [database, other]) connection.close()
+  })
+
+  test('a commit that fails has done nothing, and the next operation works', async () => {
+    const database = await openSqlite(path)
+    const store = await sqliteStore(database)
+    database.exec(`
+      PRAGMA foreign_keys = ON;
+      CREATE TABLE account (id TEXT PRIMARY KEY);
+      CREATE TABLE audit (account TEXT REFERENCES account (id) DEFERRABLE INITIALLY DEFERRED);
+      CREATE TRIGGER record AFTER INSERT ON totp_user BEGIN INSERT INTO audit VALUES (new.user_id); END`)
+
+    await assert.rejects(store.raiseGeneration('ann', noon), /FOREIGN KEY/)
+
+    assert.equal((await store.getUser('ann')).generation, 0)
+    database.exec("INSERT INTO account VALUES ('ann')")
+    await store.raiseGeneration('ann', noon)
+    assert.equal((await store.getUser('ann')).generation, 1)
+    database.close()
+  })
+})
+
+describe('growth', () => {
+  test('every statement finds its rows by an index', async () => {
+    const database = await openSqlite(':memory:')
+    await sqliteStore(database)
+
+    const scans = Object.entries(statements).flatMap(([name, sql]) =>
+      rows(database, `EXPLAIN QUERY PLAN ${sql}`)
+        .map(({ detail }) => `${name}: ${detail}`)
+        .filter((detail) => detail.includes('SCAN')),
+    )
+
+    assert.deepEqual(scans, [])
+    database.close()
+  })
+
+  test('burnt tokens and families that have expired are forgotten', async () => {
+    const database = await openSqlite(path)
+    const store = await sqliteStore(database)
+    const user = await enrol(store)
+
+    for (let n = 1; n <= 100; n++) {
+      const now = noon + n * 1000
+      const challenge = challengeOf(user, `challenge ${n}`, { expiresAt: now + 120 })
+      await store.spend(byStep(user, firstStep + n, { challenge, now }))
+      await store.openFamily({ id: `f${n}`, userId: 'ann', tokenId: 't', expiresAt: now + 120 }, 1, now)
+    }
+
+    assert.deepEqual(rows(database, 'SELECT token_id AS id FROM totp_burnt_token'), [{ id: 'challenge 100' }])
+    assert.deepEqual(rows(database, 'SELECT id FROM totp_refresh_family'), [{ id: 'f100' }])
+    database.close()
+  })
+
+  test('families that end leave no row', async () => {
+    const database = await openSqlite(path)
+    const store = await sqliteStore(database)
+    for (const id of ['kept', 'ended', 'outdated']) await begin(store, id)
+    await store.endFamily('ended')
+    await store.putPending('ann', pending('phone'), 0)
+
+    await activate(store, { authenticatorId: 'phone', generation: 0, keepFamilyId: 'kept' })
+
+    assert.deepEqual(rows(database, 'SELECT id FROM totp_refresh_family'), [{ id: 'kept' }])
+    database.close()
+  })
+})
+
+function rows(database: SqliteDatabase, sql: string): Record<string, unknown>[] {
+  const parameters = Object.fromEntries(Array.from(sql.matchAll(/:(\w+)/g), ([, name]) => [String(name), null]))
+  return database
+    .prepare(sql)
+    .all(parameters)
+    .map((row) => ({ ...(row as Record<string, unknown>) }))
+}
+
+function saying(start: string): (error: Error) => boolean {
+  return ({ message }) => {
+    assert.equal(message.slice(0, start.length), start)
+    return true
+  }
+}
+
+/** Root may write to everything, so as root this runs as the user "nobody". */
+async function withoutPrivileges(work: () => Promise<void>): Promise<void> {
+  if (process.getuid?.() !== 0) return work()
+  process.seteuid?.(65_534)
+  try {
+    await work()
+  } finally {
+    process.seteuid?.(0)
+  }
+}
