@@ -7,7 +7,9 @@ export default defineConfig([
     entry: [
       'src/index.ts',
       'src/store/memory.ts',
-      'src/store/sqlite.ts',
+      'src/store/{sqlite,postgres,mysql}.ts',
+      'src/redis/index.ts',
+      'src/cli/index.ts',
       'src/jwt/index.ts',
       'src/adapters/{express,node,fetch}.ts',
       'src/testing/index.ts',

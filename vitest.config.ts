@@ -14,7 +14,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^totp-kit$/, replacement: source('index.ts') },
-      { find: /^totp-kit\/(jwt|testing)$/, replacement: source('$1/index.ts') },
+      { find: /^totp-kit\/(jwt|redis|testing)$/, replacement: source('$1/index.ts') },
       { find: /^totp-kit\/store\/(\w+)$/, replacement: source('store/$1.ts') },
       { find: /^totp-kit\/(express|node|fetch)$/, replacement: source('adapters/$1.ts') },
     ],
@@ -22,6 +22,7 @@ export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     testTimeout: 20_000,
+    hookTimeout: 60_000,
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],

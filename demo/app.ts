@@ -2,11 +2,14 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Res
 import { type Caller, createTotp, problemReply, TotpError, type TotpEvent, type TotpStore } from 'totp-kit'
 import { expressTotp, requireTwoFactor } from 'totp-kit/express'
 import { type JwtTokens, jwtTokens } from 'totp-kit/jwt'
-import type { SqliteDatabase } from 'totp-kit/store/sqlite'
+import type { Database } from './database.ts'
 import type { Settings } from './settings.ts'
 import { type User, type Users, usersIn } from './users.ts'
 
-type AppSettings = Pick<Settings, 'encryptionKey' | 'issuer' | 'backupCodes' | 'throttleRate' | 'challengeSeconds'>
+type AppSettings = Pick<
+  Settings,
+  'encryptionKey' | 'issuer' | 'backupCodes' | 'throttleRate' | 'throttleCounts' | 'challengeSeconds'
+>
 
 /**
  * The demo application: an API with users and a log-in, to which totp-kit has been added.
@@ -15,10 +18,10 @@ type AppSettings = Pick<Settings, 'encryptionKey' | 'issuer' | 'backupCodes' | '
  */
 export async function createApp(
   settings: AppSettings,
-  parts: { database: SqliteDatabase; store: TotpStore; page: string; log: (line: string) => void },
+  parts: { database: Database; store: TotpStore; page: string; log: (line: string) => void },
 ): Promise<Express> {
   const { database, store, page, log } = parts
-  const users = usersIn(database)
+  const users = await usersIn(database)
   const totp = await createTotp<User>({
     issuer: settings.issuer,
     encryptionKey: settings.encryptionKey,
@@ -27,6 +30,7 @@ export async function createApp(
     backupCodes: { count: settings.backupCodes },
     challengeSeconds: settings.challengeSeconds,
     throttleRate: settings.throttleRate,
+    throttleCounts: settings.throttleCounts,
     onError: (error) => log(`error ${describe(error)}`),
   })
   const tokens = jwtTokens(totp, { authenticate: users.authenticate })
@@ -37,8 +41,8 @@ export async function createApp(
   const app = express()
   app.disable('x-powered-by')
   app.use(securityHeaders)
-  app.get('/healthz', (_request, response) => {
-    database.prepare('SELECT 1').all({})
+  app.get('/healthz', async (_request, response) => {
+    await database.all('SELECT 1 AS one', [])
     response.json({ status: 'ok' })
   })
   app.use(express.static(page))
@@ -90,7 +94,7 @@ const LOGGED = [
 /** Who holds the access token of the request; null: nobody, or a user who is gone. */
 async function session(request: Request, tokens: JwtTokens, users: Users) {
   const token = await tokens.readAuthorization(request.headers.authorization)
-  const user = token && users.find(token.id)
+  const user = token && (await users.find(token.id))
   if (!token || !user) return null
   return { user, amr: token.amr, authTime: token.authTime, caller: { ...token, accountName: user.email } }
 }

@@ -1,38 +1,91 @@
+import cluster from 'node:cluster'
 import { fileURLToPath } from 'node:url'
-import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { createApp } from './app.ts'
-import { readSettings, SettingError } from './settings.ts'
+import { openDatabase } from './database.ts'
+import { readSettings, type Settings } from './settings.ts'
+import { usersIn } from './users.ts'
 
 const page = fileURLToPath(new URL('page', import.meta.url))
 const log = (line: string) => console.log(`${new Date().toISOString()} ${line}`)
 
-async function main(): Promise<void> {
+function main(): Promise<void> | void {
   const settings = readSettings(process.env)
-  const database = await openSqlite(settings.databasePath)
-  const app = await createApp(settings, { database, store: await sqliteStore(database), page, log })
+  if (settings.keyFile && cluster.isPrimary) {
+    log(`warning: TOTP_ENCRYPTION_KEY is not set; using the key kept in ${settings.keyFile}`)
+  }
+  if (settings.workers === 1) return serve(settings, announce)
+  if (cluster.isPrimary) return prepare(settings).then(() => lead(settings))
+  return serve(settings, () => undefined)
+}
+
+/** One process that serves. */
+async function serve(settings: Settings, listening: (host: string, port: number) => void): Promise<void> {
+  const { database, store, close } = await openDatabase(settings.databaseUrl, settings.redisUrl, log)
+  const app = await createApp(settings, { database, store, page, log })
   const server = app.listen(settings.port, settings.host)
   server.on('error', stop)
   server.on('listening', () => {
     const address = server.address()
-    const port = typeof address === 'object' && address ? address.port : settings.port
-    if (settings.keyFile) log(`warning: TOTP_ENCRYPTION_KEY is not set; using the key kept in ${settings.keyFile}`)
-    console.log(`totp-kit demo: http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}/`)
+    listening(settings.host, typeof address === 'object' && address ? address.port : settings.port)
   })
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.once(signal, () => {
-      server.close(() => database.close())
-      server.closeIdleConnections()
-      // A request that hangs must not keep the process; five seconds are longer than any of ours takes.
-      setTimeout(() => server.closeAllConnections(), 5000).unref()
-    })
-  }
+  onSignal(() => {
+    server.close(() => close().finally(() => process.exit(0)))
+    server.closeIdleConnections()
+    // A request that hangs must not keep the process; five seconds are longer than any of ours takes.
+    setTimeout(() => server.closeAllConnections(), 5000).unref()
+  })
+}
+
+/** Makes the tables once, before several processes want them. */
+async function prepare(settings: Settings): Promise<void> {
+  const { database, close } = await openDatabase(settings.databaseUrl, settings.redisUrl, log)
+  await usersIn(database)
+  await close()
+}
+
+/** The process that keeps the others: starts them, puts a new one in the place of one that died, ends them. */
+function lead({ workers, host }: Settings): void {
+  let ending = false
+  let served = false
+  let alive = workers
+  for (let i = 0; i < workers; i++) cluster.fork()
+  cluster.on('listening', (_worker, { port }) => {
+    if (!served) announce(host, port)
+    served = true
+  })
+  cluster.on('exit', (_worker, code) => {
+    alive--
+    if (!ending && !served) process.exit(code || 1)
+    if (ending && alive === 0) process.exit(0)
+    if (ending) return
+    log('warning: a worker died; starting another')
+    alive++
+    cluster.fork()
+  })
+  onSignal(() => {
+    ending = true
+    for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGTERM')
+  })
+}
+
+function announce(host: string, port: number): void {
+  console.log(`totp-kit demo: http://${host.includes(':') ? `[${host}]` : host}:${port}/`)
+}
+
+function onSignal(end: () => void): void {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, end)
 }
 
 /** One clear line, exit code 1. */
 function stop(error: unknown): void {
-  console.error(`totp-kit demo: ${error instanceof Error ? error.message : 'cannot start'}`)
-  if (!(error instanceof SettingError) && process.env.DEBUG) console.error(error)
+  const message =
+    error instanceof Error ? error.message || String((error as NodeJS.ErrnoException).code) : 'cannot start'
+  console.error(`totp-kit demo: ${message}`)
   process.exit(1)
 }
 
-main().catch(stop)
+try {
+  Promise.resolve(main()).catch(stop)
+} catch (error) {
+  stop(error)
+}

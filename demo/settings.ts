@@ -6,47 +6,55 @@ import { generateFernetKey, resolveFernetKey } from 'totp-kit'
 export interface Settings {
   host: string
   port: number
-  databasePath: string
+  /** `sqlite:PATH`, `postgres://…` or `mysql://…`. */
+  databaseUrl: string
+  redisUrl: string | null
+  /** Processes that share port and database. */
+  workers: number
   encryptionKey: string
   /** Set when a key was made, or found where an earlier start had left it. */
   keyFile: string | null
   issuer: string
   backupCodes: number
   throttleRate: string
+  throttleCounts: 'memory' | 'store'
   challengeSeconds: number
 }
 
 /** A setting that the server cannot run with; the message is the one line that the operator sees. */
-export class SettingError extends Error {}
+class SettingError extends Error {}
 
 /** Reads the settings from environment variables. @throws SettingError */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
-  for (const name of ['REDIS_URL', 'SMTP_URL']) {
-    if (env[name]) throw new SettingError(`${name}: not supported yet; leave it out`)
-  }
-  if ((env.WORKERS ?? '1') !== '1') throw new SettingError('WORKERS: only 1 is supported yet')
+  if (env.SMTP_URL) throw new SettingError('SMTP_URL: not supported yet; leave it out')
   const port = whole('PORT', env.PORT ?? '3000', 0, 65_535)
   const backupCodes = whole('TOTP_MAX_BACKUP_CODES', env.TOTP_MAX_BACKUP_CODES ?? '10', 1, 50)
   const challengeSeconds = whole('TOTP_TOKEN_MAX_AGE', env.TOTP_TOKEN_MAX_AGE ?? '120', 1, 3600)
-  const databasePath = readDatabasePath(env.DATABASE_URL ?? 'sqlite:data/demo.sqlite3')
-  mkdirSync(dirname(databasePath), { recursive: true })
+  const workers = whole('WORKERS', env.WORKERS ?? '1', 1, 64)
+  const databaseUrl = env.DATABASE_URL ?? 'sqlite:data/demo.sqlite3'
+  if (!/^(sqlite:.|postgres(ql)?:\/\/|mysql:\/\/)/.test(databaseUrl)) {
+    // The value is not repeated: a database URL may hold a password.
+    throw new SettingError('DATABASE_URL: must read sqlite:PATH, postgres://… or mysql://…')
+  }
+  const redisUrl = env.REDIS_URL || null
+  if (redisUrl !== null && !/^rediss?:\/\//.test(redisUrl)) throw new SettingError('REDIS_URL: must read redis://…')
+  const [, path] = /^sqlite:(?:\/\/)?(.+)$/.exec(databaseUrl) ?? []
+  if (path === ':memory:' && workers > 1) throw new SettingError('WORKERS: a database in memory is for one process')
+  const keyFile = path === undefined ? 'data/demo.key' : `${path}.key`
+  mkdirSync(dirname(keyFile), { recursive: true })
   return {
     host: env.HOST ?? '127.0.0.1',
     port,
-    databasePath,
-    ...readKey(env, `${databasePath}.key`),
+    databaseUrl,
+    redisUrl,
+    workers,
+    ...readKey(env, keyFile),
     issuer: env.TOTP_ISSUER ?? 'totp-kit demo',
     backupCodes,
     throttleRate: env.TOTP_THROTTLE_RATE ?? '10/minute',
+    throttleCounts: workers > 1 || redisUrl !== null ? 'store' : 'memory',
     challengeSeconds,
   }
-}
-
-function readDatabasePath(url: string): string {
-  const [, path] = /^sqlite:(?:\/\/)?(.+)$/.exec(url) ?? []
-  // The value is not repeated: a database URL may hold a password.
-  if (path === undefined) throw new SettingError('DATABASE_URL: must read sqlite:PATH; other databases come later')
-  return path
 }
 
 /**

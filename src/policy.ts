@@ -31,6 +31,8 @@ export interface Policy {
   stepUp: { maxAgeSeconds: number } | false
   /** Calls per caller and endpoint, for whatever takes a code, a password or work; null: not counted. */
   throttle: Rate | null
+  /** `memory`: each process counts for itself. `store`: all processes count together, at a round trip a call. */
+  throttleCounts: 'memory' | 'store'
 }
 
 /** So many calls in so many seconds. */
@@ -64,6 +66,8 @@ export interface PolicyOptions {
   stepUp?: { maxAgeSeconds: number } | false
   /** `10/minute` (the default), `100/hour` …, the original's notation; `off` counts nothing. */
   throttleRate?: string
+  /** Where calls are counted. Default `memory`; `store` for several processes, best with Redis in front of it. */
+  throttleCounts?: 'memory' | 'store'
 }
 
 const HASH_BYTES: Readonly<Record<OtpAlgorithm, number>> = { SHA1: 20, SHA256: 32, SHA512: 64 }
@@ -91,6 +95,10 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   if (storage !== 'encrypted' && storage !== 'hashed') {
     throw new TypeError('backupCodes.storage must be "encrypted" or "hashed"')
   }
+  const throttleCounts = options.throttleCounts ?? 'memory'
+  if (throttleCounts !== 'memory' && throttleCounts !== 'store') {
+    throw new TypeError('throttleCounts must be "memory" or "store"')
+  }
   if (stepUp !== false) whole('stepUp.maxAgeSeconds', stepUp.maxAgeSeconds, 1, 86_400)
   return {
     issuer: options.issuer.trim(),
@@ -114,6 +122,7 @@ export function resolvePolicy(options: PolicyOptions): Policy {
     },
     stepUp,
     throttle: readRate(options.throttleRate ?? '10/minute'),
+    throttleCounts,
   }
 }
 

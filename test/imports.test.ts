@@ -4,13 +4,17 @@ import * as expressDoor from 'totp-kit/express'
 import * as fetchDoor from 'totp-kit/fetch'
 import * as jwtDoor from 'totp-kit/jwt'
 import * as nodeDoor from 'totp-kit/node'
+import * as redisDoor from 'totp-kit/redis'
 import * as memoryDoor from 'totp-kit/store/memory'
+import * as mysqlDoor from 'totp-kit/store/mysql'
+import * as postgresDoor from 'totp-kit/store/postgres'
 import * as sqliteDoor from 'totp-kit/store/sqlite'
 import * as testingDoor from 'totp-kit/testing'
 import ts from 'typescript'
 import { describe, expect, test } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { migrations } from '../src/store/sql/migrations.ts'
+import { tablesOf } from '../src/store/sql/tables.ts'
 import tsdownConfig from '../tsdown.config.ts'
 import { codesIn, fencesOf, filesUnder, readText, tableOf } from './markdown.ts'
 
@@ -127,7 +131,7 @@ function pathsOfTree(drawn: string): string[] {
 }
 
 test('the list of tables in ARCHITECTURE.md is what the migrations make, and the table of migrations itself', () => {
-  const made = migrations.flatMap((step) => Array.from(step.matchAll(/CREATE TABLE (\w+)/g), ([, name]) => name))
+  const made = migrations.flat().map(({ name }) => tablesOf()[name])
   const listed = tableOf('ARCHITECTURE.md', ['table', 'a row for', 'holds']).flatMap((row) => codesIn(row.table ?? ''))
 
   expect(listed.sort()).toEqual([...made, 'totp_migration'].sort())
@@ -135,6 +139,10 @@ test('the list of tables in ARCHITECTURE.md is what the migrations make, and the
 
 test('the machine is asked for time, environment and output in one place each, and for randomness by crypto only', () => {
   expect([...trees].flatMap(([file, tree]) => asksOf(tree).map((ask) => `${file}: ${ask}`)).sort()).toEqual([
+    'cli/index.ts: process.env',
+    'cli/index.ts: process.exitCode',
+    'cli/index.ts: process.stderr',
+    'cli/index.ts: process.stdout',
     'clock.ts: Date.now',
     'create-totp.ts: process.stderr',
     'encryption-key.ts: process.env',
@@ -166,9 +174,8 @@ describe('a door', () => {
     const builds = [tsdownConfig].flat() as { name?: string; entry?: unknown }[]
     const entries = [builds.find(({ name }) => name === 'totp-kit')?.entry].flat().map(String).flatMap(expandBraces)
 
-    expect(doors.map((door) => door.default.replace('./dist/', 'src/').replace('.js', '.ts')).sort()).toEqual(
-      entries.sort(),
-    )
+    const built = [...doors.map((door) => door.default), ...Object.values(manifest.bin)]
+    expect(built.map((file) => file.replace('./dist/', 'src/').replace('.js', '.ts')).sort()).toEqual(entries.sort())
     for (const door of doors) expect(door.types).toBe(door.default.replace('.js', '.d.ts'))
   })
 
@@ -177,6 +184,9 @@ describe('a door', () => {
       '.': namesOf(rootDoor),
       './store/memory': namesOf(memoryDoor),
       './store/sqlite': namesOf(sqliteDoor),
+      './store/postgres': namesOf(postgresDoor),
+      './store/mysql': namesOf(mysqlDoor),
+      './redis': namesOf(redisDoor),
       './jwt': namesOf(jwtDoor),
       './express': namesOf(expressDoor),
       './node': namesOf(nodeDoor),
@@ -189,6 +199,9 @@ describe('a door', () => {
       '.': ['TotpError', 'createTotp', 'generateFernetKey', 'generateTotpSecret', 'problemReply', 'resolveFernetKey'],
       './store/memory': ['memoryStore'],
       './store/sqlite': ['openSqlite', 'sqliteStore'],
+      './store/postgres': ['postgresStore'],
+      './store/mysql': ['mysqlStore'],
+      './redis': ['withRedis'],
       './jwt': ['jwtTokens'],
       './express': ['expressTotp', 'requireTwoFactor'],
       './node': ['nodeTotp', 'requireTwoFactor'],

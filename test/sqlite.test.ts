@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { openSqlite, type SqliteDatabase, sqliteStore } from 'totp-kit/store/sqlite'
 import { afterEach, beforeEach, describe, test } from 'vitest'
 import { migrations } from '../src/store/sql/migrations.ts'
-import { statements } from '../src/store/sql/statements.ts'
+import { statementsFor } from '../src/store/sql/statements.ts'
+import { tablesOf } from '../src/store/sql/tables.ts'
 import {
   activate,
   attempt,
@@ -215,8 +216,8 @@ describe('growth', () => {
     const database = await openSqlite(':memory:')
     await sqliteStore(database)
 
-    const scans = Object.entries(statements).flatMap(([name, sql]) =>
-      rows(database, `EXPLAIN QUERY PLAN ${sql}`)
+    const scans = Object.values(statementsFor('sqlite', tablesOf())).flatMap(({ name, text }) =>
+      rows(database, `EXPLAIN QUERY PLAN ${text}`)
         .map(({ detail }) => `${name}: ${detail}`)
         .filter((detail) => detail.includes('SCAN')),
     )

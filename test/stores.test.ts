@@ -1,43 +1,146 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PGlite } from '@electric-sql/pglite'
+import { Redis } from 'ioredis'
+import { createClient } from 'redis'
+import type { TotpStore } from 'totp-kit'
+import { withRedis } from 'totp-kit/redis'
 import { memoryStore } from 'totp-kit/store/memory'
+import { mysqlStore } from 'totp-kit/store/mysql'
+import { postgresStore } from 'totp-kit/store/postgres'
 import { sqliteStore } from 'totp-kit/store/sqlite'
 import { storeCases } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import type { TotpStore } from '../src/store/store.ts'
+import { migrations } from '../src/store/sql/migrations.ts'
+import { tablesOf } from '../src/store/sql/tables.ts'
+import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 
-let directory: string
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'totp-kit-stores-'))
-})
-afterAll(async () => {
-  await rm(directory, { recursive: true })
-})
+/** Gives each case a storage of its own, and further connections to it. */
+interface Storage {
+  open(index: number): Promise<TotpStore>
+  close?(): Promise<void>
+}
 
-describe('memoryStore', () => {
-  for (const { name, run } of storeCases) {
-    test(name, async () => {
-      const store = memoryStore()
-      await run(async () => store)
+function runCases(name: string, make: () => Promise<Storage>, isThere = true): void {
+  describe.skipIf(!isThere)(name, () => {
+    let storage: Storage
+    beforeAll(async () => {
+      storage = await make()
     })
+    afterAll(() => storage.close?.())
+
+    for (const [index, { name, run }] of storeCases.entries()) {
+      test(name, async () => {
+        const connections: TotpStore[] = []
+        try {
+          await run(async () => {
+            const store = await storage.open(index)
+            connections.push(store)
+            return store
+          })
+        } finally {
+          for (const connection of connections) await connection.close()
+        }
+      })
+    }
+  })
+}
+
+runCases('memory', async () => {
+  const stores = new Map<number, TotpStore>()
+  return {
+    async open(index) {
+      const store = stores.get(index) ?? memoryStore()
+      stores.set(index, store)
+      return store
+    },
   }
 })
 
-describe('sqliteStore', () => {
-  for (const [index, { name, run }] of storeCases.entries()) {
-    test(name, async () => {
-      const connections: TotpStore[] = []
-      const open = async () => {
-        const store = await sqliteStore(join(directory, `case-${index}.db`))
-        connections.push(store)
-        return store
-      }
-      try {
-        await run(open)
-      } finally {
-        for (const connection of connections) await connection.close()
-      }
-    })
+runCases('SQLite', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'totp-kit-stores-'))
+  return {
+    open: (index) => sqliteStore(join(directory, `case-${index}.db`)),
+    close: () => rm(directory, { recursive: true }),
   }
 })
+
+/** One set of tables for all cases, emptied before each: to make them anew costs a server a second. */
+function emptiedFor(open: () => Promise<TotpStore>, empty: (table: string) => Promise<unknown>) {
+  const tables = migrations.flat().map(({ name }) => tablesOf()[name])
+  let last: number | null = null
+  return async (index: number) => {
+    const store = await open()
+    if (last === null) await store.migrate()
+    if (last !== index) for (const table of tables) await empty(table)
+    last = index
+    return store
+  }
+}
+
+runCases('PGlite', async () => {
+  const database = await PGlite.create()
+  return {
+    open: emptiedFor(
+      async () => postgresStore(database),
+      (table) => database.exec(`DELETE FROM ${table}`),
+    ),
+    close: () => database.close(),
+  }
+})
+
+runCases(
+  'PostgreSQL',
+  async () => {
+    const { pool, drop } = await postgresPool()
+    return {
+      open: emptiedFor(
+        async () => postgresStore(pool),
+        (table) => pool.query(`DELETE FROM ${table}`),
+      ),
+      close: drop,
+    }
+  },
+  services.postgres,
+)
+
+runCases(
+  'MariaDB',
+  async () => {
+    const { pool, drop } = await mysqlPool()
+    return {
+      open: emptiedFor(
+        async () => mysqlStore(pool),
+        (table) => pool.query(`DELETE FROM ${table}`),
+      ),
+      close: drop,
+    }
+  },
+  services.mysql,
+)
+
+for (const [name, connect] of [
+  ['redis', async () => createClient({ url: redisUrl }).connect()],
+  ['ioredis', async () => new Redis(redisUrl)],
+] as const) {
+  runCases(
+    `SQLite with Redis in front (${name})`,
+    async () => {
+      const directory = await mkdtemp(join(tmpdir(), 'totp-kit-stores-'))
+      const client = await connect()
+      const run = `${process.pid}-${name}-${Date.now()}`
+      return {
+        async open(index) {
+          const store = await sqliteStore(join(directory, `case-${index}.db`))
+          return withRedis(store, client as Redis, { prefix: `totp-test:${run}:${index}:` })
+        },
+        async close() {
+          await client.quit()
+          await rm(directory, { recursive: true })
+        },
+      }
+    },
+    services.redis,
+  )
+}

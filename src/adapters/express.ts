@@ -16,6 +16,7 @@ const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
   'encoding.unsupported': 'unsupported_media_type',
   'charset.unsupported': 'unsupported_media_type',
   'parameters.too.many': 'payload_too_large',
+  'querystring.parse.rangeError': 'malformed_json',
 }
 
 /**

@@ -33,7 +33,8 @@ export function nodeTotp(totp: Totp, options: NodeOptions): NodeHandler {
   const mount = (options.mount ?? '/api').replace(/\/$/, '')
   const proxies = options.trustedProxies ? trustedProxies(options.trustedProxies) : null
   return async (request, response, next) => {
-    const [path = ''] = (request.url ?? '').split('?')
+    // A target may name the whole URL: RFC 9112 §3.2.2.
+    const [path = ''] = (request.url ?? '').replace(/^https?:\/\/[^/?]*/i, '').split('?')
     const reply = path.startsWith(`${mount}/`)
       ? await handle({
           method: request.method ?? '',

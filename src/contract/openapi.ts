@@ -52,7 +52,8 @@ function refusalResponses(codes: readonly ErrorCode[]) {
   return Object.fromEntries(
     statuses.map((status) => {
       const group = [...new Set(codes)].filter((code) => problems[code].status === status)
-      const schema = { allOf: [{ $ref: '#/components/schemas/Problem' }, { properties: { code: { enum: group } } }] }
+      const narrowed = { type: 'object', properties: { code: { enum: group } } }
+      const schema = { allOf: [{ $ref: '#/components/schemas/Problem' }, narrowed] }
       return [status, { description: group.join(', '), content: { 'application/problem+json': { schema } } }]
     }),
   )

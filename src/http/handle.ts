@@ -11,7 +11,7 @@ import { checkParsable, readBody } from './body.ts'
 import { addressKey } from './client-address.ts'
 import type { HttpReply, HttpRequest } from './message.ts'
 import { NO_STORE, problemReply } from './problem.ts'
-import { memoryThrottle, type Throttle } from './throttle.ts'
+import { memoryThrottle, storeThrottle, type Throttle } from './throttle.ts'
 
 /** Answers a request, or null when the path is not ours. Never rejects. */
 export type Handle = (request: HttpRequest) => Promise<HttpReply | null>
@@ -23,7 +23,7 @@ export type Handle = (request: HttpRequest) => Promise<HttpReply | null>
  */
 export function createHandle(totp: Totp, { jwt }: { jwt?: JwtTokens | undefined }): Handle {
   const ctx = contextOf(totp)
-  const throttle = memoryThrottle()
+  const throttle = ctx.policy.throttleCounts === 'store' ? storeThrottle(ctx.store) : memoryThrottle()
   const mounted: Endpoint['module'][] = jwt ? ['totp', 'jwt'] : ['totp']
   const routes = new Map<string, OperationId>(
     (Object.keys(endpoints) as OperationId[])

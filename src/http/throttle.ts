@@ -1,10 +1,26 @@
+import { createHash } from 'node:crypto'
 import type { UnixSeconds } from '../clock.ts'
 import type { Rate } from '../policy.ts'
+import type { TotpStore } from '../store/store.ts'
 
 /** Counts calls. Throws when it cannot; the call is refused then. */
 export interface Throttle {
   /** Counts one call and tells whether it is within the rate, and in how many seconds (at least 1) counting restarts. */
   count(key: string, rate: Rate, now: UnixSeconds): Promise<{ allowed: boolean; resetSeconds: number }>
+}
+
+/**
+ * Counts calls in the store, together with all processes that share it. Keys are digested on the way: the store learns
+ * no address.
+ */
+export function storeThrottle(store: TotpStore): Throttle {
+  return {
+    async count(key, { limit, windowSeconds }, now) {
+      const keyDigest = createHash('sha256').update(key).digest('base64url')
+      const { calls, endsAt } = await store.countCall({ keyDigest, windowSeconds, now })
+      return { allowed: calls <= limit, resetSeconds: Math.max(1, endsAt - now) }
+    },
+  }
 }
 
 /** Keys counted at once: some 20 MB. */

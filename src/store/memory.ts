@@ -28,6 +28,7 @@ export function memoryStore(): TotpStore {
   const users = new Map<string, User>()
   const burnt = new Map<string, UnixSeconds>()
   const families = new Map<string, RefreshFamily & { generation: number }>()
+  const windows = new Map<string, { calls: number; endsAt: UnixSeconds }>()
   let canary: string | null = null
 
   const find = (userId: string): User => users.get(userId) ?? newUser()
@@ -125,14 +126,14 @@ export function memoryStore(): TotpStore {
       const user = find(userId)
       if (generation !== user.generation) return false
       user.pending = null
-      if (user.confirmedAt === null) return true
-      user.live = null
-      user.codes = []
-      user.confirmedAt = null
       for (const failures of user.failures.values()) {
         failures.consecutive = 0
         failures.blockedUntil = 0
       }
+      if (user.confirmedAt === null) return true
+      user.live = null
+      user.codes = []
+      user.confirmedAt = null
       raise(userId, now, keepFamilyId)
       return true
     },
@@ -179,6 +180,27 @@ export function memoryStore(): TotpStore {
       canary ??= sealed
       return canary
     },
+
+    countCall({ keyDigest, windowSeconds, now }) {
+      let window = windows.get(keyDigest)
+      if (window === undefined || window.endsAt <= now || window.endsAt > now + windowSeconds) {
+        // Put back at the end, so that the map's first keys are the windows that began first.
+        windows.delete(keyDigest)
+        window = { calls: 0, endsAt: now + windowSeconds }
+        windows.set(keyDigest, window)
+      }
+      window.calls++
+      return { ...window }
+    },
+
+    deleteExpired(now) {
+      for (const user of users.values()) if (user.pending && user.pending.expiresAt < now) user.pending = null
+      for (const [tokenId, expiresAt] of burnt) if (expiresAt < now) burnt.delete(tokenId)
+      for (const [id, { expiresAt }] of families) if (expiresAt < now) families.delete(id)
+      for (const [key, { endsAt }] of windows) if (endsAt < now) windows.delete(key)
+    },
+
+    migrate() {},
 
     close() {},
   }

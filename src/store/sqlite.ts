@@ -1,20 +1,17 @@
-import type { UnixSeconds } from '../clock.ts'
-import type { SecondFactorMethod } from '../events.ts'
-import type { OtpAlgorithm } from '../otp/hotp.ts'
-import type { FailureLimits } from '../policy.ts'
-import { type FailureCount, periodOf, refusalOf } from './failures.ts'
-import { isOutdated } from './single-use.ts'
-import { migrations } from './sql/migrations.ts'
-import { statements } from './sql/statements.ts'
-import type { AuthenticatorRecord, BackupCodeRecord, Reservation, TotpStore, UserRecord } from './store.ts'
+import type { SqlValue } from './sql/dialect.ts'
+import { createTable, migrations, migrationTable, type Table } from './sql/migrations.ts'
+import { type Runner, sqlStore } from './sql/sql-store.ts'
+import { statementsFor } from './sql/statements.ts'
+import { type TableOptions, type Tables, tablesOf } from './sql/tables.ts'
+import type { Result, Row, Step, Work } from './sql/work.ts'
+import type { TotpStore } from './store.ts'
 
-type SqlValue = string | number | bigint | null
-type Parameters = Record<string, SqlValue>
+type Named = Record<string, SqlValue>
 
 /** What this store needs of a prepared statement; `node:sqlite`, `better-sqlite3` and `libsql` all have it. */
 export interface SqliteStatement {
-  run(parameters: Parameters): { changes: number | bigint }
-  all(parameters: Parameters): unknown[]
+  run(parameters: Named): { changes: number | bigint }
+  all(parameters: Named): unknown[]
 }
 
 /** What this store needs of a database connection; `node:sqlite`, `better-sqlite3` and `libsql` all have it. */
@@ -31,12 +28,25 @@ export interface SqliteDatabase {
  * @param database - a path (`:memory:` for a database in memory), or a connection of the host's own, which stays the
  * host's to close; the host must not have a transaction open on it across an `await`
  */
-export async function sqliteStore(database: string | SqliteDatabase): Promise<TotpStore> {
+export async function sqliteStore(
+  database: string | SqliteDatabase,
+  options: Pick<TableOptions, 'prefix'> = {},
+): Promise<TotpStore> {
+  const tables = tablesOf(options)
   const own = typeof database === 'string'
   const connection = own ? await openSqlite(database) : database
+  const migrate = async () => bringUpToDate(connection, tables)
   try {
-    migrate(connection)
-    return storeOn(connection, own)
+    await migrate()
+    const { runner, release } = runnerOn(connection, tables)
+    return {
+      ...sqlStore(runner),
+      migrate,
+      async close() {
+        release()
+        if (own) connection.close()
+      },
+    }
   } catch (error) {
     if (own) connection.close()
     throw error
@@ -103,19 +113,31 @@ function switchToWal(connection: SqliteDatabase): void {
 }
 
 /** Brings the tables up to date; of processes that start at once, one does it and the others wait for its lock. */
-function migrate(connection: SqliteDatabase): void {
-  connection.exec('BEGIN IMMEDIATE')
-  try {
-    connection.exec('CREATE TABLE IF NOT EXISTS totp_migration (version INTEGER PRIMARY KEY) STRICT')
-    const [row] = connection.prepare('SELECT max(version) AS version FROM totp_migration').all({}) as [Row]
+function bringUpToDate(connection: SqliteDatabase, tables: Tables): void {
+  const make = (table: Table) => {
+    for (const statement of createTable('sqlite', tables, table)) connection.exec(statement)
+  }
+  inTransaction(connection, 'BEGIN IMMEDIATE', () => {
+    make(migrationTable)
+    const [row] = connection.prepare(`SELECT max(version) AS version FROM ${tables.migration}`).all({}) as [Row]
     const done = Number(row.version ?? 0)
     if (done > migrations.length) throw new Error('the database was made by a later version of totp-kit')
-    for (const [index, step] of migrations.entries()) {
+    for (const [index, added] of migrations.entries()) {
       if (index < done) continue
-      connection.exec(step)
-      connection.prepare('INSERT INTO totp_migration (version) VALUES (:version)').run({ version: index + 1 })
+      added.forEach(make)
+      connection.prepare(`INSERT INTO ${tables.migration} (version) VALUES (:version)`).run({ version: index + 1 })
     }
-    connection.exec('COMMIT')
+    return { value: null, keep: true }
+  })
+}
+
+/** Runs `work` without a pause, so that no other call of this connection comes between; keeps it when it says so. */
+function inTransaction<T>(connection: SqliteDatabase, begin: string, work: () => { value: T; keep: boolean }): T {
+  connection.exec(begin)
+  try {
+    const { value, keep } = work()
+    connection.exec(keep ? 'COMMIT' : 'ROLLBACK')
+    return value
   } catch (error) {
     rollBack(connection)
     throw error
@@ -131,283 +153,40 @@ function rollBack(connection: SqliteDatabase): void {
   }
 }
 
-type Row = Record<string, SqlValue>
-type StatementName = keyof typeof statements
-
-function storeOn(connection: SqliteDatabase, own: boolean): TotpStore {
+function runnerOn(connection: SqliteDatabase, tables: Tables): { runner: Runner; release: () => void } {
   const prepared = new Map(
-    Object.entries(statements).map(([name, sql]) => [
+    Object.entries(statementsFor('sqlite', tables)).map(([name, { text, parameters }]) => [
       name,
-      { statement: connection.prepare(sql), names: namesIn(sql) },
+      { statement: connection.prepare(text), parameters, reads: text.startsWith('SELECT') },
     ]),
   )
-  const find = (name: StatementName) => {
+  const query = ({ statement: name, parameters: given }: Step): Result => {
     const found = prepared.get(name)
     if (found === undefined) throw new Error('the store is closed')
-    return found
+    // Drivers refuse a parameter that the statement does not name, so each gets its own and no more.
+    const own: Named = {}
+    for (const parameter of found.parameters) own[parameter] = (given[parameter] ?? null) as SqlValue
+    if (found.reads) return { rows: found.statement.all(own) as Row[], changes: 0 }
+    return { rows: [], changes: Number(found.statement.run(own).changes) }
   }
-
-  /** Drivers refuse a parameter that the statement does not name, so each gets its own and no more. */
-  const pick = (names: readonly string[], parameters: Parameters): Parameters =>
-    Object.fromEntries(names.map((name) => [name, parameters[name] ?? null]))
-  const run = (name: StatementName, parameters: Parameters): number => {
-    const { statement, names } = find(name)
-    return Number(statement.run(pick(names, parameters)).changes)
+  const perform = <T>(work: () => Work<T>): T => {
+    const steps = work()
+    let next = steps.next()
+    while (!next.done) next = steps.next(query(next.value))
+    return next.value
   }
-  const all = (name: StatementName, parameters: Parameters): Row[] => {
-    const { statement, names } = find(name)
-    return statement.all(pick(names, parameters)) as Row[]
-  }
-  const first = (name: StatementName, parameters: Parameters): Row | undefined => all(name, parameters)[0]
-
-  /** Runs without a pause, so that no other call of this connection comes between. A refusal writes nothing. */
-  const atomically = <T>(work: () => T, succeeded: (result: T) => boolean, begin = 'BEGIN IMMEDIATE'): T => {
-    connection.exec(begin)
-    try {
-      const result = work()
-      connection.exec(succeeded(result) ? 'COMMIT' : 'ROLLBACK')
-      return result
-    } catch (error) {
-      rollBack(connection)
-      throw error
-    }
-  }
-
-  const getUser = (userId: string): UserRecord => {
-    const row = first('getUser', { userId })
-    if (!row) return { generation: 0, changedAt: 0, confirmedAt: null }
-    return {
-      generation: Number(row.generation),
-      changedAt: Number(row.changed_at),
-      confirmedAt: row.confirmed_at === null ? null : Number(row.confirmed_at),
-    }
-  }
-  const raise = (userId: string, now: UnixSeconds, keepFamilyId: string | null): void => {
-    const generation = Number(first('raiseGeneration', { userId, now })?.generation)
-    run('keepFamily', { userId, keepFamilyId, generation })
-    run('endStaleFamilies', { userId, generation })
-  }
-  const putCodes = (userId: string, codes: readonly BackupCodeRecord[]): void => {
-    run('deleteBackupCodes', { userId })
-    codes.forEach(({ digest, sealedCode }, position) => {
-      run('insertBackupCode', { userId, digest, sealedCode, position })
+  const transaction = <T>(begin: string, work: () => Work<T>, keep: (result: T) => boolean): T =>
+    inTransaction(connection, begin, () => {
+      const value = perform(work)
+      return { value, keep: keep(value) }
     })
-  }
-  const remaining = (userId: string): number => Number(first('countBackupCodes', { userId })?.remaining)
-
-  const refusal = (userId: string, method: SecondFactorMethod, now: UnixSeconds, limits: FailureLimits) => {
-    const row = first('getFailures', { userId, method, period: periodOf(now, limits) })
-    return row ? refusalOf(toFailureCount(row), now, limits) : null
-  }
-
   return {
-    async getUser(userId) {
-      return getUser(userId)
+    runner: {
+      write: async (work, keep) => transaction('BEGIN IMMEDIATE', work, keep),
+      read: async (work) => transaction('BEGIN', work, () => true),
+      single: async (work) => perform(work),
     },
-
-    async getStatus(userId, now, limits) {
-      return atomically(
-        () => {
-          const refused = refusal(userId, 'totp', now, limits)
-          return {
-            user: getUser(userId),
-            authenticators: all('getLive', { userId }).map(toAuthenticator),
-            backupCodesRemaining: remaining(userId),
-            hasPending: first('getPending', { userId, now }) !== undefined,
-            lockedUntil: refused === null ? null : refused.outcome === 'locked' ? 'forever' : refused.retryAt,
-          }
-        },
-        () => true,
-        'BEGIN',
-      )
-    },
-
-    async reserveAttempt({ userId, method, against, challenge, now, limits }) {
-      return atomically<Reservation>(
-        () => {
-          const user = getUser(userId)
-          if (challenge && (isOutdated(challenge, user, now) || first('isBurnt', { tokenId: challenge.tokenId }))) {
-            return { outcome: 'stale' }
-          }
-          const row = first(against === 'live' ? 'getLive' : 'getPending', { userId, now })
-          if (!row) return { outcome: 'absent' }
-          const { beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap, total } = limits
-          const numbers = { beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap, total }
-          const reserved = first('reserveAttempt', { userId, method, now, period: periodOf(now, limits), ...numbers })
-          if (reserved) return { outcome: 'reserved', user, authenticator: toAuthenticator(row) }
-          const refused = refusal(userId, method, now, limits)
-          if (refused === null) throw new Error('an attempt was refused without a reason')
-          return refused
-        },
-        ({ outcome }) => outcome === 'reserved',
-      )
-    },
-
-    async spend(spending) {
-      const { userId, challenge, generation, now, method } = spending
-      return atomically(
-        () => {
-          const user = getUser(userId)
-          if (generation !== user.generation) return { outcome: 'stale' }
-          if (challenge && (isOutdated(challenge, user, now) || run('burnToken', { ...challenge }) === 0)) {
-            return { outcome: 'stale' }
-          }
-          const spent =
-            spending.method === 'totp'
-              ? run('spendStep', { userId, authenticatorId: spending.authenticatorId, step: spending.step, now }) === 1
-              : spending.digests.some((digest) => run('spendBackupCode', { userId, digest, now }) === 1)
-          if (!spent) return { outcome: 'refused' }
-          run('giveBackAttempt', { userId, method })
-          if (challenge) run('forgetBurntTokens', { now })
-          return { outcome: 'spent', backupCodesRemaining: remaining(userId) }
-        },
-        ({ outcome }) => outcome === 'spent',
-      )
-    },
-
-    async putPending(userId, { parameters, ...pending }, generation) {
-      return atomically(
-        () => {
-          if (getUser(userId).generation !== generation) return false
-          run('putPending', { userId, ...pending, ...parameters })
-          return true
-        },
-        (done) => done,
-      )
-    },
-
-    async activatePending({ userId, authenticatorId, step, generation, backupCodes, keepFamilyId, now }) {
-      return atomically(
-        () => {
-          if (getUser(userId).generation !== generation) return false
-          if (run('copyPendingToLive', { userId, authenticatorId, step, now }) === 0) return false
-          run('deleteOtherLive', { userId, authenticatorId })
-          run('deletePending', { userId })
-          if (backupCodes) putCodes(userId, backupCodes)
-          run('giveBackAttempt', { userId, method: 'totp' })
-          raise(userId, now, keepFamilyId)
-          run('switchOn', { userId, now })
-          return true
-        },
-        (done) => done,
-      )
-    },
-
-    async removeFactors({ userId, generation, keepFamilyId, now }) {
-      return atomically(
-        () => {
-          const user = getUser(userId)
-          if (user.generation !== generation) return false
-          run('deletePending', { userId })
-          if (user.confirmedAt === null) return true
-          run('deleteLive', { userId })
-          run('deleteBackupCodes', { userId })
-          run('clearConsecutiveFailures', { userId })
-          raise(userId, now, keepFamilyId)
-          run('switchOff', { userId })
-          return true
-        },
-        (done) => done,
-      )
-    },
-
-    async replaceBackupCodes(userId, codes, generation) {
-      return atomically(
-        () => {
-          const user = getUser(userId)
-          if (user.confirmedAt === null || user.generation !== generation) return false
-          putCodes(userId, codes)
-          return true
-        },
-        (done) => done,
-      )
-    },
-
-    async listBackupCodes(userId) {
-      return all('listBackupCodes', { userId }).map((row) => ({
-        sealedCode: row.sealed_code as string | null,
-        usedAt: row.used_at === null ? null : Number(row.used_at),
-      }))
-    },
-
-    async raiseGeneration(userId, now) {
-      atomically(
-        () => raise(userId, now, null),
-        () => true,
-      )
-    },
-
-    async isUnburnt(tokenId) {
-      return first('isBurnt', { tokenId }) === undefined
-    },
-
-    async openFamily({ id, userId, tokenId, expiresAt }, generation, now) {
-      atomically(
-        () => {
-          run('openFamily', { id, userId, tokenId, expiresAt, generation })
-          run('forgetFamilies', { now })
-        },
-        () => true,
-      )
-    },
-
-    async rotateFamily({ familyId, tokenId, newTokenId, expiresAt, now }) {
-      return atomically(
-        () => {
-          if (run('rotateFamily', { familyId, tokenId, newTokenId, expiresAt, now }) === 1) return 'rotated'
-          run('endFamily', { familyId })
-          return 'dead'
-        },
-        () => true,
-      )
-    },
-
-    async isFamilyAlive(familyId, tokenId, now) {
-      return first('isFamilyAlive', { familyId, tokenId, now }) !== undefined
-    },
-
-    async endFamily(familyId) {
-      run('endFamily', { familyId })
-    },
-
-    async keepCanary(sealed) {
-      run('keepCanary', { sealed })
-      return String(first('getCanary', {})?.sealed)
-    },
-
-    async close() {
-      // libsql keeps the file open for as long as one of its prepared statements is within reach.
-      prepared.clear()
-      if (own) connection.close()
-    },
-  }
-}
-
-function namesIn(sql: string): readonly string[] {
-  return [...new Set(Array.from(sql.matchAll(/:(\w+)/g), ([, name]) => String(name)))]
-}
-
-function toAuthenticator(row: Row): AuthenticatorRecord {
-  return {
-    id: String(row.id),
-    name: row.name as string | null,
-    sealedSecret: String(row.sealed_secret),
-    parameters: {
-      algorithm: row.algorithm as OtpAlgorithm,
-      digits: Number(row.digits),
-      periodSeconds: Number(row.period_seconds),
-    },
-    createdAt: Number(row.created_at),
-    lastUsedAt: row.last_used_at == null ? null : Number(row.last_used_at),
-  }
-}
-
-function toFailureCount(row: Row): FailureCount {
-  return {
-    consecutive: Number(row.consecutive),
-    blockedUntil: Number(row.blocked_until),
-    period: Number(row.period),
-    inPeriod: Number(row.in_period),
-    inPreviousPeriod: Number(row.in_previous_period),
+    // libsql keeps the file open for as long as one of its prepared statements is within reach.
+    release: () => prepared.clear(),
   }
 }

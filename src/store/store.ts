@@ -161,7 +161,7 @@ export interface TotpStore {
   /**
    * Removes authenticators, pending ones included, and backup codes; switches 2FA off; raises the generation; clears
    * the consecutive failures; of the refresh families only `keepFamilyId` survives. Where 2FA is off, only the pending
-   * authenticator is removed and nothing else changes.
+   * authenticator and the consecutive failures go, so that wrong first codes do not keep a user from enrolling for ever.
    * False, and nothing done, when the generation is not `generation` any more.
    */
   removeFactors(removal: {
@@ -213,6 +213,25 @@ export interface TotpStore {
    * on an empty store, all get the same.
    */
   keepCanary(sealed: string): Promise<string>
+
+  /**
+   * Counts one call under a key in windows that begin with its first call, for a throttle that all processes share.
+   * No call is lost of any number at once. A window that has ended begins anew.
+   */
+  countCall(call: { keyDigest: string; windowSeconds: number; now: UnixSeconds }): Promise<{
+    /** In this window, this one included. */
+    calls: number
+    endsAt: UnixSeconds
+  }>
+
+  /**
+   * Deletes what has expired: pending enrolments, burnt marks, families, windows. Nothing depends on it: what has expired
+   * is not looked at, and every row added takes two expired ones away. For hosts that like to see tables small.
+   */
+  deleteExpired(now: UnixSeconds): Promise<void>
+
+  /** Brings the tables up to date. Safe when any number of processes do it at once; does nothing when they are. */
+  migrate(): Promise<void>
 
   /** Lets go of what the store opened by itself; a connection that the host passed in stays open. */
   close(): Promise<void>

@@ -66,11 +66,11 @@ export const firstStep = 1_000_000
 /** Enrols a user as the library does: pending, an attempt, live. Leaves no failure counted. */
 export async function enrol(
   store: TotpStore,
-  enrolment: { userId?: string; codes?: readonly string[]; now?: UnixSeconds } = {},
+  enrolment: { userId?: string; phone?: string; codes?: readonly string[]; now?: UnixSeconds } = {},
 ): Promise<Enrolled> {
-  const { userId = 'ann', codes = ['code-3', 'code-1', 'code-2'], now = noon } = enrolment
+  const { userId = 'ann', phone = `phone of ${userId}`, codes = ['code-3', 'code-1', 'code-2'], now = noon } = enrolment
   const { generation } = await store.getUser(userId)
-  const authenticatorId = `phone of ${userId}, ${generation}`
+  const authenticatorId = `${phone}, ${generation}`
   assert.equal(await store.putPending(userId, pending(authenticatorId), generation), true)
   await reserve(store, { userId, against: 'pending', now })
   const activation = { userId, authenticatorId, generation, backupCodes: backupCodes(codes), now }

@@ -12,7 +12,7 @@ export interface Answer {
 }
 
 /** The closed list of refusals, and the status of each. */
-const STATUS_OF: Readonly<Record<string, number>> = {
+export const STATUS_OF: Readonly<Record<string, number>> = {
   validation_failed: 400,
   malformed_json: 400,
   unsupported_media_type: 415,

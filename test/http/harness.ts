@@ -23,6 +23,7 @@ import { sqliteStore } from 'totp-kit/store/sqlite'
 import { type GivenClock, givenClock } from 'totp-kit/testing'
 import { onTestFinished } from 'vitest'
 import { type Answer, answerOf, expectRulesOfEveryEndpoint } from './answer.ts'
+import { expectDocumented, type OpenApi } from './documented.ts'
 
 /** A moment at the very beginning of a time step: 2027-01-15T08:00:00Z. */
 export const NOON = 1_800_000_000
@@ -36,7 +37,7 @@ export interface Person {
 }
 
 /** A request, said in one way for every front. At most one of `json`, `form` and `raw`. */
-interface Call {
+export interface Call {
   method?: string
   /** Below `/api/`: `totp/create/`. Begins with a slash: below the root. */
   path: string
@@ -64,6 +65,8 @@ export interface Service {
   totp: Totp<Person>
   tokens: JwtTokens
   clock: GivenClock
+  /** Where a server listens on loopback; 0 for Fetch, which needs none. */
+  port: number
   /** Operations of the store that fail for now. */
   broken: Set<keyof TotpStore>
   /** User ids that may not log in any more. */
@@ -99,6 +102,7 @@ interface Application {
 }
 
 interface Opened {
+  port: number
   send: (path: string, init: RequestInit) => Promise<Response>
   close: () => void
 }
@@ -120,8 +124,10 @@ export const EXPRESS_WITH_PARSERS: Front = {
 }
 export const FETCH: Front = { name: 'Fetch', store: () => sqliteStore(':memory:'), open: openFetch }
 
-/** Every framework. */
+/** Every way into every framework: for the rules about requests. */
 export const fronts: readonly Front[] = [NODE, EXPRESS, EXPRESS_WITH_PARSERS, FETCH]
+/** One way into each framework: for the rules that do not depend on who reads the body. */
+export const frameworks: readonly Front[] = [NODE, EXPRESS_WITH_PARSERS, FETCH]
 /** A disk is slow: for a few tests. */
 export const NODE_OVER_A_FILE: Front = { name: 'node:http over an SQLite file', store: sqliteFile, open: openNode }
 
@@ -184,12 +190,14 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
   const call = async (call: Call) => {
     const answer = await answerOf(await send(call))
     expectRulesOfEveryEndpoint(answer, call.json)
+    expectDocumented(await documentOf(jwt, send), { method: 'POST', ...call }, answer)
     return answer
   }
   return {
     totp,
     tokens: pairs,
     clock,
+    port: opened.port,
     broken,
     deactivated,
     errors,
@@ -204,6 +212,17 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     post: (path, json, bearer) => call({ method: 'POST', path, json, bearer }),
     get: (path, bearer) => call({ method: 'GET', path, bearer }),
   }
+}
+
+const documents = new Map<boolean, Promise<OpenApi>>()
+
+/** The OpenAPI document: the same for all services that mount the same modules. */
+function documentOf(jwt: boolean, send: Service['send']): Promise<OpenApi> {
+  const asked =
+    documents.get(jwt) ??
+    send({ method: 'GET', path: 'totp/openapi.json' }).then((response) => response.json() as Promise<OpenApi>)
+  documents.set(jwt, asked)
+  return asked
 }
 
 function initOf({ method = 'POST', json, form, raw, headers = {}, bearer }: Call): RequestInit {
@@ -280,12 +299,13 @@ async function openFetch({ totp, jwt, caller, onVerified, behindProxy }: Applica
   const vault = requireTwoFactorFetch(totp, { ...host, maxAgeSeconds: VAULT_SECONDS }, () => new Response('gold'))
   return {
     send: (path, init) => (path === '/vault' ? vault : handler)(new Request(`http://service.test${path}`, init)),
+    port: 0,
     close() {},
   }
 }
 
 /** A real server on a free port of loopback. */
-export async function listen(listener: RequestListener): Promise<Opened & { port: number }> {
+export async function listen(listener: RequestListener): Promise<Opened> {
   const server = createServer(listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo

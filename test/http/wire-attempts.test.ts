@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Answer, waitIn } from './answer.ts'
-import { FETCH, fronts, NODE, type Service, startService } from './harness.ts'
+import { FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
   beginEnrolment,
   challenge,
@@ -29,7 +29,7 @@ async function failTimes(service: Service, enrolled: Enrolled, times: number): P
   for (let n = 0; n < times; n++) expect((await fail(service, enrolled)).outcome).toBe('400 invalid_code')
 }
 
-describe.each(fronts)('$name: wrong codes', (front) => {
+describe.each(frameworks)('$name: wrong codes', (front) => {
   test('delay the next one from the fifth on: 30 s, doubling to 15 minutes', async () => {
     const service = await startService(front, longSessions)
     const enrolled = await enrol(service)
@@ -145,7 +145,7 @@ describe.each(fronts)('$name: wrong codes', (front) => {
   })
 })
 
-describe.each(fronts)('$name: backup codes', (front) => {
+describe.each(frameworks)('$name: backup codes', (front) => {
   test('go on working while the codes of the app are delayed', async () => {
     const service = await startService(front)
     const enrolled = await enrol(service)

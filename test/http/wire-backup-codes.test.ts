@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { FETCH, fronts, startService } from './harness.ts'
+import { FETCH, frameworks, startService } from './harness.ts'
 import { challenge, claimsIn, enrol, logIn, logInWith, logInWithPhone, nextCode } from './people.ts'
 
-describe.each(fronts)('$name: a backup code', (front) => {
+describe.each(frameworks)('$name: a backup code', (front) => {
   test('logs in once, says how many are left, and that no authenticator was used', async () => {
     const service = await startService(front)
     const { person, backupCodes } = await enrol(service)
@@ -53,7 +53,7 @@ describe.each(fronts)('$name: a backup code', (front) => {
   })
 })
 
-describe.each(fronts)('$name: the set of backup codes', (front) => {
+describe.each(frameworks)('$name: the set of backup codes', (front) => {
   test('is viewed in the order in which it was handed out, with the times of use', async () => {
     const service = await startService(front)
     const { person, backupCodes } = await enrol(service)

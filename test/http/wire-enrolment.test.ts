@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { FETCH, fronts, NOON, startService } from './harness.ts'
+import { FETCH, frameworks, NOON, startService } from './harness.ts'
 import {
   beginEnrolment,
   challenge,
@@ -14,7 +14,7 @@ import {
 
 const MINUTE = 60
 
-describe.each(fronts)('$name: an enrolment', (front) => {
+describe.each(frameworks)('$name: an enrolment', (front) => {
   test('begins with a picture, the key URI in it, and the secret for typing in', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
@@ -190,7 +190,7 @@ describe.each(fronts)('$name: an enrolment', (front) => {
   })
 })
 
-describe.each(fronts)('$name: switching off', (front) => {
+describe.each(frameworks)('$name: switching off', (front) => {
   test('takes authenticators and backup codes away, and a password is enough again', async () => {
     const service = await startService(front)
     const { person, phone, session, backupCodes } = await enrol(service)
@@ -230,7 +230,7 @@ describe.each(fronts)('$name: switching off', (front) => {
   })
 })
 
-describe.each(fronts)('$name: a new phone', (front) => {
+describe.each(frameworks)('$name: a new phone', (front) => {
   test('takes the place of the old one when its first code is right, not before; the backup codes stay', async () => {
     const service = await startService(front)
     const { person, phone: old, session, backupCodes } = await enrol(service)

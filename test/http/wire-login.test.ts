@@ -2,7 +2,7 @@ import { createTotp, generateFernetKey } from 'totp-kit'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, test } from 'vitest'
 import type { Answer } from './answer.ts'
-import { FETCH, fronts, NODE_OVER_A_FILE, NOON, type Service, startService } from './harness.ts'
+import { FETCH, frameworks, NODE_OVER_A_FILE, NOON, type Service, startService } from './harness.ts'
 import {
   beginEnrolment,
   challenge,
@@ -26,7 +26,7 @@ function lookOf({ status, headers: { date: _, ...headers }, text }: Answer) {
 const answer = (service: Service, totp_challenge_token: string, otp_code: string) =>
   service.post('jwt/totp/verify/', { totp_challenge_token, otp_code })
 
-describe.each([...fronts, NODE_OVER_A_FILE])('$name: a login', (front) => {
+describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
   test('with a password is complete where 2FA is off', async () => {
     const service = await startService(front)
     const { username, password, id } = service.register('alice')
@@ -146,7 +146,7 @@ describe.each([...fronts, NODE_OVER_A_FILE])('$name: a login', (front) => {
   })
 })
 
-describe.each(fronts)('$name: a challenge', (front) => {
+describe.each(frameworks)('$name: a challenge', (front) => {
   test('is good for 120 seconds, not for 121', async () => {
     const service = await startService(front)
     const { person, phone } = await enrol(service)

@@ -1,4 +1,5 @@
 import { type IncomingMessage, request } from 'node:http'
+import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import express from 'express'
 import { createTotp, generateFernetKey } from 'totp-kit'
@@ -418,6 +419,50 @@ async function unthrottled() {
   return { totp, host: { caller: () => null } }
 }
 
+describe.each(fronts.filter((front) => front !== FETCH))('$name: on the wire itself', (front) => {
+  /** Writes to a socket, and gives what comes back until the other side is done or hung up on. */
+  function exchange(port: number, text: string, hangUp = false): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(port, '127.0.0.1')
+      let received = ''
+      socket.on('data', (chunk) => {
+        received += chunk
+      })
+      socket.on('close', () => resolve(received))
+      socket.on('error', reject)
+      socket.write(text, () => hangUp && socket.destroy())
+    })
+  }
+  const head = (target: string, ...more: string[]) =>
+    [`POST ${target} HTTP/1.1`, 'Host: service.test', 'Connection: close', ...more, '', ''].join('\r\n')
+
+  test('a target may name the whole URL', async () => {
+    const service = await startService(front)
+    const answer = await exchange(service.port, head('http://service.test/api/totp/create/?x=/', 'Content-Length: 0'))
+    expect(answer).toMatch(/^HTTP\/1\.1 401 /)
+    expect(answer).toContain('"code":"unauthenticated"')
+  })
+
+  // A parser in front waits for the whole of a body that it refuses.
+  test.skipIf(front.parsesBefore)('a length that is declared too large is refused before the body comes', async () => {
+    const service = await startService(front)
+    const length = `Content-Length: ${MOST_BYTES * 64}`
+    const target = '/api/jwt/create/'
+    const answer = await exchange(service.port, head(target, length, 'Content-Type: application/json'))
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+  })
+
+  test('a client that goes away in the middle of its body harms nobody', async () => {
+    const service = await startService(front)
+    for (const more of ['Content-Length: 100', 'Transfer-Encoding: chunked']) {
+      const begun = head('/api/jwt/create/', more, 'Content-Type: application/json')
+      await exchange(service.port, `${begun}${more.includes('chunked') ? '5\r\n' : ''}{"use`, true)
+    }
+    expect((await service.post('jwt/verify/', { token: 'not-a-token' })).outcome).toBe('401 invalid_token')
+    expect(service.errors).toEqual([])
+  })
+})
+
 describe('where the host has nothing else', () => {
   test('node:http answers 404 for a path that is not ours', async () => {
     const { totp, host } = await unthrottled()
@@ -485,6 +530,19 @@ describe('Express', () => {
       expectRulesOfEveryEndpoint(answer)
       expect(answer.outcome, `${type} ${body.slice(0, 40)}`).toBe(outcome)
     }
+  })
+
+  test.each([
+    ['nests too deep', `a${'[b]'.repeat(40)}=1`, '400 malformed_json'],
+    ['has too many fields', 'a=1&'.repeat(1100), '413 payload_too_large'],
+  ])('a form that %s for the parser in front is refused in our words', async (_, body, outcome) => {
+    const { totp } = await unthrottled()
+    const app = express().use(express.urlencoded({ extended: true }), expressTotp(totp, { caller: () => null }))
+    const { send, close } = await listen(app)
+    onTestFinished(close)
+    const answer = await answerOf(await send('/totp/create/', { method: 'POST', body, headers: asForm }))
+    expectRulesOfEveryEndpoint(answer)
+    expect(answer.outcome).toBe(outcome)
   })
 
   test('what a parser failed on is refused, a GET too: the checks of the host that come after it were skipped', async () => {

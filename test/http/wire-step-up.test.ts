@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { challengeIn } from './answer.ts'
-import { EXPRESS, FETCH, fronts, NODE, type Service, startService } from './harness.ts'
+import { EXPRESS, FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
   beginEnrolment,
   enrol,
@@ -31,7 +31,7 @@ async function refreshed(service: Service, { refresh }: Session): Promise<string
   return String(body.access)
 }
 
-describe.each(fronts)('$name: step-up', (front) => {
+describe.each(frameworks)('$name: step-up', (front) => {
   test.each(guarded)('$path works with an empty body for 300 s after a login with a code', async (call) => {
     const service = await startService(front, { tokens: { accessSeconds: 3600 } })
     const enrolled = await enrol(service)

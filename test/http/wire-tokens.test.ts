@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { challengeIn } from './answer.ts'
-import { fronts, NOON, type Service, startService } from './harness.ts'
+import { frameworks, NOON, type Service, startService } from './harness.ts'
 import {
   beginEnrolment,
   challenge,
@@ -33,7 +33,7 @@ async function expectDead(service: Service, session: Session): Promise<void> {
   expect((await refresh(service, session)).outcome).toBe('401 invalid_token')
 }
 
-describe.each(fronts)('$name: a refresh token', (front) => {
+describe.each(frameworks)('$name: a refresh token', (front) => {
   test('gives a new pair once; a dead one presented again ends its whole family', async () => {
     const service = await startService(front)
     const alice = service.register('alice')
@@ -137,7 +137,7 @@ describe.each(fronts)('$name: a refresh token', (front) => {
   })
 })
 
-describe.each(fronts)('$name: jwt/verify', (front) => {
+describe.each(frameworks)('$name: jwt/verify', (front) => {
   test('says of a living token nothing but that', async () => {
     const service = await startService(front)
     const session = await logIn(service, service.register('alice'))
@@ -184,7 +184,7 @@ describe.each(fronts)('$name: jwt/verify', (front) => {
   })
 })
 
-describe.each(fronts)('$name: logging out', (front) => {
+describe.each(frameworks)('$name: logging out', (front) => {
   test('ends that family and no other', async () => {
     const service = await startService(front)
     const alice = service.register('alice')
@@ -205,7 +205,7 @@ describe.each(fronts)('$name: logging out', (front) => {
   })
 })
 
-describe.each(fronts)("$name: the user's sessions", (front) => {
+describe.each(frameworks)("$name: the user's sessions", (front) => {
   test("end when 2FA is switched on, on another phone, or off: the caller's own and other users' stay", async () => {
     const service = await startService(front)
     const alice = service.register('alice')

@@ -4,7 +4,7 @@ import { memoryStore } from 'totp-kit/store/memory'
 import { phoneFor } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
 import { type Answer, answerOf, expectRulesOfEveryEndpoint } from './answer.ts'
-import { FETCH, fronts, NOON, type Service, startService } from './harness.ts'
+import { FETCH, frameworks, NOON, type Service, startService } from './harness.ts'
 import { beginEnrolment, challenge, type Enrolled, enrol, logIn, logInWithPhone, nextCode } from './people.ts'
 
 interface Work {
@@ -74,7 +74,7 @@ function expectUnavailable(answer: Answer): void {
   expect(answer.text).not.toMatch(/database|internal|refused|store/i)
 }
 
-describe.each(fronts)('$name: while the store cannot answer', (front) => {
+describe.each(frameworks)('$name: while the store cannot answer', (front) => {
   test.each(works)('$work is refused and not half done ($needs)', async ({ needs, call }) => {
     const service = await startService(front)
     const enrolled = await enrol(service)

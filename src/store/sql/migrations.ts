@@ -1,81 +1,115 @@
+import type { Dialect } from './dialect.ts'
+import type { TableName, Tables } from './tables.ts'
+
 /**
- * The schema, as numbered steps forward. A step that has been released is never changed: the next one changes it.
- * Times are Unix seconds. Secrets and codes are sealed or digested before they come here.
+ * What a column holds. `user` and `id` are texts that are keys, `text` and `name` texts that are not; `number` is a
+ * whole number of up to 53 bits. Times are numbers: Unix seconds.
  */
-export const migrations: readonly string[] = [
-  `
-  CREATE TABLE totp_user (
-    user_id TEXT PRIMARY KEY,
-    generation INTEGER NOT NULL,
-    changed_at INTEGER NOT NULL,
-    confirmed_at INTEGER
-  ) STRICT, WITHOUT ROWID;
+type ColumnType = 'user' | 'id' | 'text' | 'name' | 'number'
 
-  CREATE TABLE totp_authenticator (
-    id TEXT PRIMARY KEY,
-    user_id TEXT NOT NULL,
-    name TEXT,
-    sealed_secret TEXT NOT NULL,
-    algorithm TEXT NOT NULL,
-    digits INTEGER NOT NULL,
-    period_seconds INTEGER NOT NULL,
-    last_step INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    last_used_at INTEGER
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX totp_authenticator_user ON totp_authenticator (user_id);
+export interface Column {
+  name: string
+  type: ColumnType
+  nullable: boolean
+}
 
-  CREATE TABLE totp_pending_authenticator (
-    user_id TEXT PRIMARY KEY,
-    id TEXT NOT NULL,
-    name TEXT,
-    sealed_secret TEXT NOT NULL,
-    algorithm TEXT NOT NULL,
-    digits INTEGER NOT NULL,
-    period_seconds INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
+export interface Table {
+  name: TableName
+  columns: readonly Column[]
+  key: readonly string[]
+  indexes: readonly string[]
+}
 
-  CREATE TABLE totp_backup_code (
-    user_id TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    sealed_code TEXT,
-    used_at INTEGER,
-    PRIMARY KEY (user_id, digest)
-  ) STRICT, WITHOUT ROWID;
-
-  CREATE TABLE totp_failure (
-    user_id TEXT NOT NULL,
-    method TEXT NOT NULL,
-    consecutive INTEGER NOT NULL,
-    blocked_until INTEGER NOT NULL,
-    period INTEGER NOT NULL,
-    in_period INTEGER NOT NULL,
-    in_previous_period INTEGER NOT NULL,
-    PRIMARY KEY (user_id, method)
-  ) STRICT, WITHOUT ROWID;
-
-  CREATE TABLE totp_burnt_token (
-    token_id TEXT PRIMARY KEY,
-    expires_at INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX totp_burnt_token_expiry ON totp_burnt_token (expires_at);
-
-  CREATE TABLE totp_refresh_family (
-    id TEXT PRIMARY KEY,
-    user_id TEXT NOT NULL,
-    token_id TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX totp_refresh_family_user ON totp_refresh_family (user_id);
-  CREATE INDEX totp_refresh_family_expiry ON totp_refresh_family (expires_at);
-
-  CREATE TABLE totp_canary (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    sealed TEXT NOT NULL
-  ) STRICT;
-  `,
+/** A step forward: tables that are added. A step that was released is never changed; the next one changes the schema. */
+export const migrations: readonly (readonly Table[])[] = [
+  [
+    table('user', 'user_id user, generation number, changed_at number, confirmed_at number?', ['user_id']),
+    table(
+      'authenticator',
+      `id id, user_id user, name name?, sealed_secret text, algorithm id, digits number, period_seconds number,
+      created_at number, last_step number, last_used_at number?`,
+      ['id'],
+      ['user_id'],
+    ),
+    table(
+      'pending',
+      `user_id user, id id, name name?, sealed_secret text, algorithm id, digits number, period_seconds number,
+      created_at number, expires_at number`,
+      ['user_id'],
+      ['expires_at'],
+    ),
+    table('backupCode', 'user_id user, digest id, position number, sealed_code text?, used_at number?', [
+      'user_id',
+      'digest',
+    ]),
+    table(
+      'failure',
+      `user_id user, method id, consecutive number, blocked_until number, period number, in_period number,
+      in_previous_period number`,
+      ['user_id', 'method'],
+    ),
+    table('burntToken', 'token_id id, expires_at number', ['token_id'], ['expires_at']),
+    table(
+      'refreshFamily',
+      'id id, user_id user, token_id id, generation number, expires_at number',
+      ['id'],
+      ['user_id', 'expires_at'],
+    ),
+    table('throttle', 'key_digest id, calls number, expires_at number', ['key_digest'], ['expires_at']),
+    table('canary', 'id number, sealed text', ['id']),
+  ],
 ]
+
+/** The steps that have been taken. */
+export const migrationTable = table('migration', 'version number', ['version'])
+
+/**
+ * The statements that make a table. In MySQL, which cannot undo a step that broke off, they do nothing where it is there,
+ * so that the step can be taken again; elsewhere a table that is there is another's, and an error.
+ */
+export function createTable(dialect: Dialect, tables: Tables, { name, columns, key, indexes }: Table): string[] {
+  const table = tables[name]
+  const lines = columns.map((column) => {
+    return `${column.name} ${columnType(dialect, column.type)}${column.nullable ? '' : ' NOT NULL'}`
+  })
+  lines.push(`PRIMARY KEY (${key.join(', ')})`)
+  const named = indexes.map((column) => ({ column, index: `${table.replace('.', '_')}_${column}` }))
+  const create = dialect === 'mysql' || name === 'migration' ? 'CREATE TABLE IF NOT EXISTS' : 'CREATE TABLE'
+  if (dialect === 'mysql') lines.push(...named.map(({ index, column }) => `KEY ${index} (${column})`))
+  const options = {
+    sqlite: ' STRICT, WITHOUT ROWID',
+    postgres: '',
+    mysql: ' ENGINE = InnoDB DEFAULT CHARSET = utf8mb4',
+  }
+  return [
+    `${create} ${table} (\n  ${lines.join(',\n  ')}\n)${options[dialect]}`,
+    ...(dialect === 'mysql' ? [] : named.map(({ index, column }) => `CREATE INDEX ${index} ON ${table} (${column})`)),
+  ]
+}
+
+function columnType(dialect: Dialect, type: ColumnType): string {
+  switch (dialect) {
+    case 'sqlite':
+      return type === 'number' ? 'INTEGER' : 'TEXT'
+    case 'postgres':
+      return type === 'number' ? 'bigint' : 'text'
+    case 'mysql':
+      return {
+        // Bytes, so that no collation takes two users for one: by most, 'Ann' is 'ann', and by nearly all 'ann '.
+        user: 'VARBINARY(1020)',
+        id: 'VARBINARY(1020)',
+        text: 'TEXT',
+        name: 'VARCHAR(255)',
+        number: 'BIGINT',
+      }[type]
+  }
+}
+
+/** @param columns - `name type`, comma-separated; a question mark: may be NULL */
+function table(name: TableName, columns: string, key: string[], indexes: string[] = []): Table {
+  const read = columns.split(',').map((column) => {
+    const [columnName = '', type = ''] = column.trim().split(' ')
+    return { name: columnName, type: type.replace('?', '') as ColumnType, nullable: type.endsWith('?') }
+  })
+  return { name, columns: read, key, indexes }
+}

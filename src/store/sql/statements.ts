@@ -1,107 +1,222 @@
-/** Every statement of the SQL stores. Parameters are named; the names are those of `store.ts`. */
+import { compile, type Dialect, type Statement } from './dialect.ts'
+import type { Tables } from './tables.ts'
+
+/**
+ * Every statement of the SQL stores, in one place; where the databases differ, the difference stands beside the
+ * sentence. Parameters are named; the names are those of `store.ts`.
+ */
+export type StatementName = keyof ReturnType<typeof sources> | keyof ReturnType<typeof postgresStatements>
+export type Statements = Readonly<Record<StatementName, Statement>>
+
+export function statementsFor(dialect: Dialect, tables: Tables): Statements {
+  const own = dialect === 'postgres' ? postgresStatements(tables) : {}
+  const compiled = Object.entries({ ...sources(dialect, tables), ...own }).map(([name, source]) => [
+    name,
+    compile(dialect, `${tables.prefix}${name}`, source),
+  ])
+  return Object.fromEntries(compiled) as Statements
+}
 
 const AUTHENTICATOR = 'id, name, sealed_secret, algorithm, digits, period_seconds, created_at'
 
-/** The failures of the periods that still count, were one more attempt made now; see `turn` in memory.ts. */
-const COUNTED_BEFORE = `CASE WHEN :period > period + 1 THEN 0 WHEN :period = period + 1 THEN in_period ELSE in_previous_period END`
-const COUNTED_NOW = `CASE WHEN :period > period THEN 0 ELSE in_period END`
+function sources(dialect: Dialect, t: Tables) {
+  const greatest = dialect === 'sqlite' ? 'max' : 'greatest'
+  /** An insert that does nothing where the key is taken; the number of changed rows tells which. */
+  const insertNew = (into: string, values: string) =>
+    dialect === 'mysql'
+      ? `INSERT IGNORE INTO ${into} ${values}`
+      : `INSERT INTO ${into} ${values} ON CONFLICT DO NOTHING`
+  /** Locks what was read until the transaction ends. SQLite has locked the whole file by then. */
+  const locked = dialect === 'sqlite' ? '' : 'FOR UPDATE'
+  /** Deletes two expired rows: each new row pays for two old ones, so that tables stay as small as what is alive. */
+  const deleteTwoExpired = (table: string, key: string) =>
+    dialect === 'mysql'
+      ? `DELETE FROM ${table} WHERE expires_at < :now ORDER BY expires_at LIMIT 2`
+      : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE expires_at < :now
+          ORDER BY expires_at LIMIT 2 ${dialect === 'postgres' ? 'FOR UPDATE SKIP LOCKED' : ''})`
 
-/** The end of the delay that `n` consecutive failures set. The shift stops at 20, where every delay is at its most. */
-const blockedUntil = (n: string) => `CASE WHEN ${n} < :beforeDelay THEN 0 ELSE
-  :now + min(:maxDelaySeconds, :firstDelaySeconds << min(${n} - :beforeDelay, 20)) END`
+  const { inPeriod, inPrevious, countOne, mayTry } = failureTerms(dialect)
 
-export const statements = {
-  getUser: 'SELECT generation, changed_at, confirmed_at FROM totp_user WHERE user_id = :userId',
+  return {
+    ensureUser: insertNew(`${t.user} (user_id, generation, changed_at)`, 'VALUES (:userId, 0, 0)'),
+    getUser: `SELECT generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id = :userId`,
+    lockUser: `SELECT generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id = :userId ${locked}`,
+    raiseGeneration: `UPDATE ${t.user} SET generation = generation + 1, changed_at = :now WHERE user_id = :userId`,
+    switchOn: `UPDATE ${t.user} SET confirmed_at = coalesce(confirmed_at, :now) WHERE user_id = :userId`,
+    switchOff: `UPDATE ${t.user} SET confirmed_at = NULL WHERE user_id = :userId`,
 
-  raiseGeneration: `
-    INSERT INTO totp_user (user_id, generation, changed_at) VALUES (:userId, 1, :now)
-    ON CONFLICT (user_id) DO UPDATE SET generation = generation + 1, changed_at = :now
-    RETURNING generation`,
+    getLive: `SELECT ${AUTHENTICATOR}, last_used_at FROM ${t.authenticator} WHERE user_id = :userId`,
+    getPending: `
+      SELECT ${AUTHENTICATOR} FROM ${t.pending} WHERE user_id = :userId AND expires_at > :now`,
+    insertPending: `
+      INSERT INTO ${t.pending} (user_id, ${AUTHENTICATOR}, expires_at)
+      VALUES (:userId, :id, :name, :sealedSecret, :algorithm, :digits, :periodSeconds, :createdAt, :expiresAt)`,
+    copyPendingToLive: `
+      INSERT INTO ${t.authenticator} (user_id, ${AUTHENTICATOR}, last_step, last_used_at)
+      SELECT user_id, ${AUTHENTICATOR}, :step, :now FROM ${t.pending}
+      WHERE user_id = :userId AND id = :authenticatorId AND expires_at > :now`,
+    deleteOtherLive: `DELETE FROM ${t.authenticator} WHERE user_id = :userId AND id <> :authenticatorId`,
+    deleteLive: `DELETE FROM ${t.authenticator} WHERE user_id = :userId`,
+    deletePending: `DELETE FROM ${t.pending} WHERE user_id = :userId`,
+    deleteExpiredPending: `DELETE FROM ${t.pending} WHERE expires_at < :now`,
 
-  switchOn: 'UPDATE totp_user SET confirmed_at = coalesce(confirmed_at, :now) WHERE user_id = :userId',
-  switchOff: 'UPDATE totp_user SET confirmed_at = NULL WHERE user_id = :userId',
+    /** RFC 6238 §5.2: look and write in one statement, so that of two racing requests one finds the step spent. */
+    spendStep: `
+      UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now
+      WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
 
-  getLive: `SELECT ${AUTHENTICATOR}, last_used_at FROM totp_authenticator WHERE user_id = :userId`,
-  getPending: `SELECT ${AUTHENTICATOR} FROM totp_pending_authenticator WHERE user_id = :userId AND expires_at > :now`,
+    spendBackupCode: `
+      UPDATE ${t.backupCode} SET used_at = :now WHERE user_id = :userId AND digest = :digest AND used_at IS NULL`,
+    countBackupCodes: `
+      SELECT count(*) AS remaining FROM ${t.backupCode} WHERE user_id = :userId AND used_at IS NULL`,
+    listBackupCodes: `SELECT sealed_code, used_at FROM ${t.backupCode} WHERE user_id = :userId ORDER BY position`,
+    deleteBackupCodes: `DELETE FROM ${t.backupCode} WHERE user_id = :userId`,
+    insertBackupCode: `
+      INSERT INTO ${t.backupCode} (user_id, digest, position, sealed_code)
+      VALUES (:userId, :digest, :position, :sealedCode)`,
 
-  putPending: `
-    INSERT INTO totp_pending_authenticator (user_id, ${AUTHENTICATOR}, expires_at)
-    VALUES (:userId, :id, :name, :sealedSecret, :algorithm, :digits, :periodSeconds, :createdAt, :expiresAt)
-    ON CONFLICT (user_id) DO UPDATE SET id = :id, name = :name, sealed_secret = :sealedSecret, algorithm = :algorithm,
-      digits = :digits, period_seconds = :periodSeconds, created_at = :createdAt, expires_at = :expiresAt`,
+    ensureFailures: insertNew(
+      `${t.failure} (user_id, method, consecutive, blocked_until, period, in_period, in_previous_period)`,
+      'VALUES (:userId, :method, 0, 0, :period, 0, 0)',
+    ),
+    /** Counts an attempt as failed before it is judged; changes no row when it may not be judged. */
+    countAttempt: `
+      UPDATE ${t.failure} AS f SET ${countOne} WHERE f.user_id = :userId AND f.method = :method AND ${mayTry}`,
+    getFailures: `
+      SELECT consecutive, blocked_until, ${greatest}(period, :period) AS period,
+        ${inPeriod} AS in_period, ${inPrevious} AS in_previous_period
+      FROM ${t.failure} AS f WHERE user_id = :userId AND method = :method`,
+    giveBackAttempt: `
+      UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0, in_period = ${greatest}(0, in_period - 1)
+      WHERE user_id = :userId AND method = :method`,
+    clearConsecutiveFailures: `
+      UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0 WHERE user_id = :userId`,
 
-  copyPendingToLive: `
-    INSERT INTO totp_authenticator (user_id, ${AUTHENTICATOR}, last_step, last_used_at)
-    SELECT user_id, ${AUTHENTICATOR}, :step, :now FROM totp_pending_authenticator
-    WHERE user_id = :userId AND id = :authenticatorId AND expires_at > :now`,
-  deleteOtherLive: 'DELETE FROM totp_authenticator WHERE user_id = :userId AND id <> :authenticatorId',
-  deleteLive: 'DELETE FROM totp_authenticator WHERE user_id = :userId',
-  deletePending: 'DELETE FROM totp_pending_authenticator WHERE user_id = :userId',
+    burnToken: insertNew(`${t.burntToken} (token_id, expires_at)`, 'VALUES (:tokenId, :expiresAt)'),
+    isBurnt: `SELECT 1 AS burnt FROM ${t.burntToken} WHERE token_id = :tokenId`,
+    forgetTwoBurntTokens: deleteTwoExpired(t.burntToken, 'token_id'),
+    deleteExpiredBurntTokens: `DELETE FROM ${t.burntToken} WHERE expires_at < :now`,
 
-  /** RFC 6238 §5.2: look and write in one statement, so that of two racing requests one finds the step spent. */
-  spendStep: `
-    UPDATE totp_authenticator SET last_step = :step, last_used_at = :now
-    WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
+    openFamily: `
+      INSERT INTO ${t.refreshFamily} (id, user_id, token_id, generation, expires_at)
+      VALUES (:id, :userId, :tokenId, :generation, :expiresAt)`,
+    forgetTwoFamilies: deleteTwoExpired(t.refreshFamily, 'id'),
+    deleteExpiredFamilies: `DELETE FROM ${t.refreshFamily} WHERE expires_at < :now`,
+    rotateFamily: `
+      UPDATE ${t.refreshFamily} SET token_id = :newTokenId, expires_at = :expiresAt
+      WHERE id = :familyId AND token_id = :tokenId AND expires_at > :now AND generation =
+        coalesce((SELECT u.generation FROM ${t.user} AS u WHERE u.user_id = ${t.refreshFamily}.user_id), 0)`,
+    getFamily: `
+      SELECT f.token_id FROM ${t.refreshFamily} AS f LEFT JOIN ${t.user} AS u ON u.user_id = f.user_id
+      WHERE f.id = :familyId AND f.expires_at > :now AND f.generation = coalesce(u.generation, 0)`,
+    endFamily: `DELETE FROM ${t.refreshFamily} WHERE id = :familyId`,
+    keepFamily: `
+      UPDATE ${t.refreshFamily} SET generation = :generation
+      WHERE id = :keepFamilyId AND user_id = :userId AND generation = :generation - 1`,
+    endStaleFamilies: `DELETE FROM ${t.refreshFamily} WHERE user_id = :userId AND generation < :generation`,
 
-  spendBackupCode: `
-    UPDATE totp_backup_code SET used_at = :now WHERE user_id = :userId AND digest = :digest AND used_at IS NULL`,
-  countBackupCodes: 'SELECT count(*) AS remaining FROM totp_backup_code WHERE user_id = :userId AND used_at IS NULL',
-  listBackupCodes: 'SELECT sealed_code, used_at FROM totp_backup_code WHERE user_id = :userId ORDER BY position',
-  deleteBackupCodes: 'DELETE FROM totp_backup_code WHERE user_id = :userId',
-  insertBackupCode: `
-    INSERT INTO totp_backup_code (user_id, digest, position, sealed_code)
-    VALUES (:userId, :digest, :position, :sealedCode)`,
+    ensureCalls: insertNew(`${t.throttle} (key_digest, calls, expires_at)`, 'VALUES (:keyDigest, 0, :expiresAt)'),
+    /** A window that has ended begins anew, and so does one that a clock set back would keep open too long. */
+    countCall: `
+      UPDATE ${t.throttle} SET calls = CASE WHEN expires_at <= :now OR expires_at > :expiresAt THEN 1 ELSE calls + 1 END,
+        expires_at = CASE WHEN expires_at <= :now OR expires_at > :expiresAt THEN :expiresAt ELSE expires_at END
+      WHERE key_digest = :keyDigest`,
+    getCalls: `SELECT calls, expires_at FROM ${t.throttle} WHERE key_digest = :keyDigest`,
+    forgetTwoCalls: deleteTwoExpired(t.throttle, 'key_digest'),
+    deleteExpiredCalls: `DELETE FROM ${t.throttle} WHERE expires_at < :now`,
 
-  /** Counts an attempt as failed before it is judged; returns a row when it may be judged, none when it may not. */
-  reserveAttempt: `
-    INSERT INTO totp_failure (user_id, method, consecutive, blocked_until, period, in_period, in_previous_period)
-    VALUES (:userId, :method, 1, ${blockedUntil('1')}, :period, 1, 0)
-    ON CONFLICT (user_id, method) DO UPDATE SET
-      consecutive = consecutive + 1,
-      blocked_until = ${blockedUntil('consecutive + 1')},
-      in_previous_period = ${COUNTED_BEFORE},
-      in_period = ${COUNTED_NOW} + 1,
-      period = max(period, :period)
-    WHERE consecutive < :hardCap AND blocked_until <= :now AND (${COUNTED_NOW}) + (${COUNTED_BEFORE}) < :total
-    RETURNING consecutive`,
+    keepCanary: insertNew(`${t.canary} (id, sealed)`, 'VALUES (1, :sealed)'),
+    getCanary: `SELECT sealed FROM ${t.canary} WHERE id = 1`,
+  }
+}
 
-  getFailures: `
-    SELECT consecutive, blocked_until, max(period, :period) AS period,
-      ${COUNTED_NOW} AS in_period, ${COUNTED_BEFORE} AS in_previous_period
-    FROM totp_failure WHERE user_id = :userId AND method = :method`,
+/** What the statements say of a failure count `f`; see `failures.ts` for the words. */
+function failureTerms(dialect: Dialect) {
+  const least = dialect === 'sqlite' ? 'min' : 'least'
+  const greatest = dialect === 'sqlite' ? 'max' : 'greatest'
+  const whole = { sqlite: 'INTEGER', postgres: 'integer', mysql: 'SIGNED' }[dialect]
+  /** The counts turned to the period of now. A clock set back stays in the later period. */
+  const inPeriod = 'CASE WHEN :period > f.period THEN 0 ELSE f.in_period END'
+  const inPrevious = `CASE WHEN :period > f.period + 1 THEN 0 WHEN :period = f.period + 1 THEN f.in_period
+    ELSE f.in_previous_period END`
+  /** The end of the delay that one more failure sets. The shift stops at 20, where every delay is at its most. */
+  const delayEnd = `CASE WHEN f.consecutive + 1 < :beforeDelay THEN 0 ELSE :now + ${least}(:maxDelaySeconds,
+    :firstDelaySeconds << CAST(${least}(f.consecutive + 1 - :beforeDelay, 20) AS ${whole})) END`
+  return {
+    inPeriod,
+    inPrevious,
+    mayTry: `f.consecutive < :hardCap AND f.blocked_until <= :now AND (${inPeriod}) + (${inPrevious}) < :total`,
+    /** In this order: MySQL assigns from left to right and sees the new values on the right. */
+    countOne: `
+      blocked_until = ${delayEnd},
+      in_previous_period = ${inPrevious},
+      in_period = (${inPeriod}) + 1,
+      period = ${greatest}(f.period, :period),
+      consecutive = f.consecutive + 1`,
+  }
+}
 
-  giveBackAttempt: `
-    UPDATE totp_failure SET consecutive = 0, blocked_until = 0, in_period = max(0, in_period - 1)
-    WHERE user_id = :userId AND method = :method`,
-  clearConsecutiveFailures: 'UPDATE totp_failure SET consecutive = 0, blocked_until = 0 WHERE user_id = :userId',
-
-  burnToken: 'INSERT INTO totp_burnt_token (token_id, expires_at) VALUES (:tokenId, :expiresAt) ON CONFLICT DO NOTHING',
-  isBurnt: 'SELECT 1 FROM totp_burnt_token WHERE token_id = :tokenId',
-  /** Two for each one burnt: the table stays as small as what is alive, and no request pays for a great clean-up. */
-  forgetBurntTokens: `
-    DELETE FROM totp_burnt_token WHERE token_id IN
-      (SELECT token_id FROM totp_burnt_token WHERE expires_at < :now ORDER BY expires_at LIMIT 2)`,
-
-  openFamily: `
-    INSERT INTO totp_refresh_family (id, user_id, token_id, generation, expires_at)
-    VALUES (:id, :userId, :tokenId, :generation, :expiresAt)`,
-  forgetFamilies: `
-    DELETE FROM totp_refresh_family WHERE id IN
-      (SELECT id FROM totp_refresh_family WHERE expires_at < :now ORDER BY expires_at LIMIT 2)`,
-  rotateFamily: `
-    UPDATE totp_refresh_family SET token_id = :newTokenId, expires_at = :expiresAt
-    WHERE id = :familyId AND token_id = :tokenId AND expires_at > :now AND generation =
-      coalesce((SELECT generation FROM totp_user u WHERE u.user_id = totp_refresh_family.user_id), 0)`,
-  isFamilyAlive: `
-    SELECT 1 FROM totp_refresh_family f LEFT JOIN totp_user u ON u.user_id = f.user_id
-    WHERE f.id = :familyId AND f.expires_at > :now AND f.generation = coalesce(u.generation, 0)
-      AND (:tokenId IS NULL OR f.token_id = :tokenId)`,
-  endFamily: 'DELETE FROM totp_refresh_family WHERE id = :familyId',
-  keepFamily: `
-    UPDATE totp_refresh_family SET generation = :generation
-    WHERE id = :keepFamilyId AND user_id = :userId AND generation = :generation - 1`,
-  endStaleFamilies: 'DELETE FROM totp_refresh_family WHERE user_id = :userId AND generation < :generation',
-
-  keepCanary: 'INSERT INTO totp_canary (id, sealed) VALUES (1, :sealed) ON CONFLICT DO NOTHING',
-  getCanary: 'SELECT sealed FROM totp_canary WHERE id = 1',
-} as const
+/** What PostgreSQL does in one round trip where the others take a transaction. */
+function postgresStatements(t: Tables) {
+  const { countOne, mayTry } = failureTerms('postgres')
+  const reserve = (factor: string, isExpired: string) => `
+    WITH u AS (SELECT generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id = :userId),
+    factor AS (SELECT a.* FROM ${factor} AS a WHERE a.user_id = :userId ${isExpired}),
+    open_challenge AS (
+      SELECT 1 WHERE :tokenId IS NULL OR (
+        :generation = coalesce((SELECT generation FROM u), 0)
+        AND NOT EXISTS (SELECT 1 FROM ${t.burntToken} WHERE token_id = :tokenId))),
+    reserved AS (
+      INSERT INTO ${t.failure} AS f (user_id, method, consecutive, blocked_until, period, in_period, in_previous_period)
+      SELECT :userId, :method, 1, CASE WHEN 1 < :beforeDelay THEN 0 ELSE :now + :firstDelaySeconds END, :period, 1, 0
+      FROM factor, open_challenge
+      ON CONFLICT (user_id, method) DO UPDATE SET ${countOne} WHERE ${mayTry}
+      RETURNING 1)
+    SELECT u.generation, u.changed_at, u.confirmed_at, factor.*,
+      EXISTS (SELECT 1 FROM open_challenge) AS is_open, EXISTS (SELECT 1 FROM reserved) AS is_reserved
+    FROM (SELECT 1) AS one LEFT JOIN u ON true LEFT JOIN factor ON true`
+  /**
+   * `code` locks the unspent step or code, waiting for another spending and looking again after it; then the challenge
+   * is burnt, then the code marked. Each part needs a row of the one before, so nothing is written unless all is.
+   */
+  const spend = (code: string, mark: string) => `
+    WITH u AS (
+      SELECT user_id FROM ${t.user} WHERE user_id = :userId AND generation = :generation FOR SHARE),
+    code AS (${code}),
+    burnt AS (
+      INSERT INTO ${t.burntToken} (token_id, expires_at)
+      SELECT :tokenId, :expiresAt FROM code WHERE :tokenId IS NOT NULL ON CONFLICT DO NOTHING RETURNING 1),
+    good AS (SELECT 1 FROM code WHERE :tokenId IS NULL OR EXISTS (SELECT 1 FROM burnt)),
+    marked AS (${mark} AND EXISTS (SELECT 1 FROM good) RETURNING 1),
+    given_back AS (
+      UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0, in_period = greatest(0, in_period - 1)
+      WHERE user_id = :userId AND method = :method AND EXISTS (SELECT 1 FROM marked)),
+    forgotten AS (
+      DELETE FROM ${t.burntToken} WHERE token_id IN (SELECT token_id FROM ${t.burntToken}
+        WHERE expires_at < :now ORDER BY expires_at LIMIT 2 FOR UPDATE SKIP LOCKED))
+    SELECT (SELECT count(*) FROM u) AS current, (SELECT count(*) FROM code) AS unspent,
+      (SELECT count(*) FROM marked) AS marked,
+      (SELECT count(*) FROM ${t.backupCode} WHERE user_id = :userId AND used_at IS NULL) AS remaining`
+  return {
+    reserveLive: reserve(t.authenticator, ''),
+    reservePending: reserve(t.pending, 'AND a.expires_at > :now'),
+    spendStepWhole: spend(
+      `SELECT a.id FROM ${t.authenticator} AS a, u
+        WHERE a.id = :authenticatorId AND a.user_id = u.user_id AND a.last_step < :step FOR UPDATE OF a`,
+      `UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now
+        WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
+    ),
+    spendBackupCodeWhole: spend(
+      `SELECT c.digest FROM ${t.backupCode} AS c, u
+        WHERE c.user_id = u.user_id AND c.digest = ANY(:digests) AND c.used_at IS NULL LIMIT 1 FOR UPDATE OF c`,
+      `UPDATE ${t.backupCode} SET used_at = :now
+        WHERE user_id = :userId AND digest = (SELECT digest FROM code) AND used_at IS NULL`,
+    ),
+    countCallWhole: `
+      INSERT INTO ${t.throttle} AS c (key_digest, calls, expires_at) VALUES (:keyDigest, 1, :expiresAt)
+      ON CONFLICT (key_digest) DO UPDATE SET
+        calls = CASE WHEN c.expires_at <= :now OR c.expires_at > :expiresAt THEN 1 ELSE c.calls + 1 END,
+        expires_at = CASE WHEN c.expires_at <= :now OR c.expires_at > :expiresAt THEN :expiresAt ELSE c.expires_at END
+      RETURNING calls, expires_at`,
+  }
+}

@@ -170,7 +170,7 @@ export const values: Promises = {
     const store = await open()
 
     for (const [n, userId] of oddIds.entries()) {
-      await enrol(store, { userId, codes: Array.from({ length: n }, (_, i) => `code ${i}`) })
+      await enrol(store, { userId, phone: `phone ${n}`, codes: Array.from({ length: n }, (_, i) => `code ${i}`) })
     }
 
     for (const [n, userId] of oddIds.entries()) {
@@ -178,7 +178,7 @@ export const values: Promises = {
       assert.equal(user.generation, 1, userId)
       assert.deepEqual(
         authenticators.map(({ id }) => id),
-        [`phone of ${userId}, 0`],
+        [`phone ${n}, 0`],
       )
       assert.equal(backupCodesRemaining, n, userId)
     }

@@ -1,0 +1,67 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util'
+import { generateFernetKey } from '../crypto/keyring.ts'
+import { migrateDatabase } from './migrate.ts'
+import { isSchemaForm, printSchema, SCHEMA_FORMS } from './schema.ts'
+
+const HELP = `totp-kit: two-factor authentication for TypeScript APIs
+
+  totp-kit keygen
+      prints a new encryption key for TOTP_ENCRYPTION_KEY
+
+  totp-kit migrate [--database-url URL] [--prefix totp_] [--schema NAME]
+      brings the tables up to date; URL is sqlite:PATH, postgres://… or mysql://…, by default DATABASE_URL
+
+  totp-kit schema --dialect ${SCHEMA_FORMS.join('|')} [--prefix totp_] [--schema NAME]
+      prints the tables: as SQL, or as a Drizzle or Prisma schema, for hosts that migrate with a tool of their own
+`
+
+/** A command that cannot be carried out as it was given; the message is what the operator sees. */
+class UsageError extends Error {}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      'database-url': { type: 'string' },
+      dialect: { type: 'string' },
+      prefix: { type: 'string' },
+      schema: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  })
+  const [command] = positionals
+  const { prefix, schema } = values
+  const tables = { ...(prefix === undefined ? {} : { prefix }), ...(schema === undefined ? {} : { schema }) }
+  if (values.help || command === undefined) {
+    print(HELP)
+    return
+  }
+  switch (command) {
+    case 'keygen':
+      print(`${generateFernetKey()}\n`)
+      return
+    case 'schema':
+      if (!isSchemaForm(values.dialect)) throw new UsageError(`schema: --dialect is one of ${SCHEMA_FORMS.join(', ')}`)
+      print(printSchema(values.dialect, tables))
+      return
+    case 'migrate': {
+      const url = values['database-url'] ?? process.env.DATABASE_URL
+      if (!url) throw new UsageError('migrate: give --database-url, or set DATABASE_URL')
+      await migrateDatabase(url, tables)
+      print('the tables are up to date\n')
+      return
+    }
+    default:
+      throw new UsageError(`unknown command "${command}"; totp-kit --help lists them`)
+  }
+}
+
+function print(text: string): void {
+  process.stdout.write(text)
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`totp-kit: ${error instanceof Error ? error.message : 'failed'}\n`)
+  process.exitCode = 1
+})

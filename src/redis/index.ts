@@ -1,0 +1,87 @@
+import type { TotpStore } from '../store/store.ts'
+
+/** What is needed of a client of `redis` (node-redis). */
+export interface NodeRedisClient {
+  sendCommand(args: string[]): Promise<unknown>
+}
+
+/** What is needed of a client of `ioredis`. */
+export interface IoRedisClient {
+  call(command: string, ...args: string[]): Promise<unknown>
+}
+
+export interface RedisOptions {
+  /** Begins each key. Default `totp:`. */
+  prefix?: string
+}
+
+/** A burnt token is remembered a little longer than it lives, for clocks that differ. */
+const CLOCK_SKEW_SECONDS = 60
+
+/** Counts one call in the window of its key: KEYS[1]; ARGV: now, window. Gives the calls and the window's end. */
+const COUNT_CALL = `
+local calls = tonumber(redis.call('HGET', KEYS[1], 'calls') or '0')
+local ends = tonumber(redis.call('HGET', KEYS[1], 'ends') or '0')
+local now, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+if ends <= now or ends > now + window then
+  calls, ends = 0, now + window
+end
+calls = calls + 1
+redis.call('HSET', KEYS[1], 'calls', calls, 'ends', ends)
+redis.call('EXPIRE', KEYS[1], window + 60)
+return {calls, ends}`
+
+/**
+ * The store with its short-lived part in Redis: throttle counters and burnt tokens. Everything that must outlive a
+ * restart of Redis stays in `store`: time steps, backup codes, failures. When Redis cannot be reached, nobody passes.
+ *
+ * A challenge is burnt before its code is spent, and given back when the code is refused; a process that dies in
+ * between leaves a burnt challenge, and the user logs in anew.
+ *
+ * @param client - connected; of `redis` or `ioredis`; stays the host's to close
+ */
+export function withRedis(
+  store: TotpStore,
+  client: NodeRedisClient | IoRedisClient,
+  { prefix = 'totp:' }: RedisOptions = {},
+): TotpStore {
+  const send = ([command = '', ...args]: string[]): Promise<unknown> =>
+    'sendCommand' in client && !('call' in client)
+      ? (client as NodeRedisClient).sendCommand([command, ...args])
+      : (client as IoRedisClient).call(command, ...args)
+  const burntKey = (tokenId: string) => `${prefix}burnt:${tokenId}`
+  const isBurnt = async (tokenId: string) => Number(await send(['EXISTS', burntKey(tokenId)])) === 1
+
+  return {
+    ...store,
+
+    async isUnburnt(tokenId) {
+      return !(await isBurnt(tokenId))
+    },
+
+    async reserveAttempt(attempt) {
+      if (attempt.challenge && (await isBurnt(attempt.challenge.tokenId))) return { outcome: 'stale' }
+      return store.reserveAttempt(attempt)
+    },
+
+    async spend(spending) {
+      const { challenge, now, generation } = spending
+      if (challenge === null) return store.spend(spending)
+      const { tokenId, expiresAt } = challenge
+      if (expiresAt < now || challenge.generation !== generation) return { outcome: 'stale' }
+      const seconds = String(expiresAt - now + CLOCK_SKEW_SECONDS)
+      const burnt = await send(['SET', burntKey(tokenId), '1', 'NX', 'EX', seconds])
+      if (burnt === null) return { outcome: 'stale' }
+      const spent = await store.spend({ ...spending, challenge: null })
+      if (spent.outcome !== 'spent') await send(['DEL', burntKey(tokenId)])
+      return spent
+    },
+
+    async countCall({ keyDigest, windowSeconds, now }) {
+      const key = `${prefix}calls:${keyDigest}`
+      const reply = await send(['EVAL', COUNT_CALL, '1', key, String(now), String(windowSeconds)])
+      const [calls, endsAt] = reply as [number, number]
+      return { calls: Number(calls), endsAt: Number(endsAt) }
+    },
+  }
+}

@@ -1,0 +1,122 @@
+import type { Parameters, Statement } from './sql/dialect.ts'
+import { migratePooled, type Pooled, pooledRunner, type Session } from './sql/pooled.ts'
+import { sqlStore } from './sql/sql-store.ts'
+import { type Statements, statementsFor } from './sql/statements.ts'
+import { type TableOptions, tablesOf } from './sql/tables.ts'
+import type { Result, Row } from './sql/work.ts'
+import type { TotpStore } from './store.ts'
+
+/** What this store needs of a connection of `mysql2/promise`. */
+export interface MysqlConnection {
+  execute(sql: string, values?: never[]): Promise<[unknown, unknown]>
+  query(sql: string): Promise<[unknown, unknown]>
+}
+
+/** A pool of `mysql2/promise`. */
+export interface MysqlPool extends MysqlConnection {
+  getConnection(): Promise<MysqlConnection & { release(): void; destroy(): void }>
+}
+
+export interface MysqlStore extends TotpStore {
+  /**
+   * The same store within a transaction that the host has open on `connection`, so that an enrolment commits with the
+   * host's own rows or not at all. Attempts are counted outside it, on the store's own pool: a roll-back of the host's
+   * must not give guesses back (Vikunja, CVE-2026-35597).
+   */
+  within(connection: MysqlConnection): TotpStore
+}
+
+/**
+ * A store in MySQL 8 or MariaDB 10.11, for any number of processes. Uses the host's own pool and opens no second one;
+ * `close` leaves it open. The tables are made by `migrate`, or by `totp-kit migrate`.
+ *
+ * @param pool - of `mysql2/promise`; from `mysql2` it is `pool.promise()`
+ * @throws TypeError when prefix or schema is no plain name
+ */
+export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlStore {
+  const tables = tablesOf(options)
+  const statements = statementsFor('mysql', tables)
+  const pooled = poolOf(pool, statements)
+  const lock = `totp-kit:${tables.migration}`
+  const store: TotpStore = {
+    ...sqlStore(pooledRunner(pooled)),
+    migrate: () =>
+      migratePooled(pooled, {
+        dialect: 'mysql',
+        tables,
+        lock: [`SELECT GET_LOCK('${lock}', 60)`],
+        unlock: [`SELECT RELEASE_LOCK('${lock}')`],
+      }),
+    async close() {},
+  }
+  return {
+    ...store,
+    within: (connection) => ({
+      ...sqlStore(pooledRunner(savepoints(connection, statements))),
+      reserveAttempt: store.reserveAttempt,
+      countCall: store.countCall,
+      migrate: store.migrate,
+      close: store.close,
+    }),
+  }
+}
+
+/** Deadlock, and a row changed since the snapshot (MariaDB): InnoDB has undone the transaction. */
+const UNDONE = new Set([1213, 1020])
+const wasUndone = (error: unknown) => UNDONE.has(Number((error as { errno?: unknown } | null)?.errno))
+
+function poolOf(pool: MysqlPool, statements: Statements): Pooled {
+  return {
+    async acquire() {
+      const connection = await pool.getConnection()
+      const release = (broken: boolean) => (broken ? connection.destroy() : connection.release())
+      return { ...sessionOn(connection, statements), release }
+    },
+    query: (name, parameters) => ask(pool, statements[name], parameters),
+    wasUndone,
+  }
+}
+
+/** Within a transaction of the host's: ours is a savepoint in it, and is never repeated. */
+function savepoints(connection: MysqlConnection, statements: Statements): Pooled {
+  const session = sessionOn(connection, statements)
+  return {
+    async acquire() {
+      return {
+        ...session,
+        begin: () => session.text('SAVEPOINT totp_kit').then(() => undefined),
+        commit: () => session.text('RELEASE SAVEPOINT totp_kit').then(() => undefined),
+        rollback: () => session.text('ROLLBACK TO SAVEPOINT totp_kit').then(() => undefined),
+        release: () => undefined,
+      }
+    },
+    query: session.query,
+    wasUndone: () => false,
+  }
+}
+
+function sessionOn(connection: MysqlConnection, statements: Statements): Omit<Session, 'release'> {
+  const text = (sql: string) => connection.query(sql).then(toResult)
+  return {
+    text,
+    query: (name, parameters) => ask(connection, statements[name], parameters),
+    async begin(kind) {
+      // Without gap locks (§17.7.2.1 of the manual): two users' first rows must not wait for each other.
+      if (kind === 'write') await text('SET TRANSACTION ISOLATION LEVEL READ COMMITTED')
+      await text(kind === 'write' ? 'START TRANSACTION' : 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY')
+    },
+    commit: () => text('COMMIT').then(() => undefined),
+    rollback: () => text('ROLLBACK').then(() => undefined),
+  }
+}
+
+/** Sends a statement that the server parses once per connection. */
+async function ask(connection: MysqlConnection, statement: Statement, parameters: Parameters): Promise<Result> {
+  const values = statement.parameters.map((parameter) => parameters[parameter] ?? null)
+  return toResult(await connection.execute(statement.text, values as never[]))
+}
+
+function toResult([result]: [unknown, unknown]): Result {
+  if (Array.isArray(result)) return { rows: result as Row[], changes: 0 }
+  return { rows: [], changes: Number((result as { affectedRows?: number }).affectedRows ?? 0) }
+}

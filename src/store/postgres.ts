@@ -1,0 +1,217 @@
+import type { Parameters, Statement } from './sql/dialect.ts'
+import { migratePooled, type Pooled, pooledRunner, type Session } from './sql/pooled.ts'
+import { limitNumbers, type Runner, refusal, sqlStore, toAuthenticator, toUser } from './sql/sql-store.ts'
+import { type Statements, statementsFor } from './sql/statements.ts'
+import { type TableOptions, tablesOf } from './sql/tables.ts'
+import type { Result, Row } from './sql/work.ts'
+import type { Attempt, Reservation, Spending, Spent, TotpStore } from './store.ts'
+
+/** What this store needs of a result; `pg` counts rows under one name, PGlite under the other. */
+export interface PostgresResult {
+  rows: unknown[]
+  rowCount?: number | null
+  affectedRows?: number
+}
+
+/** One connection: a `Client` of `pg`, one that a `Pool` lent, or a PGlite database. */
+export interface PostgresClient {
+  query(text: string, values?: unknown[]): Promise<PostgresResult>
+}
+
+/** A `Pool` of `pg`. */
+export interface PostgresPool extends PostgresClient {
+  connect(): Promise<PostgresClient & { release(broken?: boolean): void }>
+  readonly totalCount: number
+}
+
+export interface PostgresStore extends TotpStore {
+  /**
+   * The same store within a transaction that the host has open on `client`, so that an enrolment commits with the
+   * host's own rows or not at all. Attempts are counted outside it, on the store's own connection: a roll-back of the
+   * host's must not give guesses back (Vikunja, CVE-2026-35597).
+   */
+  within(client: PostgresClient): TotpStore
+}
+
+/**
+ * A store in PostgreSQL, for any number of processes. Uses the host's own pool and opens no second one; `close` leaves
+ * it open. The tables are made by `migrate`, or by `totp-kit migrate`.
+ *
+ * @param database - a `Pool` or connected `Client` of `pg`, or a PGlite database
+ * @throws TypeError when prefix or schema is no plain name
+ */
+export function postgresStore(database: PostgresPool | PostgresClient, options: TableOptions = {}): PostgresStore {
+  const tables = tablesOf(options)
+  const statements = statementsFor('postgres', tables)
+  const pooled = 'totalCount' in database ? poolOf(database, statements) : oneConnection(database, statements)
+  const runner = pooledRunner(pooled)
+  const counted = { reserveAttempt: reserveIn(pooled, runner), countCall: countIn(pooled) }
+  const store: TotpStore = {
+    ...sqlStore(runner),
+    ...counted,
+    spend: (spending) => spendIn(pooled, spending),
+    migrate: () =>
+      migratePooled(pooled, { dialect: 'postgres', tables, lock: lockForMigration(options.schema), unlock: [] }),
+    async close() {},
+  }
+  return {
+    ...store,
+    within(client) {
+      const inside = savepoints(client, statements)
+      const own = pooledRunner(inside)
+      return {
+        ...sqlStore(own),
+        ...counted,
+        spend: (spending) => spendIn(inside, spending),
+        migrate: store.migrate,
+        close: store.close,
+      }
+    },
+  }
+}
+
+/** Counts and hands out what to judge by in one round trip; the reason of a refusal costs a second one. */
+function reserveIn(pooled: Pooled, runner: Runner) {
+  return async ({ userId, method, against, challenge, now, limits }: Attempt): Promise<Reservation> => {
+    if (challenge && challenge.expiresAt < now) return { outcome: 'stale' }
+    const { tokenId = null, generation = null } = challenge ?? {}
+    const parameters = { userId, method, now, tokenId, generation, ...limitNumbers(now, limits) }
+    const { rows } = await pooled.query(against === 'live' ? 'reserveLive' : 'reservePending', parameters)
+    const row = rows[0] as Row
+    if (!row.is_open) return { outcome: 'stale' }
+    if (row.id === null) return { outcome: 'absent' }
+    if (row.is_reserved) return { outcome: 'reserved', user: toUser(row), authenticator: toAuthenticator(row) }
+    const refused = await runner.single(() => refusal({ userId, method, now, limits }))
+    // The budget was given back between the two statements: too late for this attempt, in time for the next.
+    return refused ?? { outcome: 'delayed', retryAt: now + 1 }
+  }
+}
+
+async function spendIn(pooled: Pick<Pooled, 'query'>, spending: Spending): Promise<Spent> {
+  const { userId, method, challenge, generation, now } = spending
+  if (challenge && (challenge.expiresAt < now || challenge.generation !== generation)) return { outcome: 'stale' }
+  const { tokenId = null, expiresAt = null } = challenge ?? {}
+  const common = { userId, method, generation, now, tokenId, expiresAt }
+  const { rows } =
+    spending.method === 'totp'
+      ? await pooled.query('spendStepWhole', {
+          ...common,
+          authenticatorId: spending.authenticatorId,
+          step: spending.step,
+        })
+      : await pooled.query('spendBackupCodeWhole', { ...common, digests: spending.digests })
+  const row = rows[0] as Row
+  if (Number(row.current) === 0) return { outcome: 'stale' }
+  if (Number(row.unspent) === 0) {
+    // Of two answers to one challenge the later finds the step spent before it finds the challenge burnt.
+    const burnt = tokenId !== null && (await pooled.query('isBurnt', { tokenId })).rows.length > 0
+    return { outcome: burnt ? 'stale' : 'refused' }
+  }
+  if (Number(row.marked) === 0) return { outcome: 'stale' }
+  // The statement counts as of its beginning, when its own code was unused.
+  const own = method === 'backup_code' ? 1 : 0
+  return { outcome: 'spent', backupCodesRemaining: Number(row.remaining) - own }
+}
+
+function countIn(pooled: Pooled): TotpStore['countCall'] {
+  return async ({ keyDigest, windowSeconds, now }) => {
+    const { rows } = await pooled.query('countCallWhole', { keyDigest, expiresAt: now + windowSeconds, now })
+    await pooled.query('forgetTwoCalls', { now })
+    const row = rows[0] as Row
+    return { calls: Number(row.calls), endsAt: Number(row.expires_at) }
+  }
+}
+
+/** A number of its own for the advisory lock under which the tables are made. */
+const MIGRATION_LOCK = 8_726_238
+
+function lockForMigration(schema: string | undefined): string[] {
+  const lock = `SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`
+  return schema === undefined ? [lock] : [lock, `CREATE SCHEMA IF NOT EXISTS ${schema}`]
+}
+
+/** Deadlock and serialization failure: PostgreSQL has undone the transaction. */
+const UNDONE = new Set(['40001', '40P01'])
+const wasUndone = (error: unknown) => UNDONE.has(String((error as { code?: unknown } | null)?.code))
+
+function poolOf(pool: PostgresPool, statements: Statements): Pooled {
+  return {
+    async acquire() {
+      const client = await pool.connect()
+      return { ...sessionOn(client, statements), release: (broken) => client.release(broken) }
+    },
+    query: (name, parameters) => ask(pool, statements[name], parameters),
+    wasUndone,
+  }
+}
+
+/** Who has a single connection now, for all stores that share it. */
+const turns = new WeakMap<PostgresClient, Promise<unknown>>()
+
+/** One connection serves one after the other: what belongs to a transaction must not mix with what does not. */
+function oneConnection(client: PostgresClient, statements: Statements): Pooled {
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = (turns.get(client) ?? Promise.resolve()).then(work)
+    turns.set(
+      client,
+      turn.catch(() => undefined),
+    )
+    return turn
+  }
+  return {
+    acquire: () =>
+      new Promise((resolve) => {
+        inTurn(
+          () => new Promise<void>((release) => resolve({ ...sessionOn(client, statements), release: () => release() })),
+        )
+      }),
+    query: (name, parameters) => inTurn(() => ask(client, statements[name], parameters)),
+    wasUndone,
+  }
+}
+
+/** Within a transaction of the host's: ours is a savepoint in it, and is never repeated. */
+function savepoints(client: PostgresClient, statements: Statements): Pooled {
+  const text = (sql: string) => client.query(sql).then(toResult)
+  return {
+    async acquire() {
+      return {
+        ...sessionOn(client, statements),
+        begin: () => text('SAVEPOINT totp_kit').then(() => undefined),
+        commit: () => text('RELEASE SAVEPOINT totp_kit').then(() => undefined),
+        rollback: () => text('ROLLBACK TO SAVEPOINT totp_kit').then(() => undefined),
+        release: () => undefined,
+      }
+    },
+    query: (name, parameters) => ask(client, statements[name], parameters),
+    wasUndone: () => false,
+  }
+}
+
+function sessionOn(client: PostgresClient, statements: Statements): Omit<Session, 'release'> {
+  const text = (sql: string) => client.query(sql).then(toResult)
+  const begin = {
+    read: 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',
+    // Whatever the host's default: our statements look again at rows that they have waited for, and are safe so.
+    write: 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE',
+  }
+  return {
+    text,
+    query: (name, parameters) => ask(client, statements[name], parameters),
+    begin: (kind) => text(begin[kind]).then(() => undefined),
+    commit: () => text('COMMIT').then(() => undefined),
+    rollback: () => text('ROLLBACK').then(() => undefined),
+  }
+}
+
+/** Sends a statement that the server parses and plans once per connection; PGlite plans each time. */
+async function ask(client: PostgresClient, statement: Statement, parameters: Parameters): Promise<Result> {
+  const { name, text, parameters: names } = statement
+  const values = names.map((parameter) => parameters[parameter] ?? null)
+  if ('waitReady' in client) return toResult(await client.query(text, values))
+  return toResult(await client.query({ name, text, values } as unknown as string))
+}
+
+function toResult({ rows, rowCount, affectedRows }: PostgresResult): Result {
+  return { rows: rows as Row[], changes: rowCount ?? affectedRows ?? 0 }
+}

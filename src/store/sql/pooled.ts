@@ -1,0 +1,119 @@
+import type { Dialect, Parameters } from './dialect.ts'
+import { createTable, migrations, migrationTable } from './migrations.ts'
+import type { Runner } from './sql-store.ts'
+import type { StatementName } from './statements.ts'
+import type { Tables } from './tables.ts'
+import type { Result, Work } from './work.ts'
+
+/** One connection, held for as long as a transaction takes. */
+export interface Session {
+  query(statement: StatementName, parameters: Parameters): Promise<Result>
+  /** A statement that is not one of the store's. */
+  text(sql: string): Promise<Result>
+  begin(kind: 'read' | 'write'): Promise<void>
+  commit(): Promise<void>
+  rollback(): Promise<void>
+  /** @param broken - the connection is in an unknown state and must not be used again */
+  release(broken: boolean): void
+}
+
+/** A database on the other side of a socket. */
+export interface Pooled {
+  acquire(): Promise<Session>
+  /** One statement on any connection. */
+  query(statement: StatementName, parameters: Parameters): Promise<Result>
+  /** True when the database has undone the whole transaction for another's sake: doing it again is safe. */
+  wasUndone(error: unknown): boolean
+}
+
+/** Tries again after so many deadlocks or serialization failures; the next one is an error. */
+const MOST_RETRIES = 10
+
+export function pooledRunner(pooled: Pooled): Runner {
+  const transaction = async <T>(
+    kind: 'read' | 'write',
+    work: () => Work<T>,
+    keep: (result: T) => boolean,
+  ): Promise<T> => {
+    for (let attempt = 0; ; attempt++) {
+      const session = await pooled.acquire()
+      let broken = true
+      try {
+        await session.begin(kind)
+        const result = await perform(session, work)
+        await (keep(result) ? session.commit() : session.rollback())
+        broken = false
+        return result
+      } catch (error) {
+        // A commit that failed for any other reason may have happened: it is reported, never repeated.
+        if (!pooled.wasUndone(error) || attempt === MOST_RETRIES) {
+          broken = !(await rolledBack(session))
+          throw error
+        }
+        broken = !(await rolledBack(session))
+      } finally {
+        session.release(broken)
+      }
+    }
+  }
+  return {
+    write: (work, keep) => transaction('write', work, keep),
+    read: (work) => transaction('read', work, () => true),
+    single: (work) => perform(pooled, work),
+  }
+}
+
+/** Asks one statement after the other of `on`. */
+async function perform<T>(on: Pick<Session, 'query'>, work: () => Work<T>): Promise<T> {
+  const steps = work()
+  let next = steps.next()
+  while (!next.done) {
+    const { statement, parameters } = next.value
+    next = steps.next(await on.query(statement, parameters))
+  }
+  return next.value
+}
+
+async function rolledBack(session: Session): Promise<boolean> {
+  try {
+    await session.rollback()
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Brings the tables up to date; of processes that start at once, one does it and the others wait.
+ *
+ * @param lock - statements that wait until no other process is at it; `unlock` lets the next one in
+ * @throws Error when a later version of totp-kit has been at the database
+ */
+export async function migratePooled(
+  pooled: Pooled,
+  migration: { dialect: Dialect; tables: Tables; lock: readonly string[]; unlock: readonly string[] },
+): Promise<void> {
+  const { dialect, tables, lock, unlock } = migration
+  const session = await pooled.acquire()
+  let broken = true
+  try {
+    await session.begin('write')
+    for (const statement of lock) await session.text(statement)
+    for (const statement of createTable(dialect, tables, migrationTable)) await session.text(statement)
+    const { rows } = await session.text(`SELECT max(version) AS version FROM ${tables.migration}`)
+    const done = Number(rows[0]?.version ?? 0)
+    if (done > migrations.length) throw new Error('the database was made by a later version of totp-kit')
+    for (const [index, added] of migrations.entries()) {
+      if (index < done) continue
+      for (const statement of added.flatMap((table) => createTable(dialect, tables, table)))
+        await session.text(statement)
+      await session.text(`INSERT INTO ${tables.migration} (version) VALUES (${index + 1})`)
+    }
+    await session.commit()
+    for (const statement of unlock) await session.text(statement)
+    broken = false
+  } finally {
+    if (broken) await rolledBack(session)
+    session.release(broken)
+  }
+}

@@ -1,0 +1,37 @@
+/** Where the tables stand: what a host may choose. */
+export interface TableOptions {
+  /** Begins each table's name. Default `totp_`. */
+  prefix?: string
+  /** A PostgreSQL schema, or a MySQL database; default: the connection's own. */
+  schema?: string
+}
+
+export type TableName = (typeof NAMES)[number][0]
+
+/** The tables' names, ready to stand in a statement. `prefix` names what belongs to them: prepared statements, locks. */
+export type Tables = Readonly<Record<TableName, string>> & { readonly prefix: string }
+
+const NAMES = [
+  ['user', 'user'],
+  ['authenticator', 'authenticator'],
+  ['pending', 'pending_authenticator'],
+  ['backupCode', 'backup_code'],
+  ['failure', 'failure'],
+  ['burntToken', 'burnt_token'],
+  ['refreshFamily', 'refresh_family'],
+  ['throttle', 'throttle'],
+  ['canary', 'canary'],
+  ['migration', 'migration'],
+] as const
+
+/** @throws TypeError when a name is not of lower-case letters, digits and underscores: it stands in SQL as it is */
+export function tablesOf({ prefix = 'totp_', schema }: TableOptions = {}): Tables {
+  for (const name of [prefix, ...(schema === undefined ? [] : [schema])]) {
+    if (!/^[a-z_][a-z0-9_]{0,39}$/.test(name)) {
+      throw new TypeError('a table prefix or schema has 1 to 40 lower-case letters, digits and underscores')
+    }
+  }
+  const place = schema === undefined ? prefix : `${schema}.${prefix}`
+  const tables = Object.fromEntries(NAMES.map(([key, name]) => [key, place + name]))
+  return { ...(tables as Record<TableName, string>), prefix: place.replace('.', '_') }
+}

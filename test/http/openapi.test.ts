@@ -1,0 +1,212 @@
+import { isDeepStrictEqual } from 'node:util'
+import express from 'express'
+import { createTotp, generateFernetKey } from 'totp-kit'
+import { expressTotp } from 'totp-kit/express'
+import { fetchTotp } from 'totp-kit/fetch'
+import { memoryStore } from 'totp-kit/store/memory'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { type Answer, answerOf, expectRulesOfEveryEndpoint, STATUS_OF } from './answer.ts'
+import { expectDocumented, type OpenApi, type Operation } from './documented.ts'
+import { FETCH, fronts, listen, type Service, startService } from './harness.ts'
+import { beginEnrolment, challenge, enrol, logIn, logInWith, logInWithPhone, nextCode, wrongCode } from './people.ts'
+import { fields, rows } from './rows.ts'
+
+async function documentOf(service: Service, path = 'totp/openapi.json'): Promise<OpenApi> {
+  const answer = await answerOf(await service.send({ method: 'GET', path }))
+  expectRulesOfEveryEndpoint(answer)
+  expect(answer.status).toBe(200)
+  return JSON.parse(answer.text) as OpenApi
+}
+
+function operationsIn({ paths }: OpenApi): (Operation & { method: string; path: string })[] {
+  return Object.entries(paths).flatMap(([path, item]) =>
+    Object.entries(item).map(([method, operation]) => ({ method: method.toUpperCase(), path, ...operation })),
+  )
+}
+
+describe.each(fronts)('$name: the OpenAPI document', (front) => {
+  test('is served to anybody and lists exactly what is mounted', async () => {
+    const service = await startService(front)
+    const document = await documentOf(service)
+    expect(document.openapi).toBe('3.1.0')
+    expect(document.info.title).toContain('Acme')
+    expect(document.servers).toEqual([{ url: '/api' }])
+    const listed = operationsIn(document).map(({ operationId, method, path }) => [operationId, method, path])
+    expect(listed.sort()).toEqual(
+      rows.map(({ operationId, method, path }) => [operationId, method, `/${path}/`]).sort(),
+    )
+    expect(await documentOf(service, 'totp/openapi.json/')).toEqual(document)
+    expect((await service.send({ path: 'totp/openapi.json' })).status).toBe(405)
+  })
+
+  test('does not list the log-in endpoints where they are not mounted', async () => {
+    const service = await startService(front, { jwt: false })
+    const listed = operationsIn(await documentOf(service)).map(({ path }) => path)
+    expect(listed.sort()).toEqual(
+      rows
+        .filter(({ path }) => path.startsWith('totp/'))
+        .map(({ path }) => `/${path}/`)
+        .sort(),
+    )
+  })
+})
+
+describe('an operation of the OpenAPI document', () => {
+  test('names its fields, which of them it needs, and both media types', async () => {
+    const operations = operationsIn(await documentOf(await startService(FETCH)))
+    for (const { operationId, requestBody } of operations) {
+      const row = rows.find((row) => row.operationId === operationId)
+      const own = fields.filter((field) => field.operationId === operationId).map(({ field }) => field)
+      if (own.length === 0) {
+        expect(requestBody, operationId).toBeUndefined()
+        continue
+      }
+      const media = requestBody?.content ?? {}
+      expect(Object.keys(media)).toEqual(['application/json', 'application/x-www-form-urlencoded'])
+      const { schema } = media['application/json'] ?? {}
+      const declared = Object.keys(schema?.properties ?? {})
+      expect(declared, operationId).toEqual(expect.arrayContaining(own))
+      expect(requestBody?.required, operationId).toBe(Object.keys(row?.required ?? {}).length > 0)
+      const required = (schema?.required ?? []) as string[]
+      // Which of two alternatives is given is for the caller to choose.
+      const needed = Object.keys(row?.required ?? {}).filter((field) => field !== 'otp_code')
+      expect([...required].sort(), operationId).toEqual(needed.sort())
+    }
+  })
+
+  test('asks for the log-in of the host where a caller is needed, and says what it is', async () => {
+    const document = await documentOf(await startService(FETCH))
+    for (const { operationId, security, summary, tags, path } of operationsIn(document)) {
+      const { caller } = rows.find((row) => row.operationId === operationId) ?? {}
+      expect(security).toEqual(caller ? [{ caller: [] }] : [])
+      expect(summary).toMatch(/^[A-Z].{8,}/)
+      expect(tags).toEqual([path.split('/')[1]])
+    }
+  })
+
+  test('declares refusals of the closed list only, each under its status', async () => {
+    const document = await documentOf(await startService(FETCH))
+    for (const { responses } of operationsIn(document)) {
+      for (const [status, { description, content }] of Object.entries(responses)) {
+        if (Number(status) < 400) continue
+        for (const code of description.split(', ')) expect(STATUS_OF[code]).toBe(Number(status))
+        expect(Object.keys(content ?? {})).toEqual(['application/problem+json'])
+      }
+    }
+    const every = (codes: string[]) => isDeepStrictEqual(codes.sort(), Object.keys(STATUS_OF).sort())
+    expect(document.components.schemas.Problem).toMatchObject({
+      properties: { code: { enum: expect.toSatisfy(every) } },
+    })
+  })
+
+  test('names the mount as its server', async () => {
+    const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
+    const host = { caller: () => null }
+    for (const [mount, url] of [
+      ['/v1/auth/', '/v1/auth'],
+      ['/', '/'],
+      ['', '/'],
+    ] as const) {
+      const handler = fetchTotp(totp, { ...host, mount, clientAddress: () => null })
+      const path = `http://service.test${mount.replace(/\/$/, '')}/totp/openapi.json`
+      const byFetch = (await (await handler(new Request(path))).json()) as OpenApi
+      expect(byFetch.servers).toEqual([{ url }])
+      const app = express().use(mount === '' ? '/' : mount, expressTotp(totp, host))
+      const { send, close } = await listen(app)
+      onTestFinished(close)
+      const answer = await send(`${mount.replace(/\/$/, '')}/totp/openapi.json`, {})
+      expect(((await answer.json()) as OpenApi).servers).toEqual([{ url }])
+    }
+  })
+})
+
+/** Calls each operation so that it succeeds, and so that it refuses; `service.call` holds each answer to the document. */
+async function useEverything(service: Service): Promise<Record<string, Answer[]>> {
+  const seen: Record<string, Answer[]> = {}
+  const call = async (operationId: string, json?: unknown, bearer?: string) => {
+    const { method, path } = rows.find((row) => row.operationId === operationId) ?? { method: 'GET', path: '' }
+    const answer = await service.call({ method, path: `${path}/`, json, bearer })
+    seen[operationId] = [...(seen[operationId] ?? []), answer]
+    return answer
+  }
+  for (const { operationId } of rows) await call(operationId, undefined)
+
+  const { username, password, ...alice } = service.register('alice')
+  const person = { ...alice, username, password }
+  await call('createTokens', { username, password: 'wrong horse' })
+  await call('createTokens', { username, password })
+  const { access, refresh } = await logIn(service, person)
+  await call('confirmTotpSetup', { input_code: '123456' }, access)
+  await call('disableTotp', undefined, access)
+  await call('createTotpSetup', { name: 'Phone' }, access)
+  await call('rotateBackupCodes', undefined, access)
+  await call('disableTotp', undefined, access)
+  const phone = await beginEnrolment(service, access)
+  await call('confirmTotpSetup', { input_code: wrongCode(service, phone) }, access)
+  const confirmed = await call('confirmTotpSetup', { input_code: phone.codeAt(service.clock.now()) }, access)
+  const [first, second] = confirmed.body.backup_codes as [string, string]
+  await call('confirmTotpSetup', { input_code: '123456' }, access)
+  await call('createTotpSetup', undefined, access)
+  await call('rotateBackupCodes', undefined, access)
+  await call('listBackupCodes', undefined, access)
+  await call('createTokens', { username, password })
+  const totp_challenge_token = await challenge(service, person)
+  await call('answerChallenge', { totp_challenge_token, otp_code: wrongCode(service, phone) })
+  await call('answerChallenge', { totp_challenge_token, otp_code: nextCode(service, phone) })
+  await call('answerChallenge', { totp_challenge_token, otp_code: nextCode(service, phone) })
+  await call('answerChallenge', { totp_challenge_token: await challenge(service, person), backup_code: first })
+  await call('verifySecondFactor', { backup_code: second }, access)
+  await call('verifySecondFactor', { otp_code: wrongCode(service, phone) }, access)
+  const session = await logInWithPhone(service, { person, phone })
+  await call('getStatus', undefined, session.access)
+  await call('listBackupCodes', undefined, session.access)
+  await call('rotateBackupCodes', undefined, session.access)
+  await call('createTotpSetup', undefined, session.access)
+  await call('verifyToken', { token: session.access })
+  await call('refreshTokens', { refresh })
+  await call('refreshTokens', { refresh })
+  await call('endFamily', { refresh: session.refresh })
+  await call('endFamily', { refresh: session.access })
+  await call('disableTotp', undefined, session.access)
+  return seen
+}
+
+test.each(fronts)('$name: what is answered is what the document declares', async (front) => {
+  const service = await startService(front)
+  const seen = await useEverything(service)
+  expect(Object.keys(seen).sort()).toEqual(rows.map(({ operationId }) => operationId).sort())
+  for (const [operationId, answers] of Object.entries(seen)) {
+    const statuses = answers.map(({ status }) => status)
+    expect(
+      statuses.some((status) => status < 300),
+      operationId,
+    ).toBe(true)
+    expect(
+      statuses.some((status) => status >= 400),
+      operationId,
+    ).toBe(true)
+  }
+})
+
+test('the document refuses what it does not declare', async () => {
+  const service = await startService(FETCH)
+  const document = await documentOf(service)
+  const { person, backupCodes } = await enrol(service)
+  const { access } = await logInWith(service, person, { backup_code: String(backupCodes[0]) })
+  const call = { method: 'GET', path: 'totp/status/' }
+  const answer = await service.get(call.path, access)
+  expectDocumented(document, call, answer)
+  for (const wrong of [
+    { ...answer, status: 201 },
+    { ...answer, headers: { 'content-type': 'text/html' } },
+    { ...answer, body: { ...answer.body, secret: 'A' } },
+    { ...answer, body: { ...answer.body, is_totp_enabled: 'yes' } },
+    { ...answer, body: {} },
+  ]) {
+    expect(() => expectDocumented(document, call, wrong)).toThrow()
+  }
+  const refused = await service.get(call.path)
+  for (const code of ['invalid_code', 'step_up_required', 'nonsense']) {
+    expect(() => expectDocumented(document, call, { ...refused, body: { ...refused.body, code } })).toThrow()
+  }
+})
