@@ -25,17 +25,32 @@ export interface Context {
 }
 
 /**
+ * How long a flow waits for the store. Ten seconds: longer than SQLite waits for another process's lock (5 s) or a
+ * database takes over a deadlock (1 s), shorter than proxies wait for us (60 s). Without it, a database that accepts
+ * connections and never answers would hold every login, and the memory of every request, for ever.
+ */
+const LONGEST_WAIT_MS = 10_000
+
+/**
  * The store with every failure turned into `unavailable`: whatever the reason that it cannot answer, nobody passes.
+ * No answer in ten seconds is one of the reasons; what comes later is not listened to.
  */
 export function failClosed(store: TotpStore): TotpStore {
   return new Proxy(store, {
     get(target, name: keyof TotpStore) {
       const operation = target[name] as (...args: unknown[]) => Promise<unknown>
       return async (...args: unknown[]) => {
+        let timer: NodeJS.Timeout | undefined
+        const tooLate = new Promise<never>((_, reject) => {
+          const error = new Error(`the store did not answer within ${LONGEST_WAIT_MS / 1000} seconds`)
+          timer = setTimeout(() => reject(error), LONGEST_WAIT_MS)
+        })
         try {
-          return await operation.apply(target, args)
+          return await Promise.race([operation.apply(target, args), tooLate])
         } catch (cause) {
           throw new TotpError('unavailable', { retryAfterSeconds: 5, cause })
+        } finally {
+          clearTimeout(timer)
         }
       }
     },

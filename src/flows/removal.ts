@@ -15,7 +15,13 @@ export async function disableTotp(ctx: Context, grant: Grant, keepFamilyId: stri
     const absent = await notEnabled(ctx, userId)
     if (absent.code === 'totp_not_set_up') throw absent
   }
-  const removed = await ctx.store.removeFactors({ userId, generation: user.generation, keepFamilyId, now })
+  const removed = await ctx.store.removeFactors({
+    userId,
+    generation: user.generation,
+    keepFamilyId,
+    now,
+    limits: ctx.policy.failures,
+  })
   if (!removed) throw await outdatedGrant(ctx, userId)
   if (user.confirmedAt !== null) ctx.announce({ type: 'totp.disabled', userId, at: now })
 }

@@ -122,13 +122,14 @@ export function memoryStore(): TotpStore {
       return true
     },
 
-    removeFactors({ userId, generation, keepFamilyId, now }) {
+    removeFactors({ userId, generation, keepFamilyId, now, limits }) {
       const user = find(userId)
       if (generation !== user.generation) return false
       user.pending = null
       for (const failures of user.failures.values()) {
+        if (user.confirmedAt === null && failures.consecutive < limits.hardCap) continue
         failures.consecutive = 0
-        failures.blockedUntil = 0
+        if (user.confirmedAt !== null) failures.blockedUntil = 0
       }
       if (user.confirmedAt === null) return true
       user.live = null

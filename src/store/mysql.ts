@@ -1,5 +1,5 @@
 import type { Parameters, Statement } from './sql/dialect.ts'
-import { migratePooled, type Pooled, pooledRunner, type Session } from './sql/pooled.ts'
+import { migratePooled, type Pooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { sqlStore } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
 import { type TableOptions, tablesOf } from './sql/tables.ts'
@@ -72,7 +72,7 @@ function poolOf(pool: MysqlPool, statements: Statements): Pooled {
       const release = (broken: boolean) => (broken ? connection.destroy() : connection.release())
       return { ...sessionOn(connection, statements), release }
     },
-    query: (name, parameters) => ask(pool, statements[name], parameters),
+    query: (name, parameters) => repeated(wasUndone, () => ask(pool, statements[name], parameters)),
     wasUndone,
   }
 }

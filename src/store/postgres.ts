@@ -1,5 +1,5 @@
 import type { Parameters, Statement } from './sql/dialect.ts'
-import { migratePooled, type Pooled, pooledRunner, type Session } from './sql/pooled.ts'
+import { migratePooled, type Pooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { limitNumbers, type Runner, refusal, sqlStore, toAuthenticator, toUser } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
 import { type TableOptions, tablesOf } from './sql/tables.ts'
@@ -140,7 +140,8 @@ function poolOf(pool: PostgresPool, statements: Statements): Pooled {
       const client = await pool.connect()
       return { ...sessionOn(client, statements), release: (broken) => client.release(broken) }
     },
-    query: (name, parameters) => ask(pool, statements[name], parameters),
+    // Where the host's default is REPEATABLE READ or more, of two racing statements one is undone.
+    query: (name, parameters) => repeated(wasUndone, () => ask(pool, statements[name], parameters)),
     wasUndone,
   }
 }
@@ -165,7 +166,7 @@ function oneConnection(client: PostgresClient, statements: Statements): Pooled {
           () => new Promise<void>((release) => resolve({ ...sessionOn(client, statements), release: () => release() })),
         )
       }),
-    query: (name, parameters) => inTurn(() => ask(client, statements[name], parameters)),
+    query: (name, parameters) => repeated(wasUndone, () => inTurn(() => ask(client, statements[name], parameters))),
     wasUndone,
   }
 }

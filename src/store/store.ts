@@ -160,8 +160,8 @@ export interface TotpStore {
 
   /**
    * Removes authenticators, pending ones included, and backup codes; switches 2FA off; raises the generation; clears
-   * the consecutive failures; of the refresh families only `keepFamilyId` survives. Where 2FA is off, only the pending
-   * authenticator and the consecutive failures go, so that wrong first codes do not keep a user from enrolling for ever.
+   * the consecutive failures and their delay; of the refresh families only `keepFamilyId` survives. Where 2FA is off, only the pending
+   * authenticator goes, and a hard cap that wrong first codes have reached: nobody must be kept from enrolling for ever.
    * False, and nothing done, when the generation is not `generation` any more.
    */
   removeFactors(removal: {
@@ -169,6 +169,7 @@ export interface TotpStore {
     generation: number
     keepFamilyId: string | null
     now: UnixSeconds
+    limits: FailureLimits
   }): Promise<boolean>
 
   /**

@@ -51,7 +51,9 @@ export interface Call {
 }
 
 export interface ServiceOptions
-  extends Partial<Pick<TotpOptions<Person>, 'challengeSeconds' | 'backupCodes' | 'stepUp' | 'throttleRate'>> {
+  extends Partial<
+    Pick<TotpOptions<Person>, 'challengeSeconds' | 'backupCodes' | 'stepUp' | 'throttleRate' | 'throttleCounts'>
+  > {
   tokens?: Partial<JwtOptions>
   /** False: the log-in endpoints are not mounted. */
   jwt?: boolean

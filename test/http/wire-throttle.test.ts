@@ -94,6 +94,22 @@ describe.each(fronts)('$name: the rate of calls', (front) => {
     expect((await service.post('totp/verify/', next, session.access)).outcome).toBe('200')
   })
 
+  test('may be counted in the store; while it cannot count, the call is refused', async () => {
+    const service = await startService(front, { ...tenAMinute, throttleCounts: 'store' })
+    service.broken.add('countCall')
+    expect((await service.post('jwt/create/', badLogin)).outcome).toBe('503 unavailable')
+    service.broken.clear()
+    for (let n = 0; n < 10; n++) {
+      expect((await service.post('jwt/create/', badLogin)).outcome).toBe('401 invalid_credentials')
+    }
+    service.clock.advance(20)
+    const answer = await service.post('jwt/create/', badLogin)
+    expect(answer.outcome).toBe('429 throttled')
+    expect(waitIn(answer)).toMatchObject({ retryAfterSeconds: 40, resetSeconds: 40, quota: 10, windowSeconds: 60 })
+    service.clock.advance(40)
+    expect((await service.post('jwt/create/', badLogin)).outcome).toBe('401 invalid_credentials')
+  })
+
   test('off counts nothing', async () => {
     const service = await startService(front, { throttleRate: 'off' })
     for (let n = 0; n < 25; n++) {

@@ -63,6 +63,17 @@ export function pooledRunner(pooled: Pooled): Runner {
   }
 }
 
+/** One statement outside a transaction, sent again while the database undoes it for another's sake. */
+export async function repeated<T>(wasUndone: Pooled['wasUndone'], ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!wasUndone(error) || attempt === MOST_RETRIES) throw error
+    }
+  }
+}
+
 /** Asks one statement after the other of `on`. */
 async function perform<T>(on: Pick<Session, 'query'>, work: () => Work<T>): Promise<T> {
   const steps = work()

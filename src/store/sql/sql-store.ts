@@ -206,12 +206,15 @@ function* activatePending(activation: Parameters<TotpStore['activatePending']>[0
 }
 
 function* removeFactors(removal: Parameters<TotpStore['removeFactors']>[0]): Work<boolean> {
-  const { userId, generation, keepFamilyId, now } = removal
+  const { userId, generation, keepFamilyId, now, limits } = removal
   const user = yield* lockUser(userId)
   if (user.generation !== generation) return false
   yield* run('deletePending', { userId })
+  if (user.confirmedAt === null) {
+    yield* run('liftHardCap', { userId, hardCap: limits.hardCap })
+    return true
+  }
   yield* run('clearConsecutiveFailures', { userId })
-  if (user.confirmedAt === null) return true
   yield* run('deleteLive', { userId })
   yield* run('deleteBackupCodes', { userId })
   yield* raise(userId, generation + 1, now, keepFamilyId)

@@ -91,6 +91,7 @@ function sources(dialect: Dialect, t: Tables) {
       WHERE user_id = :userId AND method = :method`,
     clearConsecutiveFailures: `
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0 WHERE user_id = :userId`,
+    liftHardCap: `UPDATE ${t.failure} SET consecutive = 0 WHERE user_id = :userId AND consecutive >= :hardCap`,
 
     burnToken: insertNew(`${t.burntToken} (token_id, expires_at)`, 'VALUES (:tokenId, :expiresAt)'),
     isBurnt: `SELECT 1 AS burnt FROM ${t.burntToken} WHERE token_id = :tokenId`,

@@ -6,6 +6,7 @@ import {
   challengeOf,
   enrol,
   firstStep,
+  limits,
   noon,
   type Promises,
   pending,
@@ -64,7 +65,7 @@ export const outcomes: Promises = {
     await reserve(store, { limits: capped }, 3)
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
 
-    await store.removeFactors({ ...user, keepFamilyId: null, now: noon })
+    await store.removeFactors({ limits, ...user, keepFamilyId: null, now: noon })
     await enrol(store)
 
     await reserve(store, { limits: capped }, 2)

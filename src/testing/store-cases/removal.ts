@@ -103,22 +103,33 @@ export const removeFactors: Promises = {
     assert.deepEqual(await alive(store, ['kept', 'ended', "bob's"]), ['kept', "bob's"])
   },
 
-  async 'where 2FA is off, the pending authenticator and the failures in a row are removed, and nothing else changes'(
-    open,
-  ) {
+  async 'where 2FA is off, only the pending authenticator is removed and nothing else changes'(open) {
     const store = await open()
     await store.raiseGeneration('ann', noon)
     await begin(store, 'family', { generation: 1 })
     await store.putPending('ann', pending('phone'), 1)
     await reserve(store, { against: 'pending' }, 5)
     const before = await store.getStatus('ann', noon, limits)
+    const removal = { userId: 'ann', generation: 1, keepFamilyId: null, now: noon + 1, limits }
 
-    assert.equal(await store.removeFactors({ userId: 'ann', generation: 1, keepFamilyId: null, now: noon + 1 }), true)
+    assert.equal(await store.removeFactors(removal), true)
 
-    assert.equal(before.lockedUntil, noon + 30)
-    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, hasPending: false, lockedUntil: null })
+    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, hasPending: false })
+    assert.equal(before.lockedUntil, noon + 30, 'so that an enrolment begun anew does not begin the count anew')
     assert.deepEqual(await alive(store, ['family']), ['family'])
     assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1 }), false)
+  },
+
+  async 'where 2FA is off, a hard cap that wrong first codes have reached is lifted'(open) {
+    const store = await open()
+    const low = { ...limits, hardCap: 3 }
+    await store.putPending('ann', pending('phone'), 0)
+    await reserve(store, { against: 'pending', limits: low }, 3)
+    assert.equal((await store.getStatus('ann', noon, low)).lockedUntil, 'forever')
+
+    await store.removeFactors({ userId: 'ann', generation: 0, keepFamilyId: null, now: noon, limits: low })
+
+    assert.equal((await store.getStatus('ann', noon, low)).lockedUntil, null)
   },
 
   async 'false, and nothing done, when the generation is not `generation` any more'(open) {
@@ -274,5 +285,5 @@ function remove(
   { userId, generation }: Enrolled,
   { keepFamilyId = null, now = noon }: { keepFamilyId?: string | null; now?: number } = {},
 ): Promise<boolean> {
-  return store.removeFactors({ userId, generation, keepFamilyId, now })
+  return store.removeFactors({ limits, userId, generation, keepFamilyId, now })
 }

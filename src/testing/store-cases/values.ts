@@ -27,7 +27,7 @@ export const getUser: Promises = {
 
     for (let n = 0; n < 3; n++) {
       const { generation } = await enrol(store)
-      await store.removeFactors({ userId: 'ann', generation, keepFamilyId: null, now: noon })
+      await store.removeFactors({ limits, userId: 'ann', generation, keepFamilyId: null, now: noon })
       await store.raiseGeneration('ann', noon)
       seen.push((await store.getUser('ann')).generation)
     }
