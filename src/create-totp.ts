@@ -34,7 +34,7 @@ export interface TotpOptions<User> extends PolicyOptions {
   store: TotpStore
   /**
    * The user by id; null when there is none or the user may not log in. Asked before a challenge is judged and before
-   * tokens are refreshed.
+   * tokens are refreshed or verified.
    */
   findUser?: (userId: string) => User | null | Promise<User | null>
   /** Hears what no client may: why something was unavailable, what a listener threw. Default: one line on stderr. */

@@ -30,13 +30,15 @@ async function main(): Promise<void> {
       help: { type: 'boolean', short: 'h' },
     },
   })
-  const [command] = positionals
+  const [command, ...more] = positionals
   const { prefix, schema } = values
   const tables = { ...(prefix === undefined ? {} : { prefix }), ...(schema === undefined ? {} : { schema }) }
   if (values.help || command === undefined) {
     print(HELP)
     return
   }
+  // A URL given without its option must not end in a migration of what DATABASE_URL names.
+  if (more.length > 0) throw new UsageError('only one command is taken, and options; totp-kit --help lists them')
   switch (command) {
     case 'keygen':
       print(`${generateFernetKey()}\n`)
@@ -53,7 +55,8 @@ async function main(): Promise<void> {
       return
     }
     default:
-      throw new UsageError(`unknown command "${command}"; totp-kit --help lists them`)
+      // Not repeated: it may be a URL with a password.
+      throw new UsageError('unknown command; totp-kit --help lists them')
   }
 }
 
@@ -61,7 +64,14 @@ function print(text: string): void {
   process.stdout.write(text)
 }
 
+/** One line for the operator. Where several addresses refuse, Node's error has no words of its own: the first's are told. */
+function lineOf(error: unknown): string {
+  const [told] = error instanceof AggregateError ? error.errors : [error]
+  const [line] = told instanceof Error ? told.message.split('\n') : []
+  return line || 'failed'
+}
+
 main().catch((error: unknown) => {
-  process.stderr.write(`totp-kit: ${error instanceof Error ? error.message : 'failed'}\n`)
+  process.stderr.write(`totp-kit: ${lineOf(error)}\n`)
   process.exitCode = 1
 })

@@ -1,3 +1,4 @@
+import type { UnixSeconds } from '../clock.ts'
 import type { BodyOf, OperationId, ReplyOf } from '../contract/endpoints.ts'
 import { TotpError } from '../errors.ts'
 import { listBackupCodes, rotateBackupCodes } from '../flows/backup-codes.ts'
@@ -51,7 +52,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
       authenticators: authenticators.map(({ id, name, createdAt, lastUsedAt }) => ({
         id,
         name,
-        created_at: new Date(createdAt * 1000).toISOString(),
+        created_at: isoTime(createdAt),
         last_used_at: isoTime(lastUsedAt),
       })),
       trusted_devices: 0,
@@ -64,7 +65,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     const question = { userId: caller.id, challenge: null, firstFactor: firstFactorOf(caller) }
     const proof = await proveCode(ctx, typedCodeOf(body), question)
     await verified(proof)
-    return { verified_at: new Date(proof.verifiedAt * 1000).toISOString(), amr: [...proof.amr] }
+    return { verified_at: isoTime(proof.verifiedAt), amr: [...proof.amr] }
   },
 
   async listBackupCodes({ ctx, caller }) {
@@ -106,6 +107,7 @@ function typedCodeOf({ otp_code, backup_code }: { otp_code?: string | undefined;
   return typed
 }
 
-function isoTime(at: number | null): string | null {
-  return at === null ? null : new Date(at * 1000).toISOString()
+function isoTime<At extends UnixSeconds | null>(at: At): At extends null ? null : string
+function isoTime(at: UnixSeconds | null): string | null {
+  return at === null ? null : new Date(at * 1000).toISOString().replace('.000Z', 'Z')
 }

@@ -43,7 +43,7 @@ export interface JwtTokens {
   issueTokens(proof: Proof): Promise<TokenPair>
   /** The old token is dead; presented again, its family ends. @throws TotpError `invalid_token` */
   refreshTokens(refresh: string): Promise<TokenPair>
-  /** Passes for a living access or refresh token. @throws TotpError `invalid_token` */
+  /** Passes for a living access or refresh token of a user who may log in. @throws TotpError `invalid_token` */
   verifyToken(token: string): Promise<void>
   /** Ends the family of a refresh token, dead or alive. @throws TotpError `invalid_token` when it is not one of ours */
   endFamily(refresh: string): Promise<void>
@@ -157,7 +157,8 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
 
     async verifyToken(token) {
       const access = await open('access', token)
-      const { familyId, tokenId } = access ?? (await openRefresh(token))
+      const { userId, familyId, tokenId } = access ?? (await openRefresh(token))
+      await checkActive(ctx, userId, 'invalid_token')
       const alive = await ctx.store.isFamilyAlive(familyId, access ? null : tokenId, ctx.clock())
       if (!alive) throw new TotpError('invalid_token')
     },

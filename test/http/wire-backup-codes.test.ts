@@ -58,7 +58,7 @@ describe.each(frameworks)('$name: the set of backup codes', (front) => {
     const service = await startService(front)
     const { person, backupCodes } = await enrol(service)
     service.clock.advance(60)
-    const usedAt = new Date(service.clock.now() * 1000).toISOString()
+    const usedAt = new Date(service.clock.now() * 1000).toISOString().replace('.000Z', 'Z')
     const { access } = await logInWith(service, person, { backup_code: String(backupCodes[4]) })
     const { outcome, body } = await service.get('totp/backup_codes/', access)
     expect(outcome).toBe('200')

@@ -282,5 +282,5 @@ describe('the account name', () => {
 })
 
 function isoTime(at: number): string {
-  return new Date(at * 1000).toISOString()
+  return new Date(at * 1000).toISOString().replace('.000Z', 'Z')
 }

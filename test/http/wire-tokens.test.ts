@@ -132,6 +132,7 @@ describe.each(frameworks)('$name: a refresh token', (front) => {
     const session = await logIn(service, person)
     service.deactivated.add(person.id)
     expect((await refresh(service, session)).outcome).toBe('401 invalid_token')
+    expect((await service.post('jwt/verify/', { token: session.access })).outcome).toBe('401 invalid_token')
     service.deactivated.clear()
     await expectAlive(service, session)
   })
