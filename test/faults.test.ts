@@ -1,0 +1,510 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import mysql from 'mysql2/promise'
+import pg from 'pg'
+import { createClient } from 'redis'
+import { createTotp, generateFernetKey, type Totp, TotpError, type TotpStore } from 'totp-kit'
+import { withRedis } from 'totp-kit/redis'
+import { memoryStore } from 'totp-kit/store/memory'
+import { mysqlStore } from 'totp-kit/store/mysql'
+import { postgresStore } from 'totp-kit/store/postgres'
+import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
+import { givenClock, phoneFor } from 'totp-kit/testing'
+import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
+import { byStep, enrol, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
+import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
+import { type Way, wayTo } from './way.ts'
+
+/** A pool of a test's own. It ends a little before its connections do, which may see the database dropped. */
+function poolAt(url: string, options: pg.PoolConfig): pg.Pool {
+  return new pg.Pool({ connectionString: url, ...options }).on('error', () => undefined)
+}
+
+function serviceOf(store: TotpStore, encryptionKey: string, clock: () => number): Promise<Totp> {
+  return createTotp({ issuer: 'Acme', encryptionKey, store, clock, onError: () => undefined })
+}
+
+/** Ann with 2FA on, one time step later, so that `code` is good and unused. */
+async function enrolled(store: TotpStore, encryptionKey = generateFernetKey()) {
+  const clock = givenClock(noon)
+  const totp = await serviceOf(store, encryptionKey, clock.now)
+  const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
+  const phone = phoneFor(uri)
+  const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))) ?? []
+  clock.advance(30)
+  return { totp, clock, phone, backupCodes, code: phone.codeAt(clock.now()) }
+}
+
+/** Looks again until it is so, for at most five seconds. */
+async function until(isSo: () => Promise<boolean>, everyMs = 5): Promise<void> {
+  for (const end = Date.now() + 5000; !(await isSo()); ) {
+    if (Date.now() > end) throw new Error('waited in vain')
+    await new Promise((resolve) => setTimeout(resolve, everyMs))
+  }
+}
+
+/** A store on a file of its own, and the connection that it uses. */
+async function onSqlite(work: (store: TotpStore, execute: (sql: string) => unknown) => Promise<void>): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'totp-kit-faults-'))
+  const database = await openSqlite(join(directory, 'totp.db'))
+  try {
+    await work(await sqliteStore(database), (sql) => database.exec(sql))
+  } finally {
+    database.close()
+    await rm(directory, { recursive: true })
+  }
+}
+
+/** Each flow that asks the store, as a host calls it. */
+function everyFlow(
+  totp: Totp,
+  token: string,
+  code: string,
+  backupCode: string,
+): Record<string, () => Promise<unknown>> {
+  return {
+    isTotpEnabled: () => totp.isTotpEnabled('ann'),
+    getStatus: () => totp.getStatus('ann'),
+    startLogin: () => totp.startLogin('ann'),
+    generateChallengeToken: () => totp.generateChallengeToken('ann'),
+    verifyChallengeToken: () => totp.verifyChallengeToken(token),
+    answerChallenge: () => totp.answerChallenge(token, { method: 'totp', code }),
+    createTotpSetup: () => totp.createTotpSetup({ id: 'ann', accountName: 'ann' }),
+    confirmTotpSetup: () => totp.confirmTotpSetup('ann', code),
+    verifyTotpCode: () => totp.verifyTotpCode('ann', code),
+    verifyBackupCode: () => totp.verifyBackupCode('ann', backupCode),
+    disableTotp: () => totp.disableTotp('ann'),
+    storeBackupCodes: () => totp.storeBackupCodes('ann', ['a-code-of-the-host']),
+    rotateBackupCodes: () => totp.rotateBackupCodes('ann'),
+    listBackupCodes: () => totp.listBackupCodes('ann'),
+    credentialsChanged: () => totp.credentialsChanged('ann'),
+  }
+}
+
+const isUnavailable = (error: unknown) => error instanceof TotpError && error.code === 'unavailable'
+
+/** A database of its own for a test, reached by a way that can be cut and, to look at it, straight. */
+interface Reached {
+  way: Way
+  store: TotpStore
+  /** The same tables through a pool whose only connection is taken. */
+  exhausted(): Promise<{ store: TotpStore; release(): Promise<void> }>
+  /** The failures counted for Ann's app codes. */
+  failures(): Promise<number>
+  drop(): Promise<void>
+}
+
+const databases = [
+  {
+    name: 'PostgreSQL',
+    isThere: services.postgres,
+    spending: 'totp_spendStepWhole',
+    committing: 'totp_spendStepWhole',
+    async reach(): Promise<Reached> {
+      const straight = await postgresPool(2)
+      const way = await wayTo(straight.url)
+      const pool = poolAt(way.url, { max: 4 })
+      const store = postgresStore(pool)
+      await store.migrate()
+      return {
+        way,
+        store,
+        async exhausted() {
+          const small = poolAt(straight.url, { max: 1, connectionTimeoutMillis: 50 })
+          const client = await small.connect()
+          let held = true
+          return {
+            store: postgresStore(small),
+            async release() {
+              if (held) client.release()
+              else await small.end()
+              held = false
+            },
+          }
+        },
+        async failures() {
+          const { rows } = await straight.pool.query("SELECT consecutive FROM totp_failure WHERE method = 'totp'")
+          return Number(rows[0]?.consecutive ?? 0)
+        },
+        async drop() {
+          await pool.end()
+          await way.close()
+          await straight.drop()
+        },
+      }
+    },
+  },
+  {
+    name: 'MariaDB',
+    isThere: services.mysql,
+    spending: 'SET last_step',
+    committing: '\u0003COMMIT',
+    async reach(): Promise<Reached> {
+      const straight = await mysqlPool(2)
+      const way = await wayTo(straight.url)
+      const pool = mysql.createPool({ uri: way.url, connectionLimit: 4 })
+      const store = mysqlStore(pool)
+      await store.migrate()
+      return {
+        way,
+        store,
+        async exhausted() {
+          const small = mysql.createPool({ uri: straight.url, connectionLimit: 1, waitForConnections: false })
+          const connection = await small.getConnection()
+          let held = true
+          return {
+            store: mysqlStore(small),
+            async release() {
+              if (held) connection.release()
+              else await small.end()
+              held = false
+            },
+          }
+        },
+        async failures() {
+          const [rows] = await straight.pool.query("SELECT consecutive FROM totp_failure WHERE method = 'totp'")
+          return Number((rows as { consecutive?: number }[])[0]?.consecutive ?? 0)
+        },
+        async drop() {
+          await pool.end()
+          await way.close()
+          await straight.drop()
+        },
+      }
+    },
+  },
+]
+
+for (const { name, isThere, spending, committing, reach } of databases) {
+  describe.skipIf(!isThere)(name, () => {
+    let reached: Reached
+    beforeAll(async () => {
+      reached = await reach()
+    })
+    afterAll(() => reached.drop())
+    /** A pool needs a moment to hear that connections it had put aside are broken; it opens new ones by itself. */
+    const isBack = () =>
+      until(() =>
+        reached.store.getUser('ann').then(
+          () => true,
+          () => false,
+        ),
+      )
+    afterEach(async () => {
+      const { store } = reached
+      await isBack()
+      const { generation } = await store.getUser('ann')
+      await store.removeFactors({ limits, userId: 'ann', generation, keepFamilyId: null, now: noon })
+    })
+    /** The tables are shared, so the key has to be. */
+    const encryptionKey = generateFernetKey()
+    const service = (store: TotpStore) => enrolled(store, encryptionKey)
+
+    test('a connection cut between counting and spending costs an attempt, and not the code', async () => {
+      const { totp, code } = await service(reached.store)
+      const token = await totp.generateChallengeToken('ann')
+      reached.way.cutAt(spending, 'before')
+
+      await assert.rejects(totp.answerChallenge(token, { method: 'totp', code }), isUnavailable)
+
+      assert.equal(await reached.failures(), 1)
+      await isBack()
+      const proof = await totp.answerChallenge(token, { method: 'totp', code })
+      assert.equal(proof.userId, 'ann')
+      assert.equal(await reached.failures(), 0)
+    })
+
+    test('a connection cut before the answer lets nobody in, and a code that was spent stays so', async () => {
+      const { totp, code, phone, clock } = await service(reached.store)
+      // In MariaDB counting is a transaction too: the second commit is the one that spends.
+      const counted = reached.store.reserveAttempt
+      const store: TotpStore = {
+        ...reached.store,
+        async reserveAttempt(attempt) {
+          const reservation = await counted(attempt)
+          reached.way.cutAt(committing, 'answered')
+          return reservation
+        },
+      }
+      const cutOff = await serviceOf(store, encryptionKey, clock.now)
+
+      await assert.rejects(cutOff.verifyTotpCode('ann', code), isUnavailable)
+
+      await isBack()
+      await assert.rejects(totp.verifyTotpCode('ann', code), { code: 'code_already_used' })
+      clock.advance(30)
+      assert.equal((await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))).userId, 'ann')
+    })
+
+    test('without the database every flow is unavailable, and all is as before when it is back', async () => {
+      const { totp, code, backupCodes } = await service(reached.store)
+      const token = await totp.generateChallengeToken('ann')
+      const before = await totp.getStatus('ann')
+      await reached.way.close()
+
+      for (const [flow, call] of Object.entries(everyFlow(totp, token, code, backupCodes[0] ?? ''))) {
+        await assert.rejects(call(), isUnavailable, flow)
+      }
+
+      await reached.way.open()
+      await isBack()
+      assert.deepEqual(await totp.getStatus('ann'), before)
+      assert.equal((await totp.answerChallenge(token, { method: 'totp', code })).userId, 'ann')
+      assert.equal((await totp.verifyBackupCode('ann', backupCodes[0] ?? '')).backupCodesRemaining, 9)
+    })
+
+    test('a database that accepts connections and never answers is unavailable after ten seconds', async () => {
+      const { totp, code } = await service(reached.store)
+      reached.way.fallSilent()
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+      try {
+        const refused = assert.rejects(totp.verifyTotpCode('ann', code), isUnavailable)
+        await vi.advanceTimersByTimeAsync(10_000)
+        await refused
+      } finally {
+        vi.useRealTimers()
+      }
+
+      await reached.way.close()
+      await reached.way.open()
+      await isBack()
+      assert.equal((await totp.verifyTotpCode('ann', code)).userId, 'ann')
+    })
+
+    test('a pool without a free connection is unavailable, and works again when one is free', async () => {
+      const { code, clock } = await service(reached.store)
+      const { store, release } = await reached.exhausted()
+      const busy = await serviceOf({ ...store, keepCanary: reached.store.keepCanary }, encryptionKey, clock.now)
+
+      await assert.rejects(busy.verifyTotpCode('ann', code), isUnavailable)
+      await assert.rejects(busy.startLogin('ann'), isUnavailable)
+
+      await release()
+      assert.equal((await busy.verifyTotpCode('ann', code)).userId, 'ann')
+      await release()
+    })
+  })
+}
+
+describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () => {
+  test('a deadlock with the host is repeated, and the change is made once', async () => {
+    const { pool, url, drop } = await postgresPool()
+    await postgresStore(pool).migrate()
+    const user = await enrol(postgresStore(pool))
+    // Who looks for a deadlock first is the one undone: ours.
+    const own = poolAt(url, { max: 1, options: '-c deadlock_timeout=500ms' })
+    const host = await pool.connect()
+    await host.query("SET deadlock_timeout = '15s'")
+    await host.query('BEGIN')
+    await host.query('SELECT 1 FROM totp_authenticator FOR UPDATE')
+    let transactions = 0
+    own.on('acquire', () => transactions++)
+    const waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+    const { userId, generation } = user
+    const removed = postgresStore(own).removeFactors({ limits, userId, generation, keepFamilyId: null, now: noon })
+    await until(async () => (await pool.query(waiting)).rows.length > 0)
+    await host.query('SELECT 1 FROM totp_user FOR UPDATE')
+    await host.query('COMMIT')
+
+    assert.equal(await removed, true)
+    assert.equal(transactions, 2)
+    assert.equal((await postgresStore(pool).getUser('ann')).generation, generation + 1)
+    host.release()
+    await own.end()
+    await drop()
+  })
+
+  test('where the host makes transactions serializable, racing spendings are repeated and one succeeds', async () => {
+    const { url, drop } = await postgresPool()
+    const own = poolAt(url, { max: 4, options: '-c default_transaction_isolation=serializable' })
+    const store = postgresStore(own)
+    await store.migrate()
+    const user = await enrol(store)
+
+    for (let step = firstStep + 1; step <= firstStep + 5; step++) {
+      const spent = await Promise.all(Array.from({ length: 4 }, () => store.spend(byStep(user, step))))
+      assert.deepEqual(spent.map(({ outcome }) => outcome).sort(), ['refused', 'refused', 'refused', 'spent'])
+    }
+
+    await own.end()
+    await drop()
+  })
+})
+
+describe.skipIf(!services.mysql)('transactions that MariaDB undoes', () => {
+  test('a deadlock with the host is repeated, and the change is made once', async () => {
+    const { pool, drop } = await mysqlPool()
+    const store = mysqlStore(pool)
+    await store.migrate()
+    const { userId, generation } = await enrol(store)
+    const host = await pool.getConnection()
+    // InnoDB undoes the transaction that has changed fewer rows.
+    await host.query('CREATE TABLE host_row (n INT) ENGINE = InnoDB')
+    await host.query('BEGIN')
+    await host.query('INSERT INTO host_row SELECT seq FROM seq_1_to_500')
+    await host.query('SELECT 1 FROM totp_authenticator FOR UPDATE')
+    let begun = 0
+    pool.on('acquire', () => begun++)
+    const waiting = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+
+    const removed = store.removeFactors({ limits, userId, generation, keepFamilyId: null, now: noon })
+    // This view is made anew only when nobody has looked for 100 ms.
+    await until(async () => ((await host.query(waiting))[0] as unknown[]).length > 0, 150)
+    await host.query('SELECT 1 FROM totp_user FOR UPDATE')
+    await host.query('COMMIT')
+
+    assert.equal(await removed, true)
+    assert.equal(begun, 2)
+    assert.equal((await store.getUser('ann')).generation, generation + 1)
+    host.release()
+    await drop()
+  })
+})
+
+for (const [name, connect] of [
+  [
+    'redis',
+    async (url: string) => {
+      const client = createClient({ url, disableOfflineQueue: true, socket: { reconnectStrategy: 20 } })
+      client.on('error', () => undefined)
+      await client.connect()
+      return { client, end: () => client.destroy() }
+    },
+  ],
+  [
+    'ioredis',
+    async (url: string) => {
+      const client = new Redis(url, { enableOfflineQueue: false, lazyConnect: true, retryStrategy: () => 20 })
+      client.on('error', () => undefined)
+      await client.connect()
+      return { client, end: () => client.disconnect() }
+    },
+  ],
+] as const) {
+  describe.skipIf(!services.redis)(`Redis gone (${name})`, () => {
+    test('nobody passes without Redis, nothing is spent, and all is well when it is back', async () => {
+      const way = await wayTo(redisUrl)
+      const { client, end } = await connect(way.url)
+      const prefix = `totp-test:faults:${process.pid}:${name}:${Date.now()}:`
+      const store = withRedis(memoryStore(), client as Redis, { prefix })
+      const { totp, code, backupCodes } = await enrolled(store)
+      const token = await totp.generateChallengeToken('ann')
+      await way.close()
+
+      for (const typed of [
+        { method: 'totp', code },
+        { method: 'backup_code', code: backupCodes[0] ?? '' },
+      ] as const) {
+        await assert.rejects(totp.answerChallenge(token, typed), isUnavailable)
+      }
+      await assert.rejects(totp.verifyChallengeToken(token), isUnavailable)
+      await assert.rejects(store.countCall({ keyDigest: 'caller', windowSeconds: 60, now: noon }))
+
+      await way.open()
+      await until(() => totp.verifyChallengeToken(token).then(Boolean, () => false))
+      assert.equal((await totp.answerChallenge(token, { method: 'totp', code })).userId, 'ann')
+      await assert.rejects(totp.answerChallenge(token, { method: 'totp', code }), { code: 'challenge_invalid' })
+      end()
+      await way.close()
+    })
+  })
+}
+
+describe('SQLite', () => {
+  test('a database that may not be written to lets nobody in, and loses nothing', async () => {
+    await onSqlite(async (store, execute) => {
+      const { totp, code, backupCodes } = await enrolled(store)
+      const token = await totp.generateChallengeToken('ann')
+      const before = await totp.getStatus('ann')
+      execute('PRAGMA query_only = 1')
+
+      await assert.rejects(totp.answerChallenge(token, { method: 'totp', code }), isUnavailable)
+      await assert.rejects(totp.verifyBackupCode('ann', backupCodes[0] ?? ''), isUnavailable)
+      await assert.rejects(totp.disableTotp('ann'), isUnavailable)
+
+      execute('PRAGMA query_only = 0')
+      assert.deepEqual(await totp.getStatus('ann'), before)
+      assert.equal((await totp.answerChallenge(token, { method: 'totp', code })).userId, 'ann')
+    })
+  })
+
+  test('a full disk lets nobody enrol by halves: the change is made whole when there is room', async () => {
+    await onSqlite(async (store, execute) => {
+      const { totp, code, phone, clock } = await enrolled(store)
+      const before = await totp.listBackupCodes('ann')
+      // As many pages as there are: the least that SQLite takes.
+      execute('PRAGMA max_page_count = 1')
+
+      const codes = Array.from({ length: 50 }, (_, n) => `a-code-of-the-host-${n}-${'x'.repeat(500)}`)
+      await assert.rejects(totp.storeBackupCodes('ann', codes), isUnavailable)
+
+      assert.deepEqual(await totp.listBackupCodes('ann'), before)
+      execute('PRAGMA max_page_count = 1000000')
+      await totp.storeBackupCodes('ann', codes)
+      assert.equal((await totp.verifyTotpCode('ann', code)).userId, 'ann')
+      clock.advance(30)
+      assert.equal((await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))).userId, 'ann')
+    })
+  })
+})
+
+describe('a store that does not answer', () => {
+  test('is waited for ten seconds and not longer, and what it answers later counts for nothing', async () => {
+    const store = memoryStore()
+    let answer: (late: unknown) => void = () => undefined
+    const silent: TotpStore = {
+      ...store,
+      spend: () =>
+        new Promise((resolve) => {
+          answer = resolve as typeof answer
+        }),
+    }
+    const { totp, code } = await enrolled(silent)
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      let settled = false
+      const proof = totp.verifyTotpCode('ann', code).finally(() => {
+        settled = true
+      })
+      const refused = assert.rejects(proof, isUnavailable)
+      await vi.advanceTimersByTimeAsync(9_999)
+      assert.equal(settled, false)
+      await vi.advanceTimersByTimeAsync(1)
+      await refused
+      answer({ outcome: 'spent', backupCodesRemaining: 10 })
+      await totp.getStatus('ann')
+      assert.equal(vi.getTimerCount(), 0)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+})
+
+describe('a clock set back', () => {
+  test('spent steps stay spent', async () => {
+    const { totp, clock, phone } = await enrolled(memoryStore())
+    clock.advance(3600)
+    await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))
+
+    clock.advance(-3600)
+    for (const ahead of [-30, 0, 30]) {
+      await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now() + ahead)), { code: 'code_already_used' })
+    }
+  })
+
+  test('a delay stays, and does not become shorter', async () => {
+    const { totp, clock, phone } = await enrolled(memoryStore())
+    for (let n = 0; n < 5; n++) await assert.rejects(totp.verifyTotpCode('ann', '000000'), { code: 'invalid_code' })
+    const refusal = { code: 'too_many_attempts' }
+    await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now())), { ...refusal, retryAfterSeconds: 30 })
+
+    clock.advance(-600)
+
+    const expected = { ...refusal, retryAfterSeconds: 630 }
+    await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now())), expected)
+  })
+})

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict'
+import pg from 'pg'
+import { createTotp, generateFernetKey } from 'totp-kit'
+import { postgresStore } from 'totp-kit/store/postgres'
+import { givenClock, phoneFor } from 'totp-kit/testing'
+import { afterAll, beforeAll, describe, test } from 'vitest'
+import { statementsFor } from '../src/store/sql/statements.ts'
+import { tablesOf } from '../src/store/sql/tables.ts'
+import { noon } from '../src/testing/store-fixtures.ts'
+import { postgresPool, services } from './services.ts'
+
+describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
+  let database: Awaited<ReturnType<typeof postgresPool>>
+  beforeAll(async () => {
+    database = await postgresPool()
+    await postgresStore(database.pool).migrate()
+  })
+  afterAll(() => database.drop())
+
+  /** A pool that writes down whatever its connections send. */
+  function listeningPool() {
+    const pool = new pg.Pool({ connectionString: database.url, max: 4 })
+    pool.on('error', () => undefined)
+    const asked: string[] = []
+    pool.on('connect', (client) => {
+      const query = client.query.bind(client) as (...args: unknown[]) => unknown
+      const listen = (...args: unknown[]) => {
+        const [config] = args as [string | { text: string }]
+        asked.push(typeof config === 'string' ? config : config.text)
+        return query(...args)
+      }
+      client.query = listen as typeof client.query
+    })
+    return { pool, asked }
+  }
+
+  test('the second step of a login takes two statements: one counts, one spends', async () => {
+    const { pool, asked } = listeningPool()
+    const clock = givenClock(noon)
+    const options = { issuer: 'Acme', encryptionKey: generateFernetKey(), clock: clock.now }
+    const totp = await createTotp({ ...options, store: postgresStore(pool) })
+    const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
+    const phone = phoneFor(uri)
+    const [backupCode = ''] = (await totp.confirmTotpSetup('ann', phone.codeAt(noon))) ?? []
+    clock.advance(30)
+    const asksOf = async (call: () => Promise<unknown>) => {
+      asked.length = 0
+      await call()
+      return asked.length
+    }
+    const [first, second] = [await totp.generateChallengeToken('ann'), await totp.generateChallengeToken('ann')]
+
+    const byApp = { method: 'totp', code: phone.codeAt(clock.now()) } as const
+    const byBackup = { method: 'backup_code', code: backupCode } as const
+    assert.equal(await asksOf(() => totp.answerChallenge(first, byApp)), 2)
+    assert.equal(await asksOf(() => totp.answerChallenge(second, byBackup)), 2)
+    assert.equal(await asksOf(() => totp.startLogin('ann')), 1)
+    await pool.end()
+  })
+
+  test('every statement finds its rows by an index, in tables of a few thousand users', async () => {
+    const { pool } = database
+    await fill(pool)
+    const scanning: string[] = []
+
+    for (const [name, { text, parameters }] of Object.entries(statementsFor('postgres', tablesOf()))) {
+      const values = parameters.map((parameter) => samples[parameter] ?? 1)
+      const { rows } = await pool.query(`EXPLAIN (FORMAT JSON) ${text}`, values)
+      for (const table of scannedWhole(rows[0]['QUERY PLAN'][0].Plan)) scanning.push(`${name}: ${table}`)
+    }
+
+    assert.deepEqual(scanning, [])
+  })
+})
+
+const user = "'user-' || n"
+const USERS = 5000
+
+async function fill(pool: pg.Pool): Promise<void> {
+  const rows = (count: number) => `FROM generate_series(1, ${count}) AS n`
+  const factor = `'id-' || n, 'Phone', 'sealed', 'SHA1', 6, 30, ${noon}`
+  const columns = 'id, name, sealed_secret, algorithm, digits, period_seconds, created_at'
+  // A hundredth of what may expire has expired.
+  const expiresAt = `${noon} + n - ${USERS / 100}`
+  for (const statement of [
+    `INSERT INTO totp_user SELECT ${user}, 1, ${noon}, ${noon} ${rows(USERS)}`,
+    `INSERT INTO totp_authenticator (user_id, ${columns}, last_step) SELECT ${user}, ${factor}, 1 ${rows(USERS)}`,
+    `INSERT INTO totp_pending_authenticator (user_id, ${columns}, expires_at)
+      SELECT ${user}, ${factor}, ${expiresAt} ${rows(USERS)}`,
+    `INSERT INTO totp_backup_code SELECT 'user-' || n / 10, 'digest-' || n, n % 10, 'sealed', NULL ${rows(USERS * 10)}`,
+    `INSERT INTO totp_failure SELECT ${user}, 'totp', 1, 0, 690, 1, 0 ${rows(USERS)}`,
+    `INSERT INTO totp_burnt_token SELECT 'token-' || n, ${expiresAt} ${rows(USERS)}`,
+    `INSERT INTO totp_refresh_family SELECT 'family-' || n, ${user}, 'token-' || n, 1, ${expiresAt} ${rows(USERS)}`,
+    `INSERT INTO totp_throttle SELECT 'key-' || n, 1, ${expiresAt} ${rows(USERS)}`,
+    'ANALYZE',
+  ]) {
+    await pool.query(statement)
+  }
+}
+
+/** One of the rows for each parameter that finds rows; the others are 1. */
+const samples: Readonly<Record<string, unknown>> = {
+  userId: 'user-100',
+  id: 'another',
+  authenticatorId: 'id-100',
+  method: 'totp',
+  digest: 'digest-1000',
+  digests: ['digest-1000', 'digest-1001'],
+  tokenId: 'token-100',
+  newTokenId: 'another',
+  familyId: 'family-100',
+  keepFamilyId: 'family-100',
+  keyDigest: 'key-100',
+  now: noon,
+  expiresAt: noon + 120,
+}
+
+interface Plan {
+  'Node Type': string
+  'Relation Name'?: string
+  Plans?: Plan[]
+}
+
+/** The tables that a plan reads from end to end; the canary has one row. */
+function scannedWhole(plan: Plan): string[] {
+  const own = plan['Node Type'] === 'Seq Scan' ? [plan['Relation Name'] ?? ''] : []
+  return [...own.filter((table) => table !== 'totp_canary'), ...(plan.Plans ?? []).flatMap(scannedWhole)]
+}
