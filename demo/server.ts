@@ -13,6 +13,7 @@ function main(): Promise<void> | void {
   if (settings.keyFile && cluster.isPrimary) {
     log(`warning: TOTP_ENCRYPTION_KEY is not set; using the key kept in ${settings.keyFile}`)
   }
+  if (process.env.SMTP_URL && cluster.isPrimary) log('warning: SMTP_URL is set, but the demo sends no mail yet')
   if (settings.workers === 1) return serve(settings, announce)
   if (cluster.isPrimary) return prepare(settings).then(() => lead(settings))
   return serve(settings, () => undefined)

@@ -26,7 +26,6 @@ class SettingError extends Error {}
 
 /** Reads the settings from environment variables. @throws SettingError */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
-  if (env.SMTP_URL) throw new SettingError('SMTP_URL: not supported yet; leave it out')
   const port = whole('PORT', env.PORT ?? '3000', 0, 65_535)
   const backupCodes = whole('TOTP_MAX_BACKUP_CODES', env.TOTP_MAX_BACKUP_CODES ?? '10', 1, 50)
   const challengeSeconds = whole('TOTP_TOKEN_MAX_AGE', env.TOTP_TOKEN_MAX_AGE ?? '120', 1, 3600)

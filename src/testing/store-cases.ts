@@ -1,6 +1,7 @@
 import type { TotpStore } from '../store/store.ts'
 import { outcomes } from './store-cases/attempts.ts'
 import { budget } from './store-cases/budget.ts'
+import { countCall, deleteExpired } from './store-cases/calls.ts'
 import { activatePending, putPending } from './store-cases/enrolment.ts'
 import { endFamily, isFamilyAlive, openFamily, rotateFamily } from './store-cases/families.ts'
 import { listBackupCodes, raiseGeneration, removeFactors, replaceBackupCodes } from './store-cases/removal.ts'
@@ -37,6 +38,8 @@ const operations = {
   isFamilyAlive,
   endFamily,
   keepCanary,
+  countCall,
+  deleteExpired,
   values,
 }
 

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict'
+import {
+  activate,
+  begin,
+  byStep,
+  challengeOf,
+  enrol,
+  firstStep,
+  limits,
+  noon,
+  type Promises,
+  pending,
+  race,
+} from '../store-fixtures.ts'
+
+const call = { keyDigest: 'who and what', windowSeconds: 60, now: noon }
+
+export const countCall: Promises = {
+  async 'no call is lost of any number at once'(open) {
+    const counts = await race(open, (store) => store.countCall(call))
+
+    const calls = counts.map((count) => count.calls).sort((a, b) => a - b)
+    assert.deepEqual(
+      calls,
+      Array.from({ length: 50 }, (_, n) => n + 1),
+    )
+  },
+
+  async 'a window ends when it said it would, and then begins anew; keys are counted apart'(open) {
+    const store = await open()
+
+    assert.deepEqual(await store.countCall(call), { calls: 1, endsAt: noon + 60 })
+    assert.deepEqual(await store.countCall({ ...call, now: noon + 59 }), { calls: 2, endsAt: noon + 60 })
+    assert.deepEqual(await store.countCall({ ...call, keyDigest: 'another' }), { calls: 1, endsAt: noon + 60 })
+    assert.deepEqual(await store.countCall({ ...call, now: noon + 60 }), { calls: 1, endsAt: noon + 120 })
+  },
+}
+
+export const deleteExpired: Promises = {
+  async 'what is alive stays'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    const challenge = challengeOf(user, 'challenge', { expiresAt: noon + 120 })
+    await store.spend(byStep(user, firstStep + 1, { challenge }))
+    await begin(store, 'family', { generation: user.generation })
+    await store.putPending('ann', pending('new'), user.generation)
+    await store.countCall(call)
+
+    await store.deleteExpired(noon + 1)
+
+    assert.equal(await store.isUnburnt('challenge'), false)
+    assert.equal(await store.isFamilyAlive('family', null, noon + 1), true)
+    assert.equal((await store.countCall({ ...call, now: noon + 1 })).calls, 2)
+    assert.equal((await store.getStatus('ann', noon + 1, limits)).hasPending, true)
+    assert.equal(await activate(store, { authenticatorId: 'new', generation: user.generation }), true)
+  },
+}
