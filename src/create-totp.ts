@@ -4,23 +4,26 @@ import { createKeyring, type Keyring } from './crypto/keyring.ts'
 import { tokenSealer } from './crypto/sealed-token.ts'
 import { openValue, sealValue } from './crypto/sealed-value.ts'
 import { readEncryptionKeys } from './encryption-key.ts'
-import { createAnnouncer, type TotpEvent, type TotpListener } from './events.ts'
+import { createAnnouncer, type ListenerOptions, type TotpEvent, type TotpListener } from './events.ts'
 import { listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
 import {
   answerChallenge,
   credentialsChanged,
+  type FirstFactor,
   generateChallengeToken,
   getUserFromChallengeToken,
   type LoginStart,
   startLogin,
   verifyChallengeToken,
 } from './flows/challenge.ts'
-import { type Context, failClosed, registerContext } from './flows/context.ts'
+import { type Context, failClosed, laterWork, registerContext } from './flows/context.ts'
+import { type Enforcement, type EnforcementForecast, forecastEnforcement, type Required } from './flows/enforcement.ts'
 import { confirmTotpSetup, createTotpSetup, type TotpSetup } from './flows/enrolment.ts'
 import { type Proof, proveCode, type TypedCode } from './flows/proof.ts'
-import { disableTotp } from './flows/removal.ts'
+import { disableTotp, removeAuthenticator, unlock } from './flows/removal.ts'
 import { getStatus, isTotpEnabled } from './flows/status.ts'
 import { grantHost } from './flows/step-up.ts'
+import { listTrustedDevices, removeTrustedDevice, type TrustedDevice, trustDevice } from './flows/trusted-devices.ts'
 import { type PolicyOptions, resolvePolicy } from './policy.ts'
 import type { FactorStatus, TotpStore } from './store/store.ts'
 
@@ -37,6 +40,8 @@ export interface TotpOptions<User> extends PolicyOptions {
    * tokens are refreshed or verified.
    */
   findUser?: (userId: string) => User | null | Promise<User | null>
+  /** Makes some users have a second factor; needs `findUser`. */
+  enforcement?: Enforcement<User>
   /** Hears what no client may: why something was unavailable, what a listener threw. Default: one line on stderr. */
   onError?: (error: unknown) => void
   /** The clock, for tests. */
@@ -56,7 +61,7 @@ export interface Totp<User = unknown> {
   getStatus(userId: string): Promise<FactorStatus>
 
   /** Call it when the first factor is right: gives a proof for a session, or a challenge token for the second step. */
-  startLogin(userId: string): Promise<LoginStart>
+  startLogin(userId: string, firstFactor?: FirstFactor): Promise<LoginStart>
   /** A challenge token for a user who has passed the first factor. */
   generateChallengeToken(userId: string): Promise<string>
   /** The user whom a challenge token names. Uses nothing up. @throws TotpError `challenge_invalid` */
@@ -74,6 +79,22 @@ export interface Totp<User = unknown> {
   verifyTotpCode(userId: string, code: string): Promise<Proof>
   /** Switches 2FA off, asking nothing: for a support desk, or after questions of the host's own. */
   disableTotp(userId: string): Promise<void>
+  /** Removes one authenticator of several. @throws TotpError `not_found`; `validation_failed` for the last one */
+  removeAuthenticator(userId: string, authenticatorId: string): Promise<void>
+  /** Forgets wrong codes, the hard cap included; the factors stay. For a support desk. */
+  unlock(userId: string): Promise<void>
+
+  /** Keeps the device of a log-in; its token, or null when the factors have changed since the proof. */
+  trustDevice(proof: Proof, name?: string): Promise<string | null>
+  listTrustedDevices(userId: string): Promise<TrustedDevice[]>
+  /** @throws TotpError `not_found` */
+  removeTrustedDevice(userId: string, deviceId: string): Promise<void>
+
+  /** What a policy would do if it were switched on now. Changes nothing. @throws TypeError when no `findUser` was given */
+  forecastEnforcement(
+    userIds: Iterable<string> | AsyncIterable<string>,
+    required: Required<User>,
+  ): Promise<EnforcementForecast>
 
   /** Stores codes that the host brings along, in the place of the user's codes. */
   storeBackupCodes(userId: string, codes: readonly string[]): Promise<void>
@@ -83,7 +104,10 @@ export interface Totp<User = unknown> {
   rotateBackupCodes(userId: string): Promise<string[]>
   listBackupCodes(userId: string): Promise<{ code: string; usedAt: number | null }[]>
 
-  /** Tell when a password or e-mail address changed: open challenges, refresh families and proofs end. */
+  /**
+   * Tell when a password or e-mail address changed: open challenges, recovery links, trusted devices, refresh families
+   * and proofs end.
+   */
   credentialsChanged(userId: string): Promise<void>
 
   /** Seals a text of the host's as a Fernet token under the first key; opens in Python's `cryptography`. */
@@ -91,9 +115,9 @@ export interface Totp<User = unknown> {
   /** @throws RangeError when no key opens `token` */
   decrypt(token: string): string
 
-  /** Hears one kind of event. A listener is not waited for, and its failure reaches `onError` only. */
-  on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>): void
-  /** Lets go of the store. */
+  /** Hears one kind of event. A listener is not waited for unless it is `awaited`; its failure reaches `onError` only. */
+  on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>, options?: ListenerOptions): void
+  /** Waits for mails that are under way, and lets go of the store. */
   close(): Promise<void>
 }
 
@@ -121,6 +145,8 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const onError = options.onError ?? warn
   const { on, announce } = createAnnouncer(onError)
   const clock = options.clock ?? systemClock
+  const { later, settled } = laterWork(randomBytes, onError)
+  if (options.enforcement && !options.findUser) throw new TypeError('enforcement needs the option findUser')
   await checkCanary(options.store, keyring, clock())
   const ctx: Context = {
     policy,
@@ -129,9 +155,13 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     random: randomBytes,
     keyring,
     challengeTokens: tokenSealer(keyring, 'challenge', policy.challengeSeconds),
+    enrolmentTokens: tokenSealer(keyring, 'enrolment', policy.pendingEnrolmentSeconds),
+    trustedDeviceTokens: tokenSealer(keyring, 'trusted-device', policy.trustedDevices?.seconds ?? 0),
     backupCodeKeys: keyring.deriveMacKeys('backup-code'),
     announce,
     findUser: options.findUser,
+    enforcement: options.enforcement as Enforcement | undefined,
+    later,
     onError,
   }
   const verify = (userId: string, typed: TypedCode) =>
@@ -139,7 +169,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const totp: Totp<User> = {
     isTotpEnabled: (userId) => isTotpEnabled(ctx, userId),
     getStatus: (userId) => getStatus(ctx, userId),
-    startLogin: (userId) => startLogin(ctx, userId),
+    startLogin: (userId, firstFactor) => startLogin(ctx, userId, firstFactor),
     generateChallengeToken: (userId) => generateChallengeToken(ctx, userId),
     verifyChallengeToken: (token) => verifyChallengeToken(ctx, token),
     getUserFromChallengeToken: (token) => getUserFromChallengeToken(ctx, token) as Promise<User>,
@@ -149,6 +179,13 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     confirmTotpSetup: (userId, code) => confirmTotpSetup(ctx, { userId, code, keepFamilyId: null }),
     verifyTotpCode: (userId, code) => verify(userId, { method: 'totp', code }),
     disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null),
+    removeAuthenticator: async (userId, authenticatorId) =>
+      removeAuthenticator(ctx, await grantHost(ctx, userId), { authenticatorId, keepFamilyId: null }),
+    unlock: (userId) => unlock(ctx, userId),
+    trustDevice: (proof, name) => trustDevice(ctx, proof, name ?? null),
+    listTrustedDevices: (userId) => listTrustedDevices(ctx, userId),
+    removeTrustedDevice: async (userId, deviceId) => removeTrustedDevice(ctx, await grantHost(ctx, userId), deviceId),
+    forecastEnforcement: (userIds, required) => forecastEnforcement(ctx, userIds, required as Required),
     storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes),
     verifyBackupCode: (userId, code) => verify(userId, { method: 'backup_code', code }),
     rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId)),
@@ -161,7 +198,10 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       return opened.plaintext
     },
     on,
-    close: () => options.store.close(),
+    async close() {
+      await settled()
+      await options.store.close()
+    },
   }
   registerContext(totp, ctx)
   return totp

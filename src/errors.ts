@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'invalid_code'
   | 'code_already_used'
   | 'challenge_invalid'
+  | 'recovery_link_invalid'
   | 'too_many_attempts'
   | 'second_factor_locked'
   | 'throttled'
@@ -27,6 +28,10 @@ export type ErrorCode =
 export interface RefusalDetails {
   /** Seconds until the same call may succeed. */
   retryAfterSeconds?: number
+  /** With a wrong code: further ones that are judged before one has to wait. */
+  attemptsLeft?: number
+  /** With a wrong code that would be right at another time: how far the app's clock is ahead; negative: behind. */
+  clockOffsetSeconds?: number
   /** Field name → what is wrong with it, for people. */
   fields?: Readonly<Record<string, readonly string[]>>
   /** With `step_up_required`: how old the second factor may be. */
@@ -42,16 +47,20 @@ export class TotpError extends Error {
   override readonly name = 'TotpError'
   readonly code: ErrorCode
   readonly retryAfterSeconds: number | undefined
+  readonly attemptsLeft: number | undefined
+  readonly clockOffsetSeconds: number | undefined
   readonly fields: Readonly<Record<string, readonly string[]>> | undefined
   readonly maxAgeSeconds: number | undefined
   readonly rate: Rate | undefined
 
-  constructor(code: ErrorCode, { retryAfterSeconds, fields, maxAgeSeconds, rate, cause }: RefusalDetails = {}) {
+  constructor(code: ErrorCode, { cause, ...details }: RefusalDetails = {}) {
     super(code, cause === undefined ? undefined : { cause })
     this.code = code
-    this.retryAfterSeconds = retryAfterSeconds
-    this.fields = fields
-    this.maxAgeSeconds = maxAgeSeconds
-    this.rate = rate
+    this.retryAfterSeconds = details.retryAfterSeconds
+    this.attemptsLeft = details.attemptsLeft
+    this.clockOffsetSeconds = details.clockOffsetSeconds
+    this.fields = details.fields
+    this.maxAgeSeconds = details.maxAgeSeconds
+    this.rate = details.rate
   }
 }

@@ -7,41 +7,91 @@ export type SecondFactorMethod = 'totp' | 'backup_code'
 /** What the flows announce. None of them holds a secret, a code, a token or a sealed value. */
 export type TotpEvent = { userId: string; at: UnixSeconds } & (
   | { type: 'totp.created' }
-  | { type: 'totp.confirmed'; replaced: boolean }
+  /** `replaced`: in the place of a live authenticator; `added`: beside one. Both false: 2FA is on from now. */
+  | { type: 'totp.confirmed'; replaced: boolean; added: boolean }
   | { type: 'totp.disabled' }
   | { type: 'totp.verified'; method: SecondFactorMethod }
   | { type: 'totp.refused'; method: SecondFactorMethod; code: ErrorCode }
+  /** So many wrong codes in a row, after a right password, that the next attempt has to wait: somebody may know the password. */
+  | { type: 'totp.failing'; method: SecondFactorMethod; consecutive: number }
+  /** The hard cap is reached. */
+  | { type: 'totp.locked'; method: SecondFactorMethod }
+  | { type: 'totp.unlocked' }
+  /** The app's clock is off; two codes in a row have shown by how much. */
+  | { type: 'totp.resynchronised'; authenticatorId: string; clockOffsetSeconds: number }
+  | { type: 'authenticator.removed'; authenticatorId: string }
+  | { type: 'login.challenged' }
+  | { type: 'step_up.refused' }
+  | { type: 'enrolment.required' }
   | { type: 'backup_codes.rotated' }
   | { type: 'backup_codes.viewed' }
   | { type: 'backup_code.used'; remaining: number }
+  | { type: 'trusted_device.kept'; deviceId: string; name: string | null }
+  | { type: 'trusted_device.used'; deviceId: string }
+  /** Its token had expired, was used before, or is older than a change of factors. One used before ends the device. */
+  | { type: 'trusted_device.refused'; deviceId: string }
+  | { type: 'trusted_device.removed'; deviceId: string }
+  | { type: 'recovery.requested' }
+  | { type: 'recovery.refused'; code: ErrorCode }
+  /** 2FA is off, after link and password. */
+  | { type: 'recovery.confirmed' }
+  | { type: 'recovery.cancelled' }
+  /** A refresh token that is not the living one of its family; the family has ended. */
+  | { type: 'tokens.refused' }
   | { type: 'credentials.changed' }
   | { type: 'secret.unreadable' }
+  | { type: 'mail.failed' }
 )
 
 /** Hears one kind of event. What it throws or rejects with never reaches the request that caused the event. */
 export type TotpListener<T extends TotpEvent['type']> = (event: Extract<TotpEvent, { type: T }>) => void | Promise<void>
 
-/** Tells every listener of the event's type, without waiting for any. */
-export type Announce = (event: TotpEvent) => void
+/** Tells every listener of the event's type, and waits for those that want to be waited for. Never rejects. */
+export type Announce = (event: TotpEvent) => Promise<void>
+
+export interface ListenerOptions {
+  /**
+   * True: the request that caused the event is answered when the listener is done, or after ten seconds; for an audit
+   * log that must not lag behind. Default: it is not waited for.
+   */
+  awaited?: boolean
+}
 
 /** Listeners by type, and the way to tell them. */
 export interface Announcer {
-  on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>): void
+  on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>, options?: ListenerOptions): void
   announce: Announce
 }
 
+type AnyListener = (event: TotpEvent) => void | Promise<void>
+
+/** A listener that hangs must not hold logins for ever. */
+const LONGEST_WAIT_MS = 10_000
+
 /** @param onListenerError - hears what a listener threw or rejected with */
 export function createAnnouncer(onListenerError: (error: unknown) => void): Announcer {
-  const listeners = new Map<string, ((event: TotpEvent) => void | Promise<void>)[]>()
+  const listeners = new Map<string, { listener: AnyListener; awaited: boolean }[]>()
   return {
-    on(type, listener) {
-      listeners.set(type, [...(listeners.get(type) ?? []), listener as (event: TotpEvent) => void | Promise<void>])
+    on(type, listener, { awaited = false } = {}) {
+      listeners.set(type, [...(listeners.get(type) ?? []), { listener: listener as AnyListener, awaited }])
     },
-    announce(event) {
-      for (const listener of listeners.get(event.type) ?? []) {
+    async announce(event) {
+      const waitedFor: Promise<void>[] = []
+      for (const { listener, awaited } of listeners.get(event.type) ?? []) {
         // In a promise of its own: a listener that throws must fail neither the request nor the listeners after it.
-        Promise.resolve(event).then(listener).catch(onListenerError)
+        const told = Promise.resolve(event).then(listener).catch(onListenerError)
+        if (awaited) waitedFor.push(notLongerThan(LONGEST_WAIT_MS, told))
       }
+      if (waitedFor.length > 0) await Promise.all(waitedFor)
     },
   }
+}
+
+async function notLongerThan(milliseconds: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const tooLong = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds)
+  })
+  await Promise.race([work, tooLong])
+  clearTimeout(timer)
 }

@@ -3,11 +3,13 @@ export { createTotp, type Totp, type TotpOptions } from './create-totp.ts'
 export { generateFernetKey } from './crypto/keyring.ts'
 export { resolveFernetKey } from './encryption-key.ts'
 export { type ErrorCode, TotpError } from './errors.ts'
-export type { SecondFactorMethod, TotpEvent, TotpListener } from './events.ts'
-export type { LoginStart } from './flows/challenge.ts'
+export type { ListenerOptions, SecondFactorMethod, TotpEvent, TotpListener } from './events.ts'
+export type { FirstFactor, LoginStart } from './flows/challenge.ts'
+export type { Enforcement, EnforcementForecast } from './flows/enforcement.ts'
 export type { TotpSetup } from './flows/enrolment.ts'
 export type { Proof, TypedCode } from './flows/proof.ts'
 export type { Caller } from './flows/step-up.ts'
+export type { TrustedDevice } from './flows/trusted-devices.ts'
 export type { HttpReply } from './http/message.ts'
 export { problemReply } from './http/problem.ts'
 export { generateTotpSecret } from './otp/secret.ts'
@@ -17,6 +19,8 @@ export type {
   AuthenticatorRecord,
   BackupCodeRecord,
   FactorStatus,
+  FailureBudget,
+  FailureKind,
   PendingAuthenticator,
   RefreshFamily,
   Reservation,
@@ -24,5 +28,6 @@ export type {
   Spending,
   Spent,
   TotpStore,
+  TrustedDeviceRecord,
   UserRecord,
 } from './store/store.ts'

@@ -1,3 +1,4 @@
+import { guessingChance, MOST_CHANCE_PER_YEAR } from './guessing.ts'
 import type { OtpAlgorithm } from './otp/hotp.ts'
 
 /** Every number that a security review asks for, resolved: what `createTotp` runs with. */
@@ -13,9 +14,16 @@ export interface Policy {
     periodSeconds: number
     /** Steps accepted on each side of now; RFC 6238 §5.2 recommends at most one. */
     window: number
+    /**
+     * How far an app's clock may be off, in steps on each side, once two codes in a row have shown it: 10, five minutes.
+     * RFC 6238 §6 wants such a limit.
+     */
+    maxDriftSteps: number
     /** As long as the hash (RFC 6238 §5.1): 20, 32 or 64 bytes. RFC 4226 §4 R6 recommends 20. */
     secretBytes: number
   }
+  /** Live authenticators per user, 1 to 5. 1: a new phone takes the place of the old one. */
+  maxAuthenticators: number
   /** How long an unconfirmed enrolment may be confirmed. 15 minutes: time to install an app, not to be forgotten. */
   pendingEnrolmentSeconds: number
   /** How long a challenge token is good for. 120, the original's TOTP_TOKEN_MAX_AGE. */
@@ -27,6 +35,8 @@ export interface Policy {
     storage: 'encrypted' | 'hashed'
   }
   failures: FailureLimits
+  /** How long a device is trusted, and whether its token travels in a cookie; null: no device is. */
+  trustedDevices: { seconds: number; cookie: string | null } | null
   /** How fresh a second factor must be for a change (OWASP ASVS 5.0, 7.5.1); false: never asked, as in the original. */
   stepUp: { maxAgeSeconds: number } | false
   /** Calls per caller and endpoint, for whatever takes a code, a password or work; null: not counted. */
@@ -63,6 +73,18 @@ export interface PolicyOptions {
   totp?: { algorithm?: OtpAlgorithm; digits?: number; periodSeconds?: number; window?: number }
   challengeSeconds?: number
   backupCodes?: { count?: number; storage?: 'encrypted' | 'hashed' }
+  maxAuthenticators?: number
+  /**
+   * The failure budget, where the defaults do not suit. One that gives an attacker more than 5 % in a year is refused
+   * unless `unsafe` says that you know; `totp-kit simulate-lockout` prints the chance.
+   */
+  failures?: Partial<FailureLimits> & { unsafe?: boolean }
+  /**
+   * Lets people skip the code on a device for some days, 1 to 90, when they ask for it at log-in. Default: off.
+   * `cookie`: the token travels in an `HttpOnly` cookie of that name, and never in a body; it should begin with
+   * `__Host-` or `__Secure-`. Default: in the body, as `trusted_device`.
+   */
+  trustedDevices?: { days: number; cookie?: string } | false
   stepUp?: { maxAgeSeconds: number } | false
   /** `10/minute` (the default), `100/hour` …, the original's notation; `off` counts nothing. */
   throttleRate?: string
@@ -95,6 +117,23 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   if (storage !== 'encrypted' && storage !== 'hashed') {
     throw new TypeError('backupCodes.storage must be "encrypted" or "hashed"')
   }
+  const totp = {
+    algorithm,
+    digits: whole('totp.digits', options.totp?.digits ?? 6, 6, 8),
+    periodSeconds: whole('totp.periodSeconds', options.totp?.periodSeconds ?? 30, 15, 120),
+    window: whole('totp.window', options.totp?.window ?? 1, 0, 2),
+    maxDriftSteps: 10,
+    secretBytes: HASH_BYTES[algorithm],
+  }
+  const maxAuthenticators = whole('maxAuthenticators', options.maxAuthenticators ?? 1, 1, 5)
+  const failures = readFailures(options.failures)
+  const { chance } = guessingChance({ totp, failures, maxAuthenticators }).ownerDaily
+  if (chance > MOST_CHANCE_PER_YEAR && options.failures?.unsafe !== true) {
+    throw new RangeError(
+      `failures, totp.window and maxAuthenticators together let ${(chance * 100).toFixed(1)} % of accounts be guessed in ` +
+        `a year by someone who has the password (at most ${MOST_CHANCE_PER_YEAR * 100} %); failures.unsafe accepts that`,
+    )
+  }
   const throttleCounts = options.throttleCounts ?? 'memory'
   if (throttleCounts !== 'memory' && throttleCounts !== 'store') {
     throw new TypeError('throttleCounts must be "memory" or "store"')
@@ -102,28 +141,38 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   if (stepUp !== false) whole('stepUp.maxAgeSeconds', stepUp.maxAgeSeconds, 1, 86_400)
   return {
     issuer: options.issuer.trim(),
-    totp: {
-      algorithm,
-      digits: whole('totp.digits', options.totp?.digits ?? 6, 6, 8),
-      periodSeconds: whole('totp.periodSeconds', options.totp?.periodSeconds ?? 30, 15, 120),
-      window: whole('totp.window', options.totp?.window ?? 1, 0, 2),
-      secretBytes: HASH_BYTES[algorithm],
-    },
+    totp,
+    maxAuthenticators,
     pendingEnrolmentSeconds: 15 * 60,
     challengeSeconds: whole('challengeSeconds', options.challengeSeconds ?? 120, 1, 3600),
     backupCodes: { count: whole('backupCodes.count', options.backupCodes?.count ?? 10, 1, 50), storage },
-    failures: {
-      beforeDelay: 5,
-      firstDelaySeconds: 30,
-      maxDelaySeconds: 15 * 60,
-      hardCap: 100,
-      total: 300,
-      totalDays: 30,
-    },
+    failures,
+    trustedDevices: readTrustedDevices(options.trustedDevices ?? false),
     stepUp,
     throttle: readRate(options.throttleRate ?? '10/minute'),
     throttleCounts,
   }
+}
+
+function readFailures(options: PolicyOptions['failures'] = {}): FailureLimits {
+  return {
+    beforeDelay: whole('failures.beforeDelay', options.beforeDelay ?? 5, 1, 100),
+    firstDelaySeconds: whole('failures.firstDelaySeconds', options.firstDelaySeconds ?? 30, 1, 3600),
+    maxDelaySeconds: whole('failures.maxDelaySeconds', options.maxDelaySeconds ?? 15 * 60, 1, 86_400),
+    hardCap: whole('failures.hardCap', options.hardCap ?? 100, 1, 1000),
+    total: whole('failures.total', options.total ?? 300, 1, 100_000),
+    totalDays: whole('failures.totalDays', options.totalDays ?? 30, 1, 365),
+  }
+}
+
+function readTrustedDevices(options: { days: number; cookie?: string } | false): Policy['trustedDevices'] {
+  if (options === false) return null
+  const { days, cookie = null } = options
+  // RFC 6265 §4.1.1: a cookie's name is a token.
+  if (cookie !== null && !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(cookie)) {
+    throw new TypeError('trustedDevices.cookie must be the name of a cookie')
+  }
+  return { seconds: whole('trustedDevices.days', days, 1, 90) * 86_400, cookie }
 }
 
 const WINDOWS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }

@@ -191,14 +191,14 @@ describe.concurrent('schema', () => {
       const imported = /^import \{ (.+) \} from 'drizzle-orm\//.exec(source)?.[1]?.split(', ')
       const called = Array.from(source.matchAll(/(?<![.\w])([a-z]\w*)\((?!table\))/g), ([, name]) => String(name))
       assert.deepEqual([...new Set(called)].sort(), imported)
-      assert.equal(called.filter((name) => name === table).length, 10)
+      assert.equal(called.filter((name) => name === table).length, 11)
     })
 
     test(`for prisma-${dialect} is a model with a key for each table, and nothing else`, async () => {
       const models = (await schemaOf(`prisma-${dialect}`)).trimEnd().split('\n\nmodel ')
 
-      assert.equal(models.length, 10)
-      const field = String.raw`  [a-z_]+ (String|BigInt|Bytes)\??( @db\.\w+(\(\d+\))?)?\n`
+      assert.equal(models.length, 11)
+      const field = String.raw`  [a-z_]+ (String|BigInt|Bytes)\??( @default\(0\))?( @db\.\w+(\(\d+\))?)?\n`
       const index = String.raw`  @@index\(\[[a-z_]+\], map: "totp_[a-z_]+"\)\n`
       const form = new RegExp(
         String.raw`^Totp\w+ \{\n(${field})+\n  @@id\(\[[a-z_, ]+\]\)\n(${index})*  @@map\("totp_[a-z_]+"\)\n\}$`,

@@ -197,7 +197,7 @@ for (const { name, isThere, spending, committing, reach } of databases) {
       const { store } = reached
       await isBack()
       const { generation } = await store.getUser('ann')
-      await store.removeFactors({ limits, userId: 'ann', generation, keepFamilyId: null, now: noon })
+      await store.removeFactors({ limits, token: null, userId: 'ann', generation, keepFamilyId: null, now: noon })
     })
     /** The tables are shared, so the key has to be. */
     const encryptionKey = generateFernetKey()
@@ -305,7 +305,14 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
     const waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
     const { userId, generation } = user
-    const removed = postgresStore(own).removeFactors({ limits, userId, generation, keepFamilyId: null, now: noon })
+    const removed = postgresStore(own).removeFactors({
+      limits,
+      token: null,
+      userId,
+      generation,
+      keepFamilyId: null,
+      now: noon,
+    })
     await until(async () => (await pool.query(waiting)).rows.length > 0)
     await host.query('SELECT 1 FROM totp_user FOR UPDATE')
     await host.query('COMMIT')
@@ -351,7 +358,7 @@ describe.skipIf(!services.mysql)('transactions that MariaDB undoes', () => {
     pool.on('acquire', () => begun++)
     const waiting = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
 
-    const removed = store.removeFactors({ limits, userId, generation, keepFamilyId: null, now: noon })
+    const removed = store.removeFactors({ limits, token: null, userId, generation, keepFamilyId: null, now: noon })
     // This view is made anew only when nobody has looked for 100 ms.
     await until(async () => ((await host.query(waiting))[0] as unknown[]).length > 0, 150)
     await host.query('SELECT 1 FROM totp_user FOR UPDATE')

@@ -6,7 +6,7 @@ import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { statementsFor } from '../src/store/sql/statements.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
-import { noon } from '../src/testing/store-fixtures.ts'
+import { add, attempt, byStep, challengeOf, enrol, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
 import { postgresPool, services } from './services.ts'
 
 describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
@@ -58,6 +58,23 @@ describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
     await pool.end()
   })
 
+  test('an attempt and its spending take one statement each, and a budget one, whatever a user has', async () => {
+    const { pool, asked } = listeningPool()
+    const store = postgresStore(pool)
+    const user = await add(store, await enrol(store, { userId: 'bea' }), 'second phone of bea')
+    const challenge = challengeOf(user)
+    asked.length = 0
+
+    const reservation = await store.reserveAttempt(attempt({ userId: 'bea', challenge }))
+    const { outcome } = await store.spend(byStep(user, firstStep + 1, { challenge }))
+    await store.getFailureBudget('bea', 'totp', noon, limits)
+
+    assert.equal(reservation.outcome === 'reserved' && reservation.authenticators.length, 2)
+    assert.equal(outcome, 'spent')
+    assert.equal(asked.length, 3)
+    await pool.end()
+  })
+
   test('every statement finds its rows by an index, in tables of a few thousand users', async () => {
     const { pool } = database
     await fill(pool)
@@ -91,6 +108,8 @@ async function fill(pool: pg.Pool): Promise<void> {
     `INSERT INTO totp_failure SELECT ${user}, 'totp', 1, 0, 690, 1, 0 ${rows(USERS)}`,
     `INSERT INTO totp_burnt_token SELECT 'token-' || n, ${expiresAt} ${rows(USERS)}`,
     `INSERT INTO totp_refresh_family SELECT 'family-' || n, ${user}, 'token-' || n, 1, ${expiresAt} ${rows(USERS)}`,
+    `INSERT INTO totp_trusted_device
+      SELECT 'device-' || n, ${user}, 'Laptop', 'token-' || n, 1, ${noon}, ${noon}, ${expiresAt} ${rows(USERS)}`,
     `INSERT INTO totp_throttle SELECT 'key-' || n, 1, ${expiresAt} ${rows(USERS)}`,
     'ANALYZE',
   ]) {
@@ -110,6 +129,9 @@ const samples: Readonly<Record<string, unknown>> = {
   newTokenId: 'another',
   familyId: 'family-100',
   keepFamilyId: 'family-100',
+  deviceId: 'device-100',
+  tokenDigest: 'token-100',
+  newTokenDigest: 'another',
   keyDigest: 'key-100',
   now: noon,
   expiresAt: noon + 120,

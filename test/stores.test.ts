@@ -12,7 +12,7 @@ import { postgresStore } from 'totp-kit/store/postgres'
 import { sqliteStore } from 'totp-kit/store/sqlite'
 import { storeCases } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import { migrations } from '../src/store/sql/migrations.ts'
+import { currentTables } from '../src/store/sql/migrations.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 
@@ -68,7 +68,7 @@ runCases('SQLite', async () => {
 
 /** One set of tables for all cases, emptied before each: to make them anew costs a server a second. */
 function emptiedFor(open: () => Promise<TotpStore>, empty: (table: string) => Promise<unknown>) {
-  const tables = migrations.flat().map(({ name }) => tablesOf()[name])
+  const tables = currentTables.map(({ name }) => tablesOf()[name])
   let last: number | null = null
   return async (index: number) => {
     const store = await open()

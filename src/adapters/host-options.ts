@@ -6,6 +6,7 @@ import { type Caller, requireSecondFactor } from '../flows/step-up.ts'
 import type { HttpReply } from '../http/message.ts'
 import { problemReply } from '../http/problem.ts'
 import type { JwtTokens } from '../jwt/index.ts'
+import type { Recovery } from '../recovery/index.ts'
 
 type Nobody = null | undefined | false
 
@@ -15,6 +16,8 @@ export interface HostOptions<Request> {
   caller: (request: Request) => Caller | Nobody | Promise<Caller | Nobody>
   /** Mounts the log-in endpoints; made by `jwtTokens` of `totp-kit/jwt`. */
   jwt?: JwtTokens
+  /** Mounts the endpoints for users who lost their device; made by `accountRecovery` of `totp-kit/recovery`. */
+  recovery?: Recovery
   /** Called when `totp/verify` has proved a second factor: write `proof.verifiedAt` into your session here. */
   onVerified?: (proof: Proof, request: Request) => void | Promise<void>
 }

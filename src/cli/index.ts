@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { generateFernetKey } from '../crypto/keyring.ts'
 import { migrateDatabase } from './migrate.ts'
 import { isSchemaForm, printSchema, SCHEMA_FORMS } from './schema.ts'
+import { SIMULATION_OPTIONS, simulateLockout } from './simulate-lockout.ts'
 
 const HELP = `totp-kit: two-factor authentication for TypeScript APIs
 
@@ -14,6 +15,12 @@ const HELP = `totp-kit: two-factor authentication for TypeScript APIs
 
   totp-kit schema --dialect ${SCHEMA_FORMS.join('|')} [--prefix totp_] [--schema NAME]
       prints the tables: as SQL, or as a Drizzle or Prisma schema, for hosts that migrate with a tool of their own
+
+  totp-kit simulate-lockout [--hard-cap 100] [--total 300] [--window 1] [--max-authenticators 1] …
+      prints the chance that somebody who has the password guesses a code within a year, beside others' defaults;
+      further options: ${SIMULATION_OPTIONS.filter((name) => !/cap|total$|window|max-auth/.test(name))
+        .map((name) => `--${name}`)
+        .join(' ')}
 `
 
 /** A command that cannot be carried out as it was given; the message is what the operator sees. */
@@ -27,6 +34,7 @@ async function main(): Promise<void> {
       dialect: { type: 'string' },
       prefix: { type: 'string' },
       schema: { type: 'string' },
+      ...Object.fromEntries(SIMULATION_OPTIONS.map((name) => [name, { type: 'string' as const }])),
       help: { type: 'boolean', short: 'h' },
     },
   })
@@ -46,6 +54,9 @@ async function main(): Promise<void> {
     case 'schema':
       if (!isSchemaForm(values.dialect)) throw new UsageError(`schema: --dialect is one of ${SCHEMA_FORMS.join(', ')}`)
       print(printSchema(values.dialect, tables))
+      return
+    case 'simulate-lockout':
+      print(simulateLockout(values as Readonly<Record<string, string | undefined>>))
       return
     case 'migrate': {
       const url = values['database-url'] ?? process.env.DATABASE_URL

@@ -1,5 +1,12 @@
 import type { Dialect } from '../store/sql/dialect.ts'
-import { type Column, createTable, migrations, migrationTable, type Table } from '../store/sql/migrations.ts'
+import {
+  type Column,
+  createTable,
+  currentTables,
+  migrations,
+  migrationTable,
+  type Table,
+} from '../store/sql/migrations.ts'
 import { type TableOptions, type Tables, tablesOf } from '../store/sql/tables.ts'
 
 /** What `totp-kit schema` prints: SQL in a dialect, or the schema language of another tool for one. */
@@ -26,7 +33,7 @@ export function isSchemaForm(text: string | undefined): text is SchemaForm {
  */
 export function printSchema(form: SchemaForm, options: TableOptions): string {
   const tables = tablesOf(options)
-  const all = [...migrations.flat(), migrationTable]
+  const all = [...currentTables, migrationTable]
   const [tool, dialect] = form.includes('-') ? (form.split('-') as [string, Dialect]) : ['sql', form as Dialect]
   switch (tool) {
     case 'drizzle':
@@ -69,7 +76,8 @@ function drizzle(dialect: Dialect, tables: Tables, all: readonly Table[]): strin
     const columns = table.columns.map((column) => {
       const type = column.type === 'number' ? words.number : words.text(column)
       used.add(type.split('(')[0] ?? '')
-      return `    ${column.name}: ${type}${column.nullable ? '' : '.notNull()'},`
+      const otherwise = column.defaultNumber === null ? '' : `.default(${column.defaultNumber})`
+      return `    ${column.name}: ${type}${column.nullable ? '' : '.notNull()'}${otherwise},`
     })
     const keys = [
       `    primaryKey({ columns: [${table.key.map((column) => `table.${column}`).join(', ')}] }),`,
@@ -114,7 +122,8 @@ function prisma(dialect: Dialect, tables: Tables, all: readonly Table[]): string
           : dialect === 'mysql' && (column.type === 'user' || column.type === 'id')
             ? 'Bytes'
             : 'String'
-      return `  ${column.name} ${type}${column.nullable ? '?' : ''}${native(column)}`
+      const otherwise = column.defaultNumber === null ? '' : ` @default(${column.defaultNumber})`
+      return `  ${column.name} ${type}${column.nullable ? '?' : ''}${otherwise}${native(column)}`
     })
     const name = nameIn(tables, table)
     const indexes = table.indexes.map((column) => `  @@index([${column}], map: "${name}_${column}")`)

@@ -1,16 +1,18 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../errors.ts'
-import { code, password, text, time } from './fields.ts'
+import { code, flag, password, text, time } from './fields.ts'
 
 /** One row of the wire: the only place where an endpoint is declared. */
 export interface Endpoint<Body extends z.ZodType = z.ZodType, Reply extends z.ZodType | null = z.ZodType | null> {
-  module: 'totp' | 'jwt'
-  method: 'GET' | 'POST'
-  /** Relative to the mount, without the final slash. */
+  module: 'totp' | 'jwt' | 'recovery'
+  method: 'GET' | 'POST' | 'DELETE'
+  /** Relative to the mount, without the final slash. A last segment `{id}` stands for the id of what is meant. */
   path: string
   summary: string
   /** `caller`: the host must say who is calling. */
   access: 'caller' | 'anonymous'
+  /** True: also for a caller who holds an enrolment token and may do nothing else. */
+  opensToEnrolment?: boolean
   /** Counted against the rate of calls: whatever takes a code, a password or work. */
   throttled: boolean
   body: Body
@@ -42,6 +44,7 @@ export const endpoints = {
     path: 'totp/create',
     summary: 'Begin an enrolment: a QR code to scan, and the same in letters. While 2FA is on, needs step-up',
     access: 'caller',
+    opensToEnrolment: true,
     throttled: true,
     body: stepUp.extend({ name: text(64).optional() }),
     status: 201,
@@ -54,6 +57,7 @@ export const endpoints = {
     path: 'totp/confirm',
     summary: 'Confirm the pending enrolment with the first code of the app; hands out the backup codes',
     access: 'caller',
+    opensToEnrolment: true,
     throttled: true,
     body: z.object({ input_code: code() }),
     status: 200,
@@ -90,6 +94,7 @@ export const endpoints = {
     path: 'totp/status',
     summary: 'What is on',
     access: 'caller',
+    opensToEnrolment: true,
     throttled: false,
     body: nothing,
     status: 200,
@@ -134,18 +139,66 @@ export const endpoints = {
     reply: z.object({ backup_codes: z.array(z.object({ code: z.string(), used_at: time().nullable() })) }),
     refusals: ['step_up_required', 'totp_not_set_up', 'totp_not_enabled', 'not_found'],
   }),
+  removeAuthenticator: endpoint({
+    module: 'totp',
+    method: 'DELETE',
+    path: 'totp/authenticators/{id}',
+    summary: 'Remove one authenticator of several; the last one cannot be removed this way. Needs step-up',
+    access: 'caller',
+    throttled: true,
+    body: stepUp,
+    status: 204,
+    reply: null,
+    refusals: ['step_up_required', 'not_found', 'totp_not_set_up', ...judged],
+  }),
+  listTrustedDevices: endpoint({
+    module: 'totp',
+    method: 'GET',
+    path: 'totp/trusted_devices',
+    summary: 'The devices on which no code is asked for at log-in, the newest first',
+    access: 'caller',
+    throttled: false,
+    body: nothing,
+    status: 200,
+    reply: z.object({
+      trusted_devices: z.array(
+        z.object({
+          id: z.string(),
+          name: z.string().nullable(),
+          created_at: time(),
+          last_used_at: time(),
+          expires_at: time(),
+        }),
+      ),
+    }),
+    refusals: [],
+  }),
+  removeTrustedDevice: endpoint({
+    module: 'totp',
+    method: 'DELETE',
+    path: 'totp/trusted_devices/{id}',
+    summary: 'End a trusted device. Needs step-up',
+    access: 'caller',
+    throttled: true,
+    body: stepUp,
+    status: 204,
+    reply: null,
+    refusals: ['step_up_required', 'not_found', ...judged],
+  }),
   createTokens: endpoint({
     module: 'jwt',
     method: 'POST',
     path: 'jwt/create',
-    summary: 'Log in with user name and password: a token pair, or a challenge where 2FA is on',
+    summary:
+      'Log in with user name and password: a token pair; a challenge where 2FA is on; a token for enrolment only where it must be',
     access: 'anonymous',
     throttled: true,
-    body: z.object({ username: text(255), password: password() }),
+    body: z.object({ username: text(255), password: password(), trusted_device: text(4096).optional() }),
     status: 200,
-    reply: z.discriminatedUnion('is_totp_enabled', [
-      tokenPair.extend({ is_totp_enabled: z.literal(false) }),
+    reply: z.union([
+      tokenPair.extend({ is_totp_enabled: z.literal(false), trusted_device: z.string().optional() }),
       z.object({ is_totp_enabled: z.literal(true), totp_challenge_token: z.string() }),
+      z.object({ is_totp_enabled: z.literal(false), must_enrol: z.literal(true), enrolment_token: z.string() }),
     ]),
     refusals: ['invalid_credentials'],
   }),
@@ -156,9 +209,15 @@ export const endpoints = {
     summary: 'Answer a challenge with a code of the authenticator app or with a backup code',
     access: 'anonymous',
     throttled: true,
-    body: either.extend({ totp_challenge_token: text(4096) }).refine(exactlyOneCode, EITHER),
+    body: either
+      .extend({
+        totp_challenge_token: text(4096),
+        trust_device: flag().optional(),
+        device_name: text(64).optional(),
+      })
+      .refine(exactlyOneCode, EITHER),
     status: 200,
-    reply: tokenPair.extend({ backup_codes_remaining: z.int().optional() }),
+    reply: tokenPair.extend({ backup_codes_remaining: z.int().optional(), trusted_device: z.string().optional() }),
     refusals: ['challenge_invalid', ...judged],
   }),
   refreshTokens: endpoint({
@@ -197,6 +256,42 @@ export const endpoints = {
     reply: null,
     refusals: ['invalid_token'],
   }),
+  requestRecovery: endpoint({
+    module: 'recovery',
+    method: 'POST',
+    path: 'totp/recovery',
+    summary: 'Ask for a link by mail that switches 2FA off. The answer is the same whatever is true',
+    access: 'anonymous',
+    throttled: true,
+    body: z.object({ email: text(254) }),
+    status: 200,
+    reply: z.object({ details: z.string() }),
+    refusals: [],
+  }),
+  confirmRecovery: endpoint({
+    module: 'recovery',
+    method: 'POST',
+    path: 'totp/recovery_confirm',
+    summary: 'Switch 2FA off with the link and the password',
+    access: 'anonymous',
+    throttled: true,
+    body: z.object({ uid: text(1400), token: text(4096), password: password() }),
+    status: 204,
+    reply: null,
+    refusals: ['recovery_link_invalid', 'invalid_credentials', 'too_many_attempts', 'second_factor_locked'],
+  }),
+  cancelRecovery: endpoint({
+    module: 'recovery',
+    method: 'POST',
+    path: 'totp/recovery_cancel',
+    summary: 'Say that it was somebody else who asked: the link dies',
+    access: 'anonymous',
+    throttled: true,
+    body: z.object({ uid: text(1400), token: text(4096) }),
+    status: 204,
+    reply: null,
+    refusals: ['recovery_link_invalid'],
+  }),
 }
 
 export type OperationId = keyof typeof endpoints
@@ -209,7 +304,7 @@ export type ReplyOf<Id extends OperationId> = (typeof endpoints)[Id]['reply'] ex
 export function refusalsOf(row: Endpoint): readonly ErrorCode[] {
   return [
     ...row.refusals,
-    ...(row.method === 'POST'
+    ...(row.method !== 'GET'
       ? (['validation_failed', 'malformed_json', 'unsupported_media_type', 'payload_too_large'] as const)
       : []),
     ...(row.access === 'caller' ? (['unauthenticated'] as const) : []),

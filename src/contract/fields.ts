@@ -15,6 +15,11 @@ export function code() {
   return text(64)
 }
 
+/** A yes or no; a form writes it as a word. */
+export function flag() {
+  return z.union([z.boolean(), z.enum(['true', 'false'])]).transform((value) => value === true || value === 'true')
+}
+
 function wellFormed(schema: z.ZodString) {
   return schema.refine((value) => !value.includes('\0') && value.isWellFormed(), 'This must be plain text.')
 }

@@ -37,6 +37,7 @@ function operation(operationId: string, row: Endpoint) {
     summary: row.summary,
     tags: [row.module],
     security: row.access === 'caller' ? [{ caller: [] }] : [],
+    ...(row.path.endsWith('/{id}') ? { parameters: [idParameter] } : {}),
     ...(fields.length > 0 ? { requestBody: { required, content } } : {}),
     responses: {
       [row.status]: row.reply
@@ -64,6 +65,8 @@ function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Record<string, unk
   return json
 }
 
+const idParameter = { name: 'id', in: 'path', required: true, schema: { type: 'string', minLength: 1 } }
+
 const problemSchema = {
   type: 'object',
   description: 'RFC 9457 problem details',
@@ -74,6 +77,16 @@ const problemSchema = {
     status: { type: 'integer' },
     detail: { type: 'string', description: 'A sentence for people, safe to show' },
     code: { enum: Object.keys(problems) },
+    attempts_left: {
+      type: 'integer',
+      description:
+        'With a wrong code: further ones that are judged before one has to wait; then Retry-After says how long',
+    },
+    clock_offset_seconds: {
+      type: 'integer',
+      description:
+        "With a code that would be right at another time: how far the app's clock is ahead; negative: behind",
+    },
     errors: {
       type: 'object',
       description: 'Field name → what is wrong with it',

@@ -56,15 +56,20 @@ export const problems: Readonly<Record<ErrorCode, ProblemType>> = {
     title: 'Log-in expired',
     detail: 'This log-in has expired or was finished already. Log in again.',
   },
+  recovery_link_invalid: {
+    status: 400,
+    title: 'Recovery link not valid',
+    detail: 'This link has expired or was used already. Ask for a new one.',
+  },
   too_many_attempts: {
     status: 429,
-    title: 'Too many wrong codes',
-    detail: 'Too many wrong codes. Wait before you try again.',
+    title: 'Too many wrong attempts',
+    detail: 'Too many wrong attempts. Wait before you try again.',
   },
   second_factor_locked: {
     status: 403,
     title: 'Second factor locked',
-    detail: 'Too many wrong codes. Use a backup code, or ask support.',
+    detail: 'Too many wrong attempts. Use a backup code, or ask support.',
   },
   throttled: { status: 429, title: 'Too many requests', detail: 'Too many requests. Wait before you try again.' },
   unavailable: { status: 503, title: 'Unavailable', detail: 'This cannot be done right now. Try again shortly.' },

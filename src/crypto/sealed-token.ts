@@ -8,6 +8,8 @@ interface TokenClaims {
   userId: string
   /** The user's generation when the token was made; the token dies when it moves on. */
   generation: number
+  /** What else a token of this kind says; absent: nothing. */
+  more?: string
 }
 
 /** Tokens of one kind. A token of another kind, or of another deployment, does not open. */
@@ -24,12 +26,14 @@ export function tokenSealer(keyring: Keyring, purpose: string, ttlSeconds: numbe
   const ring = keyring.derive(purpose)
   return {
     ttlSeconds,
-    seal: ({ id, userId, generation }, at) => ring.seal(JSON.stringify([id, userId, generation]), at),
+    seal: ({ id, userId, generation, more }, at) =>
+      ring.seal(JSON.stringify(more === undefined ? [id, userId, generation] : [id, userId, generation, more]), at),
     open(token, at) {
       const opened = ring.open(token, { at, ttlSeconds })
       if (opened === null) return null
-      const [id, userId, generation] = JSON.parse(opened.plaintext) as [string, string, number]
-      return { id, userId, generation, expiresAt: opened.sealedAt + ttlSeconds }
+      const [id, userId, generation, more] = JSON.parse(opened.plaintext) as [string, string, number, string?]
+      const claims = { id, userId, generation, expiresAt: opened.sealedAt + ttlSeconds }
+      return more === undefined ? claims : { ...claims, more }
     },
   }
 }

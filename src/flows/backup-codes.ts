@@ -64,7 +64,7 @@ async function replaceBackupCodes(ctx: Context, { userId, user }: Grant, codes: 
   if (user.confirmedAt === null) throw await notEnabled(ctx, userId)
   const sealed = sealBackupCodes(ctx, userId, codes, now)
   if (!(await ctx.store.replaceBackupCodes(userId, sealed, user.generation))) throw await outdatedGrant(ctx, userId)
-  ctx.announce({ type: 'backup_codes.rotated', userId, at: now })
+  await ctx.announce({ type: 'backup_codes.rotated', userId, at: now })
 }
 
 /**
@@ -79,15 +79,16 @@ export async function listBackupCodes(
   checkUserId(userId)
   if (user.confirmedAt === null) throw await notEnabled(ctx, userId)
   const records = await ctx.store.listBackupCodes(userId)
-  const codes = records.map(({ sealedCode, usedAt }) => {
+  const codes: { code: string; usedAt: UnixSeconds | null }[] = []
+  for (const { sealedCode, usedAt } of records) {
     if (sealedCode === null || ctx.policy.backupCodes.storage === 'hashed') throw new TotpError('not_found')
     const code = openValue(ctx.keyring, { purpose: 'backup-code', owner: userId }, sealedCode)
     if (code === null) {
-      ctx.announce({ type: 'secret.unreadable', userId, at: ctx.clock() })
+      await ctx.announce({ type: 'secret.unreadable', userId, at: ctx.clock() })
       throw new TotpError('unavailable', { cause: new Error('a stored backup code does not open with any key') })
     }
-    return { code, usedAt }
-  })
-  ctx.announce({ type: 'backup_codes.viewed', userId, at: ctx.clock() })
+    codes.push({ code, usedAt })
+  }
+  await ctx.announce({ type: 'backup_codes.viewed', userId, at: ctx.clock() })
   return codes
 }

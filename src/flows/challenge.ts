@@ -2,31 +2,70 @@ import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
 import type { SingleUse } from '../store/store.ts'
 import { type Context, checkUserId, newId } from './context.ts'
+import { mustEnrol, sealEnrolmentToken } from './enforcement.ts'
 import { makeProof, type Proof, proveCode, type TypedCode } from './proof.ts'
+import { recogniseDevice } from './trusted-devices.ts'
 
-/** After the first factor: either done, or a challenge to be answered with a code. */
-export type LoginStart = { isTotpEnabled: false; proof: Proof } | { isTotpEnabled: true; challengeToken: string }
+/** After the first factor. */
+export type LoginStart =
+  /** Done. `trustedDevice`: the device's new token, when an old one has saved the user the code; otherwise null. */
+  | { isTotpEnabled: false; mustEnrol: false; proof: Proof; trustedDevice: string | null }
+  /** A challenge is to be answered with a code. */
+  | { isTotpEnabled: true; challengeToken: string }
+  /** The user must have a second factor and has none: the token opens enrolment and nothing else. */
+  | { isTotpEnabled: false; mustEnrol: true; enrolmentToken: string }
 
-const FIRST_FACTOR = ['pwd']
+/** What a host may tell of a log-in. */
+export interface FirstFactor {
+  /** How the first factor was proved (RFC 8176 §2): `['pwd']` (the default), `['hwk']`, `['fed']` … */
+  amr?: readonly string[]
+  /** The token of a trusted device, when the client showed one. */
+  trustedDevice?: string
+}
+
+const PASSWORD = ['pwd']
 
 /** The first factor is right, says the host: what next? */
-export async function startLogin(ctx: Context, userId: string): Promise<LoginStart> {
+export async function startLogin(
+  ctx: Context,
+  userId: string,
+  { amr = PASSWORD, trustedDevice }: FirstFactor = {},
+): Promise<LoginStart> {
   checkUserId(userId)
   const { confirmedAt, generation } = await ctx.store.getUser(userId)
-  if (confirmedAt !== null) return { isTotpEnabled: true, challengeToken: sealChallenge(ctx, userId, generation) }
-  const verifiedAt = ctx.clock()
-  const proof = { userId, method: 'first_factor', amr: FIRST_FACTOR, verifiedAt, backupCodesRemaining: null } as const
-  return { isTotpEnabled: false, proof: makeProof(proof, generation) }
+  if (confirmedAt === null) {
+    if (await mustEnrol(ctx, userId)) {
+      const enrolmentToken = await sealEnrolmentToken(ctx, userId, generation)
+      return { isTotpEnabled: false, mustEnrol: true, enrolmentToken }
+    }
+    const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr, generation })
+    return { isTotpEnabled: false, mustEnrol: false, proof, trustedDevice: null }
+  }
+  const device = trustedDevice === undefined ? null : await recogniseDevice(ctx, userId, trustedDevice)
+  if (device === null) return { isTotpEnabled: true, challengeToken: await newChallenge(ctx, userId, generation, amr) }
+  const proof = firstFactorProof(ctx, { userId, method: 'trusted_device', amr, generation: device.generation })
+  return { isTotpEnabled: false, mustEnrol: false, proof, trustedDevice: device.token }
+}
+
+/** A proof that claims no second factor: `amr` says what the host vouched for, and step-up is still asked. */
+function firstFactorProof(
+  ctx: Context,
+  given: { userId: string; method: 'first_factor' | 'trusted_device'; amr: readonly string[]; generation: number },
+): Proof {
+  const { userId, method, amr, generation } = given
+  return makeProof({ userId, method, amr, verifiedAt: ctx.clock(), backupCodesRemaining: null }, generation)
 }
 
 /** A token that says: this user has passed the first factor. Good for one success, for `challengeSeconds`. */
 export async function generateChallengeToken(ctx: Context, userId: string): Promise<string> {
   checkUserId(userId)
-  return sealChallenge(ctx, userId, (await ctx.store.getUser(userId)).generation)
+  return newChallenge(ctx, userId, (await ctx.store.getUser(userId)).generation, PASSWORD)
 }
 
-function sealChallenge(ctx: Context, userId: string, generation: number): string {
-  return ctx.challengeTokens.seal({ id: newId(ctx), userId, generation }, ctx.clock())
+async function newChallenge(ctx: Context, userId: string, generation: number, amr: readonly string[]): Promise<string> {
+  const now = ctx.clock()
+  await ctx.announce({ type: 'login.challenged', userId, at: now })
+  return ctx.challengeTokens.seal({ id: newId(ctx), userId, generation, more: amr.join(' ') }, now)
 }
 
 /**
@@ -63,9 +102,9 @@ export async function getUserFromChallengeToken(ctx: Context, token: string): Pr
  * {@link proveCode} refuses with
  */
 export async function answerChallenge(ctx: Context, token: string, typed: TypedCode): Promise<Proof> {
-  const { userId, challenge } = openChallenge(ctx, token, ctx.clock())
+  const { userId, challenge, firstFactor } = openChallenge(ctx, token, ctx.clock())
   await checkActive(ctx, userId, 'challenge_invalid')
-  return proveCode(ctx, typed, { userId, challenge, firstFactor: FIRST_FACTOR })
+  return proveCode(ctx, typed, { userId, challenge, firstFactor })
 }
 
 /** Refuses with `code` when the host's `findUser`, if it gave one, does not know the user any more. */
@@ -75,17 +114,21 @@ export async function checkActive(ctx: Context, userId: string, code: TotpError[
   if (user === null || user === undefined) throw new TotpError(code)
 }
 
-/** Ends open challenges, refresh families and earlier proofs of a user whose password or e-mail address changed. */
+/**
+ * Ends open challenges, recovery links, trusted devices, refresh families and earlier proofs of a user whose password or
+ * e-mail address changed.
+ */
 export async function credentialsChanged(ctx: Context, userId: string): Promise<void> {
   checkUserId(userId)
   const at = ctx.clock()
   await ctx.store.raiseGeneration(userId, at)
-  ctx.announce({ type: 'credentials.changed', userId, at })
+  await ctx.announce({ type: 'credentials.changed', userId, at })
 }
 
-function openChallenge(ctx: Context, token: string, now: UnixSeconds): { userId: string; challenge: SingleUse } {
+function openChallenge(ctx: Context, token: string, now: UnixSeconds) {
   const opened = ctx.challengeTokens.open(token, now)
   if (opened === null) throw new TotpError('challenge_invalid')
-  const { id, userId, generation, expiresAt } = opened
-  return { userId, challenge: { tokenId: id, generation, expiresAt } }
+  const { id, userId, generation, expiresAt, more } = opened
+  const challenge: SingleUse = { tokenId: id, generation, expiresAt }
+  return { userId, challenge, firstFactor: more === undefined ? PASSWORD : more.split(' ') }
 }

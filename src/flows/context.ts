@@ -6,6 +6,7 @@ import { TotpError } from '../errors.ts'
 import type { Announce } from '../events.ts'
 import type { Policy } from '../policy.ts'
 import type { TotpStore } from '../store/store.ts'
+import type { Enforcement } from './enforcement.ts'
 
 /** What every flow works with. Put together once, in `create-totp.ts`. */
 export interface Context {
@@ -16,10 +17,15 @@ export interface Context {
   random: (bytes: number) => Uint8Array
   keyring: Keyring
   challengeTokens: TokenSealer
+  enrolmentTokens: TokenSealer
+  trustedDeviceTokens: TokenSealer
   backupCodeKeys: readonly KeyObject[]
   announce: Announce
   /** The host's user, or null when there is none by that id or it may not log in. */
   findUser: ((userId: string) => unknown) | undefined
+  enforcement: Enforcement | undefined
+  /** Does something after the request has been answered; what it throws goes to `onError`. `close` waits for it. */
+  later: (work: () => Promise<void>) => void
   /** Hears what a client must not: the causes of `unavailable`, and what listeners threw. */
   onError: (error: unknown) => void
 }
@@ -84,4 +90,25 @@ export function contextOf(totp: object): Context {
   const ctx = contexts.get(totp)
   if (ctx === undefined) throw new TypeError('not made by createTotp; was an await forgotten?')
   return ctx
+}
+
+/**
+ * Work after the answer, at a moment that the answer does not tell: within a second, by chance, so that the next request
+ * of a client that measures is not slowed by it either.
+ */
+export function laterWork(random: (bytes: number) => Uint8Array, onError: (error: unknown) => void) {
+  const open = new Set<Promise<void>>()
+  const wait = () => new Promise((resolve) => setTimeout(resolve, (random(1)[0] as number) * 4))
+  return {
+    later(work: () => Promise<void>): void {
+      const done = wait()
+        .then(work)
+        .catch(onError)
+        .finally(() => open.delete(done))
+      open.add(done)
+    },
+    async settled(): Promise<void> {
+      while (open.size > 0) await Promise.all(open)
+    },
+  }
 }

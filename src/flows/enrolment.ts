@@ -3,9 +3,10 @@ import { TotpError } from '../errors.ts'
 import { encodeBase32 } from '../otp/base32.ts'
 import { keyUri } from '../otp/key-uri.ts'
 import { qrSvg } from '../otp/qr.ts'
+import { judgeAppCode } from './app-code.ts'
 import { newBackupCodes, sealBackupCodes } from './backup-codes.ts'
 import { type Context, newId } from './context.ts'
-import { judgeAppCode, nothingPending, refusal, reserve } from './proof.ts'
+import { announceResynchronised, nothingPending, reserve, wrongCode } from './proof.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
 
 /** What a person needs to enrol: the picture to scan, and the same in letters. Shown once, never again. */
@@ -46,16 +47,17 @@ export async function createTotpSetup(
     expiresAt: now + pendingEnrolmentSeconds,
   }
   if (!(await ctx.store.putPending(userId, pending, user.generation))) throw await outdatedGrant(ctx, userId)
-  ctx.announce({ type: 'totp.created', userId, at: now })
+  await ctx.announce({ type: 'totp.created', userId, at: now })
   return { svg, uri, secret }
 }
 
 /**
  * Confirms the pending enrolment with the first code of the app. The code counts as used (RFC 6238 §5.2), a wrong one
- * against the failure budget. A live authenticator is replaced in the same step.
+ * against the failure budget. Where `maxAuthenticators` are live already, the one used least lately is replaced in the
+ * same step; otherwise the new one stands beside the others.
  *
  * @param confirmation - `keepFamilyId`: the refresh family of the caller; the user's others end
- * @returns the new backup codes; null when an authenticator was replaced, because the codes stay
+ * @returns the new backup codes; null when 2FA was on already, because the codes stay
  * @throws TotpError `invalid_code`, `totp_not_set_up`, `totp_already_enabled`, `too_many_attempts`,
  * `second_factor_locked`, `unavailable`
  */
@@ -65,22 +67,26 @@ export async function confirmTotpSetup(
 ): Promise<string[] | null> {
   const now = ctx.clock()
   const method = 'totp'
-  const { user, authenticator } = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
-  const step = judgeAppCode(ctx, code, { userId, authenticator, now })
-  if (step === null) throw refusal(ctx, { userId, method, code: 'invalid_code', now })
-  const replaced = user.confirmedAt !== null
-  const codes = replaced ? null : newBackupCodes(ctx)
-  const activated = await ctx.store.activatePending({
+  const { user, authenticators } = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
+  const verdict = await judgeAppCode(ctx, code, { userId, authenticators, now })
+  if (verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, now })
+  const { authenticatorId, step, driftSteps } = verdict
+  const codes = user.confirmedAt === null ? newBackupCodes(ctx) : null
+  const outcome = await ctx.store.activatePending({
     userId,
-    authenticatorId: authenticator.id,
+    authenticatorId,
     step,
+    driftSteps,
+    maxAuthenticators: ctx.policy.maxAuthenticators,
     generation: user.generation,
     backupCodes: codes && sealBackupCodes(ctx, userId, codes, now),
     keepFamilyId,
     now,
   })
-  if (!activated) throw await nothingPending(ctx, userId)
-  ctx.announce({ type: 'totp.confirmed', userId, replaced, at: now })
+  if (outcome === 'refused') throw await nothingPending(ctx, userId)
+  if (verdict.resynchronised) await announceResynchronised(ctx, userId, verdict, now)
+  const [replaced, added] = [outcome === 'replaced', outcome === 'added']
+  await ctx.announce({ type: 'totp.confirmed', userId, replaced, added, at: now })
   return codes
 }
 

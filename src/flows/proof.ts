@@ -1,14 +1,11 @@
-import { createSecretKey } from 'node:crypto'
 import type { UnixSeconds } from '../clock.ts'
 import { backupCodeDigests } from '../crypto/digest.ts'
-import { openValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
 import type { SecondFactorMethod } from '../events.ts'
 import { readBackupCode } from '../otp/backup-code.ts'
-import { decodeBase32 } from '../otp/base32.ts'
-import { matchStep } from '../otp/totp.ts'
-import { looksLikeTotpCode, readTypedCode } from '../otp/typed-code.ts'
-import type { Attempt, AuthenticatorRecord, Reservation, SingleUse } from '../store/store.ts'
+import { looksLikeTotpCode } from '../otp/typed-code.ts'
+import type { Attempt, Reservation, SingleUse } from '../store/store.ts'
+import { judgeAppCode, type Verdict } from './app-code.ts'
 import { type Context, checkUserId } from './context.ts'
 
 /**
@@ -17,8 +14,11 @@ import { type Context, checkUserId } from './context.ts'
  */
 export interface Proof {
   readonly userId: string
-  /** `first_factor`: the user has no second factor, and the host vouched for the first. */
-  readonly method: SecondFactorMethod | 'first_factor'
+  /**
+   * `first_factor`: the user has no second factor, and the host vouched for the first. `trusted_device`: the user has
+   * one, and proved it on this device some days ago; `amr` claims the first only.
+   */
+  readonly method: SecondFactorMethod | 'first_factor' | 'trusted_device'
   /** Authentication method references, RFC 8176 §2: `["pwd","otp","mfa"]`; with a backup code `["pwd","mfa"]`. */
   readonly amr: readonly string[]
   readonly verifiedAt: UnixSeconds
@@ -70,25 +70,27 @@ export async function proveCode(
   question: { userId: string; challenge: SingleUse | null; firstFactor: readonly string[] },
 ): Promise<Proof> {
   const { userId, challenge, firstFactor } = question
-  const { method } = typed
+  const { method, code } = typed
   const now = ctx.clock()
-  const reservation = await reserve(ctx, { userId, method, against: 'live', challenge, now })
-  const { generation } = reservation.user
-  const factor = judge(ctx, typed, { userId, authenticator: reservation.authenticator, now })
-  if (factor === null) throw refusal(ctx, { userId, method, code: 'invalid_code', now })
+  const { user, authenticators } = await reserve(ctx, { userId, method, against: 'live', challenge, now })
+  const { generation } = user
+  const verdict = method === 'totp' ? await judgeAppCode(ctx, code, { userId, authenticators, now }) : null
+  if (verdict !== null && verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, now })
+  const factor = verdict ? spendingOf(verdict) : backupCodeSpending(ctx, userId, code)
   const spent = await ctx.store.spend({ userId, challenge, generation, now, ...factor })
   if (spent.outcome === 'stale') {
     // Without a challenge: the factors changed while the code was judged, so it is a code of a factor that is gone.
-    throw refusal(ctx, { userId, method, code: challenge ? 'challenge_invalid' : 'invalid_code', now })
+    throw await refusal(ctx, { userId, method, code: challenge ? 'challenge_invalid' : 'invalid_code', now })
   }
   if (spent.outcome === 'refused') {
     // A spent backup code is just a wrong one: only of a time step can we tell that the code was right.
-    throw refusal(ctx, { userId, method, code: method === 'totp' ? 'code_already_used' : 'invalid_code', now })
+    throw await wrongCode(ctx, { userId, method, verdict, now })
   }
+  if (verdict?.resynchronised) await announceResynchronised(ctx, userId, verdict, now)
   const backupCodesRemaining = method === 'backup_code' ? spent.backupCodesRemaining : null
-  ctx.announce({ type: 'totp.verified', userId, method, at: now })
+  await ctx.announce({ type: 'totp.verified', userId, method, at: now })
   if (backupCodesRemaining !== null) {
-    ctx.announce({ type: 'backup_code.used', userId, remaining: backupCodesRemaining, at: now })
+    await ctx.announce({ type: 'backup_code.used', userId, remaining: backupCodesRemaining, at: now })
   }
   const amr = [...new Set([...firstFactor, ...(method === 'totp' ? ['otp'] : []), 'mfa'])]
   return makeProof({ userId, method, amr, verifiedAt: now, backupCodesRemaining }, generation)
@@ -100,7 +102,7 @@ export async function proveCode(
  */
 export async function reserve(
   ctx: Context,
-  attempt: Omit<Attempt, 'limits'>,
+  attempt: Omit<Attempt, 'limits' | 'method'> & { method: SecondFactorMethod },
 ): Promise<Extract<Reservation, { outcome: 'reserved' }>> {
   const { userId, method, now } = attempt
   checkUserId(userId)
@@ -111,12 +113,12 @@ export async function reserve(
     case 'absent':
       throw await (attempt.against === 'live' ? notEnabled(ctx, userId) : nothingPending(ctx, userId))
     case 'stale':
-      throw refusal(ctx, { userId, method, code: 'challenge_invalid', now })
+      throw await refusal(ctx, { userId, method, code: 'challenge_invalid', now })
     case 'locked':
-      throw refusal(ctx, { userId, method, code: 'second_factor_locked', now })
+      throw await refusal(ctx, { userId, method, code: 'second_factor_locked', now })
     case 'delayed': {
       const retryAfterSeconds = reservation.retryAt - now
-      throw refusal(ctx, { userId, method, code: 'too_many_attempts', now, retryAfterSeconds })
+      throw await refusal(ctx, { userId, method, code: 'too_many_attempts', now, retryAfterSeconds })
     }
   }
 }
@@ -133,40 +135,54 @@ export async function nothingPending(ctx: Context, userId: string): Promise<Totp
   return new TotpError(confirmedAt === null ? 'totp_not_set_up' : 'totp_already_enabled')
 }
 
-/** What a right code spends; null for a wrong app code. Backup codes are judged by the spending itself. */
-function judge(
-  ctx: Context,
-  { method, code }: TypedCode,
-  against: { userId: string; authenticator: AuthenticatorRecord; now: UnixSeconds },
-): { method: 'totp'; authenticatorId: string; step: number } | { method: 'backup_code'; digests: string[] } | null {
-  if (method === 'backup_code') {
-    return { method, digests: backupCodeDigests(ctx.backupCodeKeys, against.userId, readBackupCode(code)) }
-  }
-  const step = judgeAppCode(ctx, code, against)
-  return step === null ? null : { method, authenticatorId: against.authenticator.id, step }
+function backupCodeSpending(ctx: Context, userId: string, code: string) {
+  const digests = backupCodeDigests(ctx.backupCodeKeys, userId, readBackupCode(code))
+  return { method: 'backup_code' as const, digests }
+}
+
+function spendingOf({ authenticatorId, step, driftSteps }: Extract<Verdict, { verdict: 'right' }>) {
+  return { method: 'totp' as const, authenticatorId, step, driftSteps }
 }
 
 /**
- * The time step of a right code; null for a wrong one. Spends nothing.
+ * The refusal of a code that was judged and is not good: with what is left of the budget, and with how far off the
+ * app's clock is, when it is. Only ever told to somebody who has passed the first factor.
  *
- * @throws TotpError `unavailable` when no key opens the secret, or it belongs to another user
+ * @param judged - `verdict` right: the code is right, and was spent before; null: a backup code
  */
-export function judgeAppCode(
+export async function wrongCode(
   ctx: Context,
-  code: string,
-  { userId, authenticator, now }: { userId: string; authenticator: AuthenticatorRecord; now: UnixSeconds },
-): number | null {
-  const secret = openValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, authenticator.sealedSecret)
-  if (secret === null) {
-    ctx.announce({ type: 'secret.unreadable', userId, at: now })
-    throw new TotpError('unavailable', { cause: new Error('a stored secret does not open with any encryption key') })
+  judged: { userId: string; method: SecondFactorMethod; verdict: Verdict | null; now: UnixSeconds },
+): Promise<TotpError> {
+  const { userId, method, verdict, now } = judged
+  if (verdict?.verdict === 'far') await ctx.store.noteFarStep(userId, verdict.authenticatorId, verdict.step)
+  const { failures } = ctx.policy
+  const { consecutive, attemptsLeft, lockedUntil } = await ctx.store.getFailureBudget(userId, method, now, failures)
+  const code = verdict?.verdict === 'right' ? 'code_already_used' : 'invalid_code'
+  await ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
+  if (consecutive === failures.beforeDelay) {
+    await ctx.announce({ type: 'totp.failing', userId, method, consecutive, at: now })
   }
-  const key = createSecretKey(decodeBase32(secret))
-  return matchStep(key, readTypedCode(code), now, { ...authenticator.parameters, window: ctx.policy.totp.window })
+  if (consecutive === failures.hardCap) await ctx.announce({ type: 'totp.locked', userId, method, at: now })
+  return new TotpError(code, {
+    attemptsLeft,
+    ...(typeof lockedUntil === 'number' ? { retryAfterSeconds: lockedUntil - now } : {}),
+    ...(verdict?.verdict === 'far' && verdict.isClockOff ? { clockOffsetSeconds: verdict.clockOffsetSeconds } : {}),
+  })
+}
+
+export function announceResynchronised(
+  ctx: Context,
+  userId: string,
+  { authenticatorId, driftSteps }: { authenticatorId: string; driftSteps: number },
+  at: UnixSeconds,
+): Promise<void> {
+  const clockOffsetSeconds = driftSteps * ctx.policy.totp.periodSeconds
+  return ctx.announce({ type: 'totp.resynchronised', userId, authenticatorId, clockOffsetSeconds, at })
 }
 
 /** Announces a refusal and makes the error that tells it. */
-export function refusal(
+export async function refusal(
   ctx: Context,
   refused: {
     userId: string
@@ -175,8 +191,8 @@ export function refusal(
     now: UnixSeconds
     retryAfterSeconds?: number
   },
-): TotpError {
+): Promise<TotpError> {
   const { userId, method, code, now, retryAfterSeconds } = refused
-  ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
+  await ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
   return new TotpError(code, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
 }

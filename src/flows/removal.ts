@@ -1,4 +1,5 @@
-import type { Context } from './context.ts'
+import { TotpError } from '../errors.ts'
+import { type Context, checkUserId } from './context.ts'
 import { notEnabled } from './proof.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
 
@@ -18,10 +19,50 @@ export async function disableTotp(ctx: Context, grant: Grant, keepFamilyId: stri
   const removed = await ctx.store.removeFactors({
     userId,
     generation: user.generation,
+    token: null,
     keepFamilyId,
     now,
     limits: ctx.policy.failures,
   })
   if (!removed) throw await outdatedGrant(ctx, userId)
-  if (user.confirmedAt !== null) ctx.announce({ type: 'totp.disabled', userId, at: now })
+  if (user.confirmedAt !== null) await ctx.announce({ type: 'totp.disabled', userId, at: now })
+}
+
+/**
+ * Removes one authenticator of several; the last one goes by {@link disableTotp} only. Open challenges, trusted devices
+ * and the user's other refresh families end.
+ *
+ * @throws TotpError `not_found`; `validation_failed` for the last one; `totp_not_set_up`, `step_up_required`,
+ * `unavailable`
+ */
+export async function removeAuthenticator(
+  ctx: Context,
+  { userId, user }: Grant,
+  { authenticatorId, keepFamilyId }: { authenticatorId: string; keepFamilyId: string | null },
+): Promise<void> {
+  const now = ctx.clock()
+  const { generation } = user
+  const outcome = await ctx.store.removeAuthenticator({ userId, authenticatorId, generation, keepFamilyId, now })
+  switch (outcome) {
+    case 'removed':
+      return ctx.announce({ type: 'authenticator.removed', userId, authenticatorId, at: now })
+    case 'last':
+      throw new TotpError('validation_failed', {
+        fields: { id: ['The last authenticator cannot be removed. Switch two-factor authentication off instead.'] },
+      })
+    case 'absent':
+      throw new TotpError('not_found')
+    case 'stale':
+      throw await outdatedGrant(ctx, userId)
+  }
+}
+
+/**
+ * For a support desk that knows whom it speaks to: forgets the user's wrong codes, the hard cap included. The factors
+ * stay.
+ */
+export async function unlock(ctx: Context, userId: string): Promise<void> {
+  checkUserId(userId)
+  await ctx.store.clearFailures(userId)
+  await ctx.announce({ type: 'totp.unlocked', userId, at: ctx.clock() })
 }

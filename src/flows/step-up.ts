@@ -44,7 +44,7 @@ export async function grantStepUp(ctx: Context, caller: Caller, inputCode?: stri
     return { userId, user }
   }
   if (!isFresh(caller, user, stepUp.maxAgeSeconds, ctx.clock())) {
-    throw new TotpError('step_up_required', { maxAgeSeconds: stepUp.maxAgeSeconds })
+    throw await stepUpRequired(ctx, userId, stepUp.maxAgeSeconds)
   }
   return { userId, user }
 }
@@ -64,8 +64,13 @@ export async function requireSecondFactor(ctx: Context, caller: Caller, maxAgeSe
   checkUserId(caller.id)
   const user = await ctx.store.getUser(caller.id)
   if (user.confirmedAt === null || !isFresh(caller, user, maxAgeSeconds, ctx.clock())) {
-    throw new TotpError('step_up_required', { maxAgeSeconds })
+    throw await stepUpRequired(ctx, caller.id, maxAgeSeconds)
   }
+}
+
+async function stepUpRequired(ctx: Context, userId: string, maxAgeSeconds: number): Promise<TotpError> {
+  await ctx.announce({ type: 'step_up.refused', userId, at: ctx.clock() })
+  return new TotpError('step_up_required', { maxAgeSeconds })
 }
 
 /** The refusal when the factors changed between a grant and its use. */

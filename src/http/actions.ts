@@ -6,10 +6,14 @@ import { answerChallenge, startLogin } from '../flows/challenge.ts'
 import type { Context } from '../flows/context.ts'
 import { confirmTotpSetup, createTotpSetup } from '../flows/enrolment.ts'
 import { type Proof, proveCode, type TypedCode } from '../flows/proof.ts'
-import { disableTotp } from '../flows/removal.ts'
+import { disableTotp, removeAuthenticator } from '../flows/removal.ts'
 import { getStatus } from '../flows/status.ts'
 import { type Caller, firstFactorOf, grantStepUp } from '../flows/step-up.ts'
+import { listTrustedDevices, removeTrustedDevice, trustDevice } from '../flows/trusted-devices.ts'
 import type { JwtTokens } from '../jwt/index.ts'
+import type { Recovery } from '../recovery/index.ts'
+import { deviceTokenOf, withDeviceToken } from './device-token.ts'
+import type { HttpRequest } from './message.ts'
 
 /** What an action has beside its body. */
 export interface Call {
@@ -17,7 +21,12 @@ export interface Call {
   /** @throws TotpError `unauthenticated` when the host knows no caller */
   caller: Caller
   jwt: JwtTokens
+  recovery: Recovery
   verified: (proof: Proof) => Promise<void>
+  /** What the path names after the last slash, where its row says `{id}`. */
+  id: string
+  header: HttpRequest['header']
+  setCookie: (cookie: string) => void
 }
 
 type Action<Id extends OperationId> = (call: Call, body: BodyOf<Id>) => Promise<ReplyOf<Id>>
@@ -44,7 +53,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async getStatus({ ctx, caller }) {
-    const { user, authenticators, backupCodesRemaining, lockedUntil } = await getStatus(ctx, caller.id)
+    const { user, authenticators, backupCodesRemaining, trustedDevices, lockedUntil } = await getStatus(ctx, caller.id)
     return {
       is_totp_enabled: user.confirmedAt !== null,
       confirmed_at: isoTime(user.confirmedAt),
@@ -55,7 +64,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
         created_at: isoTime(createdAt),
         last_used_at: isoTime(lastUsedAt),
       })),
-      trusted_devices: 0,
+      trusted_devices: trustedDevices,
       // A lock that time does not open reads as the last moment that the notation has.
       locked_until: lockedUntil === 'forever' ? '9999-12-31T23:59:59Z' : isoTime(lockedUntil),
     }
@@ -73,17 +82,48 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return { backup_codes: codes.map(({ code, usedAt }) => ({ code, used_at: isoTime(usedAt) })) }
   },
 
-  async createTokens({ ctx, jwt }, { username, password }) {
-    const userId = await jwt.authenticate(username, password)
-    if (userId === null) throw new TotpError('invalid_credentials')
-    const login = await startLogin(ctx, userId)
-    if (login.isTotpEnabled) return { is_totp_enabled: true, totp_challenge_token: login.challengeToken }
-    return { is_totp_enabled: false, ...(await jwt.issueTokens(login.proof)) }
+  async removeAuthenticator({ ctx, caller, id: authenticatorId }, { input_code }) {
+    const grant = await grantStepUp(ctx, caller, input_code)
+    await removeAuthenticator(ctx, grant, { authenticatorId, keepFamilyId: caller.sessionId ?? null })
+    return null
   },
 
-  async answerChallenge({ ctx, jwt }, body) {
+  async listTrustedDevices({ ctx, caller }) {
+    const devices = await listTrustedDevices(ctx, caller.id)
+    return {
+      trusted_devices: devices.map(({ id, name, createdAt, lastUsedAt, expiresAt }) => ({
+        id,
+        name,
+        created_at: isoTime(createdAt),
+        last_used_at: isoTime(lastUsedAt),
+        expires_at: isoTime(expiresAt),
+      })),
+    }
+  },
+
+  async removeTrustedDevice({ ctx, caller, id }, { input_code }) {
+    await removeTrustedDevice(ctx, await grantStepUp(ctx, caller, input_code), id)
+    return null
+  },
+
+  async createTokens({ ctx, jwt, header, setCookie }, { username, password, trusted_device }) {
+    const userId = await jwt.authenticate(username, password)
+    if (userId === null) throw new TotpError('invalid_credentials')
+    const { trustedDevices } = ctx.policy
+    const trustedDevice = deviceTokenOf(trustedDevices, { header }, trusted_device)
+    const login = await startLogin(ctx, userId, trustedDevice === undefined ? {} : { trustedDevice })
+    if (login.isTotpEnabled) return { is_totp_enabled: true, totp_challenge_token: login.challengeToken }
+    if (login.mustEnrol) return { is_totp_enabled: false, must_enrol: true, enrolment_token: login.enrolmentToken }
+    const tokens = { is_totp_enabled: false as const, ...(await jwt.issueTokens(login.proof)) }
+    return withDeviceToken(trustedDevices, tokens, login.trustedDevice, setCookie)
+  },
+
+  async answerChallenge({ ctx, jwt, setCookie }, body) {
     const proof = await answerChallenge(ctx, body.totp_challenge_token, typedCodeOf(body))
-    const tokens = await jwt.issueTokens(proof)
+    const { trustedDevices } = ctx.policy
+    const mayTrust = trustedDevices !== null && body.trust_device === true
+    const device = mayTrust ? await trustDevice(ctx, proof, body.device_name ?? null) : null
+    const tokens = withDeviceToken(trustedDevices, await jwt.issueTokens(proof), device, setCookie)
     const { backupCodesRemaining } = proof
     return backupCodesRemaining === null ? tokens : { ...tokens, backup_codes_remaining: backupCodesRemaining }
   },
@@ -97,6 +137,23 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
 
   async endFamily({ jwt }, { refresh }) {
     await jwt.endFamily(refresh)
+    return null
+  },
+
+  async requestRecovery({ recovery }, { email }) {
+    await recovery.requestRecovery(email)
+    return {
+      details: 'If an account with that email exists and has TOTP enabled, a recovery email has been sent.',
+    }
+  },
+
+  async confirmRecovery({ recovery }, link) {
+    await recovery.confirmRecovery(link)
+    return null
+  },
+
+  async cancelRecovery({ recovery }, link) {
+    await recovery.cancelRecovery(link)
     return null
   },
 }

@@ -2,6 +2,9 @@ import type { ErrorCode } from '../errors.ts'
 import type { Proof } from '../flows/proof.ts'
 import type { Caller } from '../flows/step-up.ts'
 
+/** The request headers that we look at. */
+export type HeaderName = 'content-type' | 'content-encoding' | 'content-length' | 'authorization' | 'cookie'
+
 /** A request as the adapters hand it in: plain data and what is read only when it is needed. */
 export interface HttpRequest {
   method: string
@@ -9,7 +12,7 @@ export interface HttpRequest {
   path: string
   /** Where the endpoints are mounted: `/api`. */
   mount: string
-  header: (name: 'content-type' | 'content-encoding' | 'content-length') => string | undefined
+  header: (name: HeaderName) => string | undefined
   body: HttpBody
   /** The address that anonymous calls are counted under; null where the platform tells none. */
   clientAddress: string | null

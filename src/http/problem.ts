@@ -12,8 +12,9 @@ export const NO_STORE = { 'cache-control': 'no-store' }
  */
 export function problemReply(error: unknown): HttpReply {
   const refusal = error instanceof TotpError ? error : new TotpError('unavailable')
-  const { code, fields } = refusal
-  const { status, title, detail } = problems[code]
+  const { code, fields, attemptsLeft, clockOffsetSeconds } = refusal
+  const { status, title } = problems[code]
+  const detail = [problems[code].detail, ...hintsOf(refusal)].join(' ')
   return {
     status,
     headers: { ...NO_STORE, 'content-type': 'application/problem+json', ...headersOf(refusal) },
@@ -23,9 +24,22 @@ export function problemReply(error: unknown): HttpReply {
       status,
       detail,
       code,
+      ...(attemptsLeft === undefined ? {} : { attempts_left: attemptsLeft }),
+      ...(clockOffsetSeconds === undefined ? {} : { clock_offset_seconds: clockOffsetSeconds }),
       ...(fields === undefined ? {} : { errors: fields }),
     }),
   }
+}
+
+/** What helps the person now, beside the sentence that always stands there. */
+function hintsOf({ code, clockOffsetSeconds, retryAfterSeconds }: TotpError): string[] {
+  if (code === 'recovery_link_invalid' && retryAfterSeconds !== undefined) return ['It does not work yet.']
+  if (clockOffsetSeconds === undefined) return []
+  const direction = clockOffsetSeconds < 0 ? 'slow' : 'fast'
+  return [
+    `Your phone's clock is about ${Math.abs(clockOffsetSeconds)} s ${direction}: set it to automatic time, ` +
+      'or enter the very next code that the app shows.',
+  ]
 }
 
 function headersOf(refusal: TotpError): Record<string, string> {
@@ -49,7 +63,7 @@ function headersOf(refusal: TotpError): Record<string, string> {
     case 'unavailable':
       return { 'retry-after': String(seconds ?? 5) }
     default:
-      return {}
+      return seconds === undefined ? {} : { 'retry-after': String(seconds) }
   }
 }
 

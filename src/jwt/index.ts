@@ -151,7 +151,10 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       const newTokenId = newId(ctx)
       const { familyId, tokenId } = claims
       const rotation = { familyId, tokenId, newTokenId, expiresAt: now + lifetimes.refresh, now }
-      if ((await ctx.store.rotateFamily(rotation)) === 'dead') throw new TotpError('invalid_token')
+      if ((await ctx.store.rotateFamily(rotation)) === 'dead') {
+        await ctx.announce({ type: 'tokens.refused', userId: claims.userId, at: now })
+        throw new TotpError('invalid_token')
+      }
       return signPair({ ...claims, tokenId: newTokenId }, now)
     },
 

@@ -1,4 +1,4 @@
-import type { TotpStore } from '../store/store.ts'
+import type { SingleUse, TotpStore } from '../store/store.ts'
 
 /** What is needed of a client of `redis` (node-redis). */
 export interface NodeRedisClient {
@@ -35,8 +35,8 @@ return {calls, ends}`
  * The store with its short-lived part in Redis: throttle counters and burnt tokens. Everything that must outlive a
  * restart of Redis stays in `store`: time steps, backup codes, failures. When Redis cannot be reached, nobody passes.
  *
- * A challenge is burnt before its code is spent, and given back when the code is refused; a process that dies in
- * between leaves a burnt challenge, and the user logs in anew.
+ * A token is burnt before what it leads to is done, and given back when that is refused; a process that dies in between
+ * leaves a burnt token, and the user asks for another.
  *
  * @param client - connected; of `redis` or `ioredis`; stays the host's to close
  */
@@ -50,6 +50,12 @@ export function withRedis(
       ? (client as NodeRedisClient).sendCommand([command, ...args])
       : (client as IoRedisClient).call(command, ...args)
   const burntKey = (tokenId: string) => `${prefix}burnt:${tokenId}`
+  /** False when the token is burnt already, or has expired and its mark may be forgotten. */
+  const burn = async ({ tokenId, expiresAt }: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: number) => {
+    const seconds = String(expiresAt - now + CLOCK_SKEW_SECONDS)
+    return expiresAt >= now && (await send(['SET', burntKey(tokenId), '1', 'NX', 'EX', seconds])) !== null
+  }
+  const giveBack = (token: SingleUse) => send(['DEL', burntKey(token.tokenId)])
   const isBurnt = async (tokenId: string) => Number(await send(['EXISTS', burntKey(tokenId)])) === 1
 
   return {
@@ -67,15 +73,22 @@ export function withRedis(
     async spend(spending) {
       const { challenge, now, generation } = spending
       if (challenge === null) return store.spend(spending)
-      const { tokenId, expiresAt } = challenge
-      if (expiresAt < now || challenge.generation !== generation) return { outcome: 'stale' }
-      const seconds = String(expiresAt - now + CLOCK_SKEW_SECONDS)
-      const burnt = await send(['SET', burntKey(tokenId), '1', 'NX', 'EX', seconds])
-      if (burnt === null) return { outcome: 'stale' }
+      if (challenge.generation !== generation || !(await burn(challenge, now))) return { outcome: 'stale' }
       const spent = await store.spend({ ...spending, challenge: null })
-      if (spent.outcome !== 'spent') await send(['DEL', burntKey(tokenId)])
+      if (spent.outcome !== 'spent') await giveBack(challenge)
       return spent
     },
+
+    async removeFactors(removal) {
+      const { token, now, generation } = removal
+      if (token === null) return store.removeFactors(removal)
+      if (token.generation !== generation || !(await burn(token, now))) return false
+      const removed = await store.removeFactors({ ...removal, token: null })
+      if (!removed) await giveBack(token)
+      return removed
+    },
+
+    burnToken: burn,
 
     async countCall({ keyDigest, windowSeconds, now }) {
       const key = `${prefix}calls:${keyDigest}`

@@ -1,6 +1,6 @@
 import type { UnixSeconds } from '../clock.ts'
 import type { FailureLimits } from '../policy.ts'
-import type { Reservation } from './store.ts'
+import type { FailureBudget, Reservation } from './store.ts'
 
 /**
  * The failures of one user and method. They are counted in periods of `totalDays`; this period and the whole one before
@@ -13,6 +13,10 @@ export interface FailureCount {
   period: number
   inPeriod: number
   inPreviousPeriod: number
+}
+
+export function noFailures(period: number): FailureCount {
+  return { consecutive: 0, blockedUntil: 0, period, inPeriod: 0, inPreviousPeriod: 0 }
 }
 
 export function periodOf(at: UnixSeconds, limits: FailureLimits): number {
@@ -32,6 +36,18 @@ export function refusalOf(
   if (count.consecutive >= limits.hardCap) return { outcome: 'locked' }
   const retryAt = Math.max(count.blockedUntil, totalHoldsUntil(count, limits))
   return retryAt > now ? { outcome: 'delayed', retryAt } : null
+}
+
+/** @param count - turned to the period of `now` */
+export function budgetOf(count: FailureCount, now: UnixSeconds, limits: FailureLimits): FailureBudget {
+  const { consecutive, inPeriod, inPreviousPeriod } = count
+  const refused = refusalOf(count, now, limits)
+  const lockedUntil = refused === null ? null : refused.outcome === 'locked' ? 'forever' : refused.retryAt
+  const inTotal = limits.total - inPeriod - inPreviousPeriod
+  // Past the first delay each failure sets the next one, so there is one attempt at a time.
+  const beforeWaiting = Math.max(1, limits.beforeDelay - consecutive)
+  const attemptsLeft = refused ? 0 : Math.min(beforeWaiting, limits.hardCap - consecutive, inTotal)
+  return { consecutive, attemptsLeft, lockedUntil }
 }
 
 /** The start of the period in which one more failure fits into the total; 0 when one fits now. */

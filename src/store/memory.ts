@@ -1,23 +1,30 @@
 import type { UnixSeconds } from '../clock.ts'
-import type { SecondFactorMethod } from '../events.ts'
 import type { FailureLimits } from '../policy.ts'
-import { type FailureCount, periodOf, refusalOf } from './failures.ts'
+import { budgetOf, type FailureCount, noFailures, periodOf, refusalOf } from './failures.ts'
 import { isOutdated } from './single-use.ts'
 import type {
   AuthenticatorRecord,
   BackupCodeRecord,
-  PendingAuthenticator,
+  FailureKind,
   RefreshFamily,
   SingleUse,
   TotpStore,
+  TrustedDeviceRecord,
   UserRecord,
 } from './store.ts'
 
 interface User extends UserRecord {
-  live: (AuthenticatorRecord & { lastStep: number }) | null
-  pending: PendingAuthenticator | null
+  live: (AuthenticatorRecord & { lastStep: number })[]
+  pending: (AuthenticatorRecord & { expiresAt: UnixSeconds }) | null
   codes: (BackupCodeRecord & { usedAt: UnixSeconds | null })[]
-  failures: Map<SecondFactorMethod, FailureCount>
+  failures: Map<FailureKind, FailureCount>
+}
+
+/** What dies with the generation that it was made under. */
+interface OfGeneration {
+  userId: string
+  generation: number
+  expiresAt: UnixSeconds
 }
 
 /**
@@ -27,7 +34,8 @@ interface User extends UserRecord {
 export function memoryStore(): TotpStore {
   const users = new Map<string, User>()
   const burnt = new Map<string, UnixSeconds>()
-  const families = new Map<string, RefreshFamily & { generation: number }>()
+  const families = new Map<string, RefreshFamily & OfGeneration>()
+  const devices = new Map<string, TrustedDeviceRecord & OfGeneration>()
   const windows = new Map<string, { calls: number; endsAt: UnixSeconds }>()
   let canary: string | null = null
 
@@ -44,41 +52,51 @@ export function memoryStore(): TotpStore {
       if (family.id === keepFamilyId && family.generation === user.generation) family.generation++
       else families.delete(family.id)
     }
+    for (const device of devices.values()) if (device.userId === userId) devices.delete(device.id)
     user.generation++
     user.changedAt = now
   }
   const isSpent = (token: SingleUse, user: User, now: UnixSeconds) =>
     burnt.has(token.tokenId) || isOutdated(token, user, now)
-  const isAlive = (family: (RefreshFamily & { generation: number }) | undefined, now: UnixSeconds) =>
-    family !== undefined && family.expiresAt > now && family.generation === find(family.userId).generation
+  const isAlive = (of: OfGeneration | undefined, now: UnixSeconds) =>
+    of !== undefined && of.expiresAt > now && of.generation === find(of.userId).generation
+  const devicesOf = (userId: string, now: UnixSeconds) =>
+    [...devices.values()].filter((device) => device.userId === userId && isAlive(device, now))
+  const burn = ({ tokenId, expiresAt }: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: UnixSeconds) => {
+    for (const [id, end] of burnt) if (end < now) burnt.delete(id)
+    burnt.set(tokenId, expiresAt)
+  }
 
   const operations: Operations = {
     getUser: (userId) => recordOf(find(userId)),
 
     getStatus(userId, now, limits) {
       const user = find(userId)
-      const refusal = refusalOf(turn(user.failures.get('totp'), now, limits), now, limits)
       return {
         user: recordOf(user),
-        authenticators: user.live ? [authenticatorOf(user.live)] : [],
+        authenticators: liveOf(user),
         backupCodesRemaining: user.codes.filter((code) => code.usedAt === null).length,
         hasPending: user.pending !== null && user.pending.expiresAt > now,
-        lockedUntil: refusal === null ? null : refusal.outcome === 'locked' ? 'forever' : refusal.retryAt,
+        trustedDevices: devicesOf(userId, now).length,
+        lockedUntil: budgetOf(turn(user.failures.get('totp'), now, limits), now, limits).lockedUntil,
       }
     },
+
+    getFailureBudget: (userId, method, now, limits) =>
+      budgetOf(turn(find(userId).failures.get(method), now, limits), now, limits),
 
     reserveAttempt({ userId, method, against, challenge, now, limits }) {
       const user = find(userId)
       if (challenge && isSpent(challenge, user, now)) return { outcome: 'stale' }
-      const { live, pending } = user
-      const authenticator =
-        against === 'live' ? live : pending && pending.expiresAt > now ? { ...pending, lastUsedAt: null } : null
-      if (authenticator === null) return { outcome: 'absent' }
+      const { pending } = user
+      const isPending = pending !== null && pending.expiresAt > now
+      const authenticators = against === 'live' ? liveOf(user) : isPending ? [authenticatorOf(pending)] : []
+      if (authenticators.length === 0) return { outcome: 'absent' }
       const count = turn(user.failures.get(method), now, limits)
       const refusal = refusalOf(count, now, limits)
       if (refusal) return refusal
       user.failures.set(method, oneMore(count, now, limits))
-      return { outcome: 'reserved', user: recordOf(user), authenticator: authenticatorOf(authenticator) }
+      return { outcome: 'reserved', user: recordOf(user), authenticators }
     },
 
     spend(spending) {
@@ -86,45 +104,77 @@ export function memoryStore(): TotpStore {
       const { challenge, generation, now } = spending
       if (generation !== user.generation || (challenge && isSpent(challenge, user, now))) return { outcome: 'stale' }
       if (spending.method === 'totp') {
-        const { live } = user
-        if (live?.id !== spending.authenticatorId || live.lastStep >= spending.step) return { outcome: 'refused' }
+        const live = user.live.find(({ id }) => id === spending.authenticatorId)
+        if (!live || live.lastStep >= spending.step) return { outcome: 'refused' }
         live.lastStep = spending.step
         live.lastUsedAt = now
+        live.driftSteps = spending.driftSteps
+        live.farStep = null
       } else {
         const code = user.codes.find(({ digest, usedAt }) => usedAt === null && spending.digests.includes(digest))
         if (!code) return { outcome: 'refused' }
         code.usedAt = now
       }
-      if (challenge) burnt.set(challenge.tokenId, challenge.expiresAt)
-      for (const [tokenId, expiresAt] of burnt) if (expiresAt < now) burnt.delete(tokenId)
+      if (challenge) burn(challenge, now)
       const failures = user.failures.get(spending.method)
       if (failures) giveBack(failures)
       return { outcome: 'spent', backupCodesRemaining: user.codes.filter(({ usedAt }) => usedAt === null).length }
     },
 
+    clearFailures: (userId) => find(userId).failures.clear(),
+
+    noteFarStep(userId, authenticatorId, step) {
+      const { live, pending } = find(userId)
+      for (const authenticator of [...live, pending]) {
+        if (authenticator?.id === authenticatorId) authenticator.farStep = step
+      }
+    },
+
     putPending(userId, pending, generation) {
       if (find(userId).generation !== generation) return false
-      keep(userId).pending = { ...pending, parameters: { ...pending.parameters } }
+      const unused = { lastUsedAt: null, driftSteps: 0, farStep: null }
+      keep(userId).pending = { ...pending, ...unused, parameters: { ...pending.parameters } }
       return true
     },
 
-    activatePending({ userId, authenticatorId, step, generation, backupCodes, keepFamilyId, now }) {
+    activatePending(activation) {
+      const { userId, authenticatorId, step, driftSteps, maxAuthenticators, generation } = activation
+      const { backupCodes, keepFamilyId, now } = activation
       const user = find(userId)
       const { pending } = user
-      if (generation !== user.generation || pending?.id !== authenticatorId || pending.expiresAt <= now) return false
-      user.live = { ...pending, lastUsedAt: now, lastStep: step }
+      if (generation !== user.generation || pending?.id !== authenticatorId || pending.expiresAt <= now) {
+        return 'refused'
+      }
+      const outcome = user.confirmedAt === null ? 'first' : user.live.length < maxAuthenticators ? 'added' : 'replaced'
+      if (outcome === 'replaced') {
+        const byUse = liveOf(user).sort((a, b) => Number(a.lastUsedAt) - Number(b.lastUsedAt))
+        user.live = user.live.filter(({ id }) => id !== byUse[0]?.id)
+      }
+      user.live.push({ ...pending, lastUsedAt: now, lastStep: step, driftSteps, farStep: null })
       user.pending = null
       user.confirmedAt ??= now
       if (backupCodes) user.codes = backupCodes.map((code) => ({ ...code, usedAt: null }))
       const failures = user.failures.get('totp')
       if (failures) giveBack(failures)
       raise(userId, now, keepFamilyId)
-      return true
+      return outcome
     },
 
-    removeFactors({ userId, generation, keepFamilyId, now, limits }) {
+    removeAuthenticator({ userId, authenticatorId, generation, keepFamilyId, now }) {
       const user = find(userId)
-      if (generation !== user.generation) return false
+      if (generation !== user.generation) return 'stale'
+      const others = user.live.filter(({ id }) => id !== authenticatorId)
+      if (others.length === user.live.length) return 'absent'
+      if (others.length === 0) return 'last'
+      user.live = others
+      raise(userId, now, keepFamilyId)
+      return 'removed'
+    },
+
+    removeFactors({ userId, generation, token, keepFamilyId, now, limits }) {
+      const user = find(userId)
+      if (generation !== user.generation || (token && isSpent(token, user, now))) return false
+      if (token) burn(token, now)
       user.pending = null
       for (const failures of user.failures.values()) {
         if (user.confirmedAt === null && failures.consecutive < limits.hardCap) continue
@@ -132,7 +182,7 @@ export function memoryStore(): TotpStore {
         if (user.confirmedAt !== null) failures.blockedUntil = 0
       }
       if (user.confirmedAt === null) return true
-      user.live = null
+      user.live = []
       user.codes = []
       user.confirmedAt = null
       raise(userId, now, keepFamilyId)
@@ -151,6 +201,38 @@ export function memoryStore(): TotpStore {
     raiseGeneration: (userId, now) => raise(userId, now, null),
 
     isUnburnt: (tokenId) => !burnt.has(tokenId),
+
+    burnToken(token, now) {
+      if (token.expiresAt < now || burnt.has(token.tokenId)) return false
+      burn(token, now)
+      return true
+    },
+
+    keepTrustedDevice(device, generation) {
+      if (find(device.userId).generation !== generation) return false
+      for (const [id, { expiresAt }] of devices) if (expiresAt <= device.createdAt) devices.delete(id)
+      devices.set(device.id, { ...device, generation })
+      return true
+    },
+
+    rotateTrustedDevice({ userId, deviceId, tokenDigest, newTokenDigest, generation, now }) {
+      const device = devices.get(deviceId)
+      if (device?.userId !== userId) return 'dead'
+      if (!isAlive(device, now) || device.generation !== generation || device.tokenDigest !== tokenDigest) {
+        devices.delete(deviceId)
+        return 'dead'
+      }
+      device.tokenDigest = newTokenDigest
+      device.lastUsedAt = now
+      return 'rotated'
+    },
+
+    listTrustedDevices(userId, now) {
+      const newestFirst = devicesOf(userId, now).sort((a, b) => b.createdAt - a.createdAt)
+      return newestFirst.map(({ generation: _, ...device }) => device)
+    },
+
+    endTrustedDevice: (userId, deviceId) => devices.get(deviceId)?.userId === userId && devices.delete(deviceId),
 
     openFamily(family, generation, now) {
       for (const [id, { expiresAt }] of families) if (expiresAt <= now) families.delete(id)
@@ -198,6 +280,7 @@ export function memoryStore(): TotpStore {
       for (const user of users.values()) if (user.pending && user.pending.expiresAt < now) user.pending = null
       for (const [tokenId, expiresAt] of burnt) if (expiresAt < now) burnt.delete(tokenId)
       for (const [id, { expiresAt }] of families) if (expiresAt < now) families.delete(id)
+      for (const [id, { expiresAt }] of devices) if (expiresAt < now) devices.delete(id)
       for (const [key, { endsAt }] of windows) if (endsAt < now) windows.delete(key)
     },
 
@@ -220,16 +303,21 @@ function asStore(operations: Operations): TotpStore {
 }
 
 function newUser(): User {
-  return { generation: 0, changedAt: 0, confirmedAt: null, live: null, pending: null, codes: [], failures: new Map() }
+  return { generation: 0, changedAt: 0, confirmedAt: null, live: [], pending: null, codes: [], failures: new Map() }
 }
 
 function recordOf({ generation, changedAt, confirmedAt }: User): UserRecord {
   return { generation, changedAt, confirmedAt }
 }
 
+/** The oldest first. */
+function liveOf({ live }: User): AuthenticatorRecord[] {
+  return live.map(authenticatorOf).sort((a, b) => a.createdAt - b.createdAt)
+}
+
 function authenticatorOf(record: AuthenticatorRecord): AuthenticatorRecord {
-  const { id, name, sealedSecret, parameters, createdAt, lastUsedAt } = record
-  return { id, name, sealedSecret, parameters: { ...parameters }, createdAt, lastUsedAt }
+  const { id, name, sealedSecret, parameters, createdAt, lastUsedAt, driftSteps, farStep } = record
+  return { id, name, sealedSecret, parameters: { ...parameters }, createdAt, lastUsedAt, driftSteps, farStep }
 }
 
 /** The count with one more failure at `now`. */
@@ -243,7 +331,7 @@ function oneMore(count: FailureCount, now: UnixSeconds, limits: FailureLimits): 
 /** The count as of `now`. A clock set back stays in the later period. */
 function turn(count: FailureCount | undefined, now: UnixSeconds, limits: FailureLimits): FailureCount {
   const period = periodOf(now, limits)
-  if (!count) return { consecutive: 0, blockedUntil: 0, period, inPeriod: 0, inPreviousPeriod: 0 }
+  if (!count) return noFailures(period)
   if (period <= count.period) return count
   const inPreviousPeriod = period === count.period + 1 ? count.inPeriod : 0
   return { ...count, period, inPeriod: 0, inPreviousPeriod }

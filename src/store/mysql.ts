@@ -46,6 +46,7 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
         tables,
         lock: [`SELECT GET_LOCK('${lock}', 60)`],
         unlock: [`SELECT RELEASE_LOCK('${lock}')`],
+        isThere: (error) => errorNumber(error) === DUPLICATE_COLUMN,
       }),
     async close() {},
   }
@@ -54,6 +55,7 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
     within: (connection) => ({
       ...sqlStore(pooledRunner(savepoints(connection, statements))),
       reserveAttempt: store.reserveAttempt,
+      getFailureBudget: store.getFailureBudget,
       countCall: store.countCall,
       migrate: store.migrate,
       close: store.close,
@@ -63,7 +65,13 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
 
 /** Deadlock, and a row changed since the snapshot (MariaDB): InnoDB has undone the transaction. */
 const UNDONE = new Set([1213, 1020])
-const wasUndone = (error: unknown) => UNDONE.has(Number((error as { errno?: unknown } | null)?.errno))
+const wasUndone = (error: unknown) => UNDONE.has(errorNumber(error))
+/** MySQL has no ADD COLUMN IF NOT EXISTS, as MariaDB has. */
+const DUPLICATE_COLUMN = 1060
+
+function errorNumber(error: unknown): number {
+  return Number((error as { errno?: unknown } | null)?.errno)
+}
 
 function poolOf(pool: MysqlPool, statements: Statements): Pooled {
   return {

@@ -45,13 +45,18 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   const statements = statementsFor('postgres', tables)
   const pooled = 'totalCount' in database ? poolOf(database, statements) : oneConnection(database, statements)
   const runner = pooledRunner(pooled)
-  const counted = { reserveAttempt: reserveIn(pooled, runner), countCall: countIn(pooled) }
+  const usual = sqlStore(runner)
+  const counted = {
+    reserveAttempt: reserveIn(pooled, runner),
+    getFailureBudget: usual.getFailureBudget,
+    countCall: countIn(pooled),
+  }
+  const lock = lockForMigration(options.schema)
   const store: TotpStore = {
-    ...sqlStore(runner),
+    ...usual,
     ...counted,
     spend: (spending) => spendIn(pooled, spending),
-    migrate: () =>
-      migratePooled(pooled, { dialect: 'postgres', tables, lock: lockForMigration(options.schema), unlock: [] }),
+    migrate: () => migratePooled(pooled, { dialect: 'postgres', tables, lock, unlock: [], isThere: () => false }),
     async close() {},
   }
   return {
@@ -80,7 +85,7 @@ function reserveIn(pooled: Pooled, runner: Runner) {
     const row = rows[0] as Row
     if (!row.is_open) return { outcome: 'stale' }
     if (row.id === null) return { outcome: 'absent' }
-    if (row.is_reserved) return { outcome: 'reserved', user: toUser(row), authenticator: toAuthenticator(row) }
+    if (row.is_reserved) return { outcome: 'reserved', user: toUser(row), authenticators: rows.map(toAuthenticator) }
     const refused = await runner.single(() => refusal({ userId, method, now, limits }))
     // The budget was given back between the two statements: too late for this attempt, in time for the next.
     return refused ?? { outcome: 'delayed', retryAt: now + 1 }
@@ -98,6 +103,7 @@ async function spendIn(pooled: Pick<Pooled, 'query'>, spending: Spending): Promi
           ...common,
           authenticatorId: spending.authenticatorId,
           step: spending.step,
+          driftSteps: spending.driftSteps,
         })
       : await pooled.query('spendBackupCodeWhole', { ...common, digests: spending.digests })
   const row = rows[0] as Row

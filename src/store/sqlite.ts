@@ -1,5 +1,5 @@
 import type { SqlValue } from './sql/dialect.ts'
-import { createTable, migrations, migrationTable, type Table } from './sql/migrations.ts'
+import { createTable, migrationTable, statementsAfter } from './sql/migrations.ts'
 import { type Runner, sqlStore } from './sql/sql-store.ts'
 import { statementsFor } from './sql/statements.ts'
 import { type TableOptions, type Tables, tablesOf } from './sql/tables.ts'
@@ -114,19 +114,11 @@ function switchToWal(connection: SqliteDatabase): void {
 
 /** Brings the tables up to date; of processes that start at once, one does it and the others wait for its lock. */
 function bringUpToDate(connection: SqliteDatabase, tables: Tables): void {
-  const make = (table: Table) => {
-    for (const statement of createTable('sqlite', tables, table)) connection.exec(statement)
-  }
   inTransaction(connection, 'BEGIN IMMEDIATE', () => {
-    make(migrationTable)
+    for (const statement of createTable('sqlite', tables, migrationTable)) connection.exec(statement)
     const [row] = connection.prepare(`SELECT max(version) AS version FROM ${tables.migration}`).all({}) as [Row]
     const done = Number(row.version ?? 0)
-    if (done > migrations.length) throw new Error('the database was made by a later version of totp-kit')
-    for (const [index, added] of migrations.entries()) {
-      if (index < done) continue
-      added.forEach(make)
-      connection.prepare(`INSERT INTO ${tables.migration} (version) VALUES (:version)`).run({ version: index + 1 })
-    }
+    for (const statement of statementsAfter(done, 'sqlite', tables)) connection.exec(statement)
     return { value: null, keep: true }
   })
 }

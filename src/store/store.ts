@@ -21,10 +21,14 @@ export interface AuthenticatorRecord {
   parameters: TotpParameters
   createdAt: UnixSeconds
   lastUsedAt: UnixSeconds | null
+  /** How many time steps the app's clock was ahead of ours at the last right code; negative: behind. */
+  driftSteps: number
+  /** The step of a code that was right but too far from now: the next one in a row resynchronises. Null: none. */
+  farStep: number | null
 }
 
 /** An enrolment that waits for its first code. One per user; never overwrites a live authenticator. */
-export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUsedAt'> {
+export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUsedAt' | 'driftSteps' | 'farStep'> {
   expiresAt: UnixSeconds
 }
 
@@ -43,10 +47,13 @@ export interface SingleUse {
   expiresAt: UnixSeconds
 }
 
-/** One try with a code, counted before it is judged. */
+/** What failures are counted by: each has a budget of its own. */
+export type FailureKind = SecondFactorMethod | 'recovery_password'
+
+/** One try with a code, or with the password of a recovery, counted before it is judged. */
 export interface Attempt {
   userId: string
-  method: SecondFactorMethod
+  method: FailureKind
   /** `live`: a code for the second factor that is on. `pending`: the first code of an enrolment. */
   against: 'live' | 'pending'
   challenge: SingleUse | null
@@ -56,7 +63,8 @@ export interface Attempt {
 
 /** Whether an attempt may be judged, and what to judge it by. */
 export type Reservation =
-  | { outcome: 'reserved'; user: UserRecord; authenticator: AuthenticatorRecord }
+  /** `authenticators`: all live ones, the oldest first; or the one that is pending. Never none. */
+  | { outcome: 'reserved'; user: UserRecord; authenticators: readonly AuthenticatorRecord[] }
   /** The growing delay, or the total of the last days: may be tried again at `retryAt`. */
   | { outcome: 'delayed'; retryAt: UnixSeconds }
   /** The hard cap: time does not help. */
@@ -73,7 +81,10 @@ export type Spending = {
   /** The generation that the attempt was reserved under; the spending fails when it has moved on. */
   generation: number
   now: UnixSeconds
-} & ({ method: 'totp'; authenticatorId: string; step: number } | { method: 'backup_code'; digests: readonly string[] })
+} & (
+  | { method: 'totp'; authenticatorId: string; step: number; driftSteps: number }
+  | { method: 'backup_code'; digests: readonly string[] }
+)
 
 /** `backupCodesRemaining` counts the unused ones after this spending. */
 export type Spent =
@@ -92,6 +103,28 @@ export interface RefreshFamily {
   expiresAt: UnixSeconds
 }
 
+/** A device on which the second factor is not asked for again until `expiresAt`. */
+export interface TrustedDeviceRecord {
+  id: string
+  userId: string
+  name: string | null
+  /** Of the one token of the device that is alive. */
+  tokenDigest: string
+  createdAt: UnixSeconds
+  lastUsedAt: UnixSeconds
+  expiresAt: UnixSeconds
+}
+
+/** What is left of a user's failure budget of one kind. */
+export interface FailureBudget {
+  /** Failures since the last success. */
+  consecutive: number
+  /** Further failures that are judged before one has to wait; 0 while one has to. */
+  attemptsLeft: number
+  /** Refused until then; null: not refused; `forever`: the hard cap is reached. */
+  lockedUntil: UnixSeconds | 'forever' | null
+}
+
 /** What the user sees of the second factor. */
 export interface FactorStatus {
   user: UserRecord
@@ -99,6 +132,8 @@ export interface FactorStatus {
   backupCodesRemaining: number
   /** An enrolment waits for its first code and has not expired. */
   hasPending: boolean
+  /** Alive ones. */
+  trustedDevices: number
   /** App codes are refused until then; null: they are not; `forever`: the hard cap is reached. */
   lockedUntil: UnixSeconds | 'forever' | null
 }
@@ -114,10 +149,13 @@ export interface TotpStore {
 
   getStatus(userId: string, now: UnixSeconds, limits: FailureLimits): Promise<FactorStatus>
 
+  /** What is left of the budget. Reads only: {@link reserveAttempt} decides. */
+  getFailureBudget(userId: string, method: FailureKind, now: UnixSeconds, limits: FailureLimits): Promise<FailureBudget>
+
   /**
    * Counts a failure in advance and hands out what the code is judged by, in one step. Of any number of attempts at
    * once, no more are reserved than `limits` allows, and the count stays when nothing follows: an attempt that is never
-   * settled is a failure. The two methods have budgets of their own. Nothing is counted when the outcome is not
+   * settled is a failure. Each method has a budget of its own. Nothing is counted when the outcome is not
    * `reserved`.
    *
    * After `beforeDelay` consecutive failures the n-th further one delays the next attempt by
@@ -135,6 +173,15 @@ export interface TotpStore {
    */
   spend(spending: Spending): Promise<Spent>
 
+  /** Forgets all failures of the user: consecutive ones, delays, the hard cap and the total. */
+  clearFailures(userId: string): Promise<void>
+
+  /**
+   * Remembers the step of a code that was right but too far from now, of a live or the pending authenticator.
+   * Spending a step of that authenticator forgets it.
+   */
+  noteFarStep(userId: string, authenticatorId: string, step: number): Promise<void>
+
   /**
    * Puts a pending authenticator in the place of an earlier pending one; a live one is untouched.
    * False, and nothing done, when the user's generation is not `generation` any more.
@@ -142,31 +189,52 @@ export interface TotpStore {
   putPending(userId: string, pending: PendingAuthenticator, generation: number): Promise<boolean>
 
   /**
-   * Makes the pending authenticator `authenticatorId` the live one with `step` spent, in the place of a live one if
-   * there is one; there is no moment without a working factor. Switches 2FA on; raises the generation; clears the
-   * failures of app codes; of the refresh families only `keepFamilyId` survives. `backupCodes` replace the stored ones,
-   * null leaves those. Exactly one caller gets true for a pending authenticator; false, and nothing done, when it is
-   * gone, replaced or expired, or when the generation is not `generation` any more.
+   * Makes the pending authenticator `authenticatorId` a live one with `step` spent. Where `maxAuthenticators` are live
+   * already, it takes the place of the one that was used least lately; there is no moment without a working factor.
+   * Switches 2FA on; raises the generation; clears the failures of app codes; of the refresh families only
+   * `keepFamilyId` survives. `backupCodes` replace the stored ones, null leaves those. Exactly one caller gets anything
+   * but `refused` for a pending authenticator; `refused`, and nothing done, when it is gone, replaced or expired, or
+   * when the generation is not `generation` any more.
+   *
+   * @returns `first`: 2FA was off; `added`: beside a live one; `replaced`: in the place of one
    */
   activatePending(activation: {
     userId: string
     authenticatorId: string
     step: number
+    driftSteps: number
+    maxAuthenticators: number
     generation: number
     backupCodes: readonly BackupCodeRecord[] | null
     keepFamilyId: string | null
     now: UnixSeconds
-  }): Promise<boolean>
+  }): Promise<'first' | 'added' | 'replaced' | 'refused'>
+
+  /**
+   * Removes one live authenticator, never the last one, however many removals race. Raises the generation; of the
+   * refresh families only `keepFamilyId` survives.
+   *
+   * @returns `last`, `absent`, `stale` (the generation is not `generation` any more): nothing was done
+   */
+  removeAuthenticator(removal: {
+    userId: string
+    authenticatorId: string
+    generation: number
+    keepFamilyId: string | null
+    now: UnixSeconds
+  }): Promise<'removed' | 'last' | 'absent' | 'stale'>
 
   /**
    * Removes authenticators, pending ones included, and backup codes; switches 2FA off; raises the generation; clears
-   * the consecutive failures and their delay; of the refresh families only `keepFamilyId` survives. Where 2FA is off, only the pending
-   * authenticator goes, and a hard cap that wrong first codes have reached: nobody must be kept from enrolling for ever.
-   * False, and nothing done, when the generation is not `generation` any more.
+   * the consecutive failures and their delay; of the refresh families only `keepFamilyId` survives. Where 2FA is off,
+   * only the pending authenticator goes, and a hard cap that wrong first codes have reached: nobody must be kept from
+   * enrolling for ever. `token` dies with it, when one is given.
+   * False, and nothing done, when the generation is not `generation` any more, or `token` is burnt or has expired.
    */
   removeFactors(removal: {
     userId: string
     generation: number
+    token: SingleUse | null
     keepFamilyId: string | null
     now: UnixSeconds
     limits: FailureLimits
@@ -181,11 +249,37 @@ export interface TotpStore {
   /** The user's backup codes in the order in which they were stored. `usedAt` null: unused. */
   listBackupCodes(userId: string): Promise<{ sealedCode: string | null; usedAt: UnixSeconds | null }[]>
 
-  /** Ends all open challenges and refresh families of the user, and all earlier proofs. */
+  /** Ends all open challenges, recovery links, trusted devices and refresh families of the user, and all earlier proofs. */
   raiseGeneration(userId: string, now: UnixSeconds): Promise<void>
 
   /** False when `tokenId` is burnt. Reads only; {@link spend} burns. */
   isUnburnt(tokenId: string): Promise<boolean>
+
+  /** Burns a token that leads to nothing any more. True for exactly one caller per `tokenId`, for none once it has expired. */
+  burnToken(token: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: UnixSeconds): Promise<boolean>
+
+  /** Keeps a device. False, and nothing done, when the user's generation is not `generation` any more. */
+  keepTrustedDevice(device: TrustedDeviceRecord, generation: number): Promise<boolean>
+
+  /**
+   * Puts `newTokenDigest` in the place of `tokenDigest` as the device's living token. Exactly one caller gets `rotated`
+   * for a `tokenDigest`. One that is not the living token's ends the device: somebody has a copy. `dead` too when the
+   * device is gone or has expired, or the user's generation is not `generation` any more.
+   */
+  rotateTrustedDevice(rotation: {
+    userId: string
+    deviceId: string
+    tokenDigest: string
+    newTokenDigest: string
+    generation: number
+    now: UnixSeconds
+  }): Promise<'rotated' | 'dead'>
+
+  /** The user's living devices, the newest first. */
+  listTrustedDevices(userId: string, now: UnixSeconds): Promise<TrustedDeviceRecord[]>
+
+  /** Ends a device. False when the user has none by that id. */
+  endTrustedDevice(userId: string, deviceId: string): Promise<boolean>
 
   /** Begins a family under `generation`; it is dead from the start when the generation has moved on. */
   openFamily(family: RefreshFamily, generation: number, now: UnixSeconds): Promise<void>
@@ -226,7 +320,7 @@ export interface TotpStore {
   }>
 
   /**
-   * Deletes what has expired: pending enrolments, burnt marks, families, windows. Nothing depends on it: what has expired
+   * Deletes what has expired: pending enrolments, burnt marks, families, devices, windows. Nothing depends on it: what has expired
    * is not looked at, and every row added takes two expired ones away. For hosts that like to see tables small.
    */
   deleteExpired(now: UnixSeconds): Promise<void>

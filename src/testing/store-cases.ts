@@ -1,9 +1,25 @@
 import type { TotpStore } from '../store/store.ts'
 import { outcomes } from './store-cases/attempts.ts'
+import { activateFurther, removeAuthenticator, reserveSeveral, spendSeveral } from './store-cases/authenticators.ts'
 import { budget } from './store-cases/budget.ts'
 import { countCall, deleteExpired } from './store-cases/calls.ts'
+import {
+  endDevices,
+  endTrustedDevice,
+  keepTrustedDevice,
+  listTrustedDevices,
+  rotateTrustedDevice,
+} from './store-cases/devices.ts'
+import { noteFarStep, spendDrift } from './store-cases/drift.ts'
 import { activatePending, putPending } from './store-cases/enrolment.ts'
 import { endFamily, isFamilyAlive, openFamily, rotateFamily } from './store-cases/families.ts'
+import {
+  burnToken,
+  clearFailures,
+  getFailureBudget,
+  recoveryPassword,
+  removeFactorsByToken,
+} from './store-cases/recovery.ts'
 import { listBackupCodes, raiseGeneration, removeFactors, replaceBackupCodes } from './store-cases/removal.ts'
 import { isUnburnt, spend } from './store-cases/spending.ts'
 import { getStatus, getUser, keepCanary, values } from './store-cases/values.ts'
@@ -24,15 +40,24 @@ export interface StoreCase {
 const operations = {
   getUser,
   getStatus,
-  reserveAttempt: { ...outcomes, ...budget },
-  spend,
+  getFailureBudget,
+  reserveAttempt: { ...outcomes, ...reserveSeveral, ...budget, ...recoveryPassword },
+  spend: { ...spend, ...spendSeveral, ...spendDrift },
+  clearFailures,
+  noteFarStep,
   putPending,
-  activatePending,
-  removeFactors,
+  activatePending: { ...activatePending, ...activateFurther },
+  removeAuthenticator,
+  removeFactors: { ...removeFactors, ...removeFactorsByToken },
   replaceBackupCodes,
   listBackupCodes,
-  raiseGeneration,
+  raiseGeneration: { ...raiseGeneration, ...endDevices },
   isUnburnt,
+  burnToken,
+  keepTrustedDevice,
+  rotateTrustedDevice,
+  listTrustedDevices,
+  endTrustedDevice,
   openFamily,
   rotateFamily,
   isFamilyAlive,

@@ -3,12 +3,14 @@ import type { UnixSeconds } from '../clock.ts'
 import type { FailureLimits } from '../policy.ts'
 import type {
   Attempt,
+  AuthenticatorRecord,
   BackupCodeRecord,
   PendingAuthenticator,
   RefreshFamily,
   SingleUse,
   Spending,
   TotpStore,
+  TrustedDeviceRecord,
 } from '../store/store.ts'
 
 /** Opens one more connection to the storage of the case; in memory, the same store again. */
@@ -74,7 +76,7 @@ export async function enrol(
   assert.equal(await store.putPending(userId, pending(authenticatorId), generation), true)
   await reserve(store, { userId, against: 'pending', now })
   const activation = { userId, authenticatorId, generation, backupCodes: backupCodes(codes), now }
-  assert.equal(await activate(store, activation), true)
+  assert.notEqual(await activate(store, activation), 'refused')
   return { userId, generation: generation + 1, authenticatorId, codes }
 }
 
@@ -90,19 +92,47 @@ export function pending(id: string, differing: Partial<PendingAuthenticator> = {
   }
 }
 
+/** What a pending authenticator is handed out as: unused, where nothing else is said. */
+export function recordOf(
+  { expiresAt: _, ...pending }: PendingAuthenticator,
+  differing: Partial<AuthenticatorRecord> = {},
+): AuthenticatorRecord {
+  return { ...pending, lastUsedAt: null, driftSteps: 0, farStep: null, ...differing }
+}
+
+/** Puts one more live authenticator beside those that a user has, up to five. */
+export async function add(
+  store: TotpStore,
+  user: Enrolled,
+  authenticatorId: string,
+  differing: Partial<Pick<PendingAuthenticator, 'createdAt'> & Pick<Activation, 'step' | 'now'>> = {},
+): Promise<Enrolled> {
+  const { createdAt = noon - 60, ...activation } = differing
+  const { userId, generation } = user
+  await store.putPending(userId, pending(authenticatorId, { createdAt }), generation)
+  const further = { userId, authenticatorId, generation, maxAuthenticators: 5, ...activation }
+  assert.equal(await activate(store, further), 'added')
+  return { ...user, authenticatorId, generation: generation + 1 }
+}
+
+/** The ids of the live authenticators, the oldest first. */
+export async function liveOnes(store: TotpStore, userId = 'ann'): Promise<string[]> {
+  return (await store.getStatus(userId, noon, limits)).authenticators.map(({ id }) => id)
+}
+
 export function backupCodes(digests: readonly string[]): BackupCodeRecord[] {
   return digests.map((digest) => ({ digest, sealedCode: `sealed ${digest}` }))
 }
 
 type Activation = Parameters<TotpStore['activatePending']>[0]
 
-/** Activates a pending authenticator of a user; by default Ann's, at noon, without new codes. */
+/** Activates a pending authenticator; by default Ann's, at noon, without new codes, in the place of a live one. */
 export function activate(
   store: TotpStore,
   activation: Partial<Activation> & Pick<Activation, 'authenticatorId' | 'generation'>,
-): Promise<boolean> {
-  const usual = { userId: 'ann', step: firstStep, backupCodes: null, keepFamilyId: null, now: noon }
-  return store.activatePending({ ...usual, ...activation })
+): Promise<'first' | 'added' | 'replaced' | 'refused'> {
+  const usual = { userId: 'ann', step: firstStep, driftSteps: 0, maxAuthenticators: 1 }
+  return store.activatePending({ ...usual, backupCodes: null, keepFamilyId: null, now: noon, ...activation })
 }
 
 /** Ann's code of the app at noon, where nothing else is said. */
@@ -124,9 +154,14 @@ export async function refusedUntil(store: TotpStore, differing: Partial<Attempt>
   return reservation.outcome === 'delayed' ? reservation.retryAt : reservation.outcome
 }
 
-export function byStep(user: Enrolled, step: number, differing: Partial<Common> = {}): Spending {
+export function byStep(
+  user: Enrolled,
+  step: number,
+  differing: Partial<Common & { driftSteps: number }> = {},
+): Spending {
   const { userId, generation, authenticatorId } = user
-  return { userId, challenge: null, generation, now: noon, method: 'totp', authenticatorId, step, ...differing }
+  const usual = { challenge: null, now: noon, driftSteps: 0 }
+  return { userId, generation, method: 'totp', authenticatorId, step, ...usual, ...differing }
 }
 
 export function byCode(user: Enrolled, digests: readonly string[], differing: Partial<Common> = {}): Spending {
@@ -164,6 +199,27 @@ export function rotate(
 export async function alive(store: TotpStore, ids: readonly string[], now = noon): Promise<string[]> {
   const living = await Promise.all(ids.map((id) => store.isFamilyAlive(id, null, now)))
   return ids.filter((_, index) => living[index])
+}
+
+/** A device of Ann's, trusted from noon on for a day, with the living token `token of <id>`. */
+export function device(id: string, differing: Partial<TrustedDeviceRecord> = {}): TrustedDeviceRecord {
+  const times = { createdAt: noon, lastUsedAt: noon, expiresAt: noon + DAY }
+  return { id, userId: 'ann', name: 'Laptop', tokenDigest: `token of ${id}`, ...times, ...differing }
+}
+
+/** Rotates a device's first token of generation 0, where nothing else is said. */
+export function rotateDevice(
+  store: TotpStore,
+  deviceId: string,
+  differing: Partial<Parameters<TotpStore['rotateTrustedDevice']>[0]> = {},
+): Promise<'rotated' | 'dead'> {
+  const usual = { userId: 'ann', tokenDigest: `token of ${deviceId}`, newTokenDigest: 'next', generation: 0, now: noon }
+  return store.rotateTrustedDevice({ deviceId, ...usual, ...differing })
+}
+
+/** The ids of the living devices, the newest first. */
+export async function devicesOf(store: TotpStore, userId = 'ann', now = noon): Promise<string[]> {
+  return (await store.listTrustedDevices(userId, now)).map(({ id }) => id)
 }
 
 /** The digests' places in the list whose codes are used; the kit's codes are sealed as `sealed <digest>`. */

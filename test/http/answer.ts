@@ -29,6 +29,7 @@ export const STATUS_OF: Readonly<Record<string, number>> = {
   invalid_code: 400,
   code_already_used: 400,
   challenge_invalid: 400,
+  recovery_link_invalid: 400,
   too_many_attempts: 429,
   second_factor_locked: 403,
   throttled: 429,
@@ -58,7 +59,10 @@ export function expectRulesOfEveryEndpoint({ status, headers, body, text }: Answ
   }
   expect(headers['content-type']).toBe('application/problem+json')
   const isAboutFields = body.code === 'validation_failed'
+  // A judged code is told what is left of the budget; one that is right at another time, how far off the clock is.
+  const isJudged = body.code === 'invalid_code' || body.code === 'code_already_used'
   const members = ['code', 'detail', 'status', 'title', 'type', ...(isAboutFields ? ['errors'] : [])]
+  if (isJudged) members.push('attempts_left', ...('clock_offset_seconds' in body ? ['clock_offset_seconds'] : []))
   expect(Object.keys(body).sort()).toEqual(members.sort())
   expect(STATUS_OF).toHaveProperty(String(body.code), status)
   expect(body.status).toBe(status)

@@ -17,7 +17,9 @@ import {
 import { expressTotp, requireTwoFactor as requireTwoFactorExpress } from 'totp-kit/express'
 import { fetchTotp, requireTwoFactor as requireTwoFactorFetch } from 'totp-kit/fetch'
 import { type JwtOptions, type JwtTokens, jwtTokens } from 'totp-kit/jwt'
+import type { Notice } from 'totp-kit/mail'
 import { nodeTotp, requireTwoFactor as requireTwoFactorNode } from 'totp-kit/node'
+import { accountRecovery, type Recovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { sqliteStore } from 'totp-kit/store/sqlite'
 import { type GivenClock, givenClock } from 'totp-kit/testing'
@@ -52,11 +54,24 @@ export interface Call {
 
 export interface ServiceOptions
   extends Partial<
-    Pick<TotpOptions<Person>, 'challengeSeconds' | 'backupCodes' | 'stepUp' | 'throttleRate' | 'throttleCounts'>
+    Pick<
+      TotpOptions<Person>,
+      | 'challengeSeconds'
+      | 'backupCodes'
+      | 'stepUp'
+      | 'throttleRate'
+      | 'throttleCounts'
+      | 'maxAuthenticators'
+      | 'trustedDevices'
+      | 'failures'
+      | 'enforcement'
+    >
   > {
   tokens?: Partial<JwtOptions>
   /** False: the log-in endpoints are not mounted. */
   jwt?: boolean
+  /** False: the recovery endpoints are not mounted. */
+  recovery?: boolean | { linkSeconds?: number; delaySeconds?: number }
   /** Whether a proxy on loopback is believed about the client's address. */
   behindProxy?: boolean
   accountName?: string
@@ -75,6 +90,10 @@ export interface Service {
   deactivated: Set<string>
   /** What reached `onError`. */
   errors: unknown[]
+  /** What was mailed, links included. */
+  mails: Notice[]
+  /** Waits until so many mails have been sent. */
+  mailed(count: number): Promise<void>
   /** What reached `onVerified`; a session with a proof counts as verified then. */
   proofs: Proof[]
   register(username: string, password?: string): Person
@@ -97,7 +116,7 @@ export interface Front {
 
 interface Application {
   totp: Totp<Person>
-  jwt: JwtTokens | undefined
+  modules: { jwt?: JwtTokens; recovery?: Recovery }
   caller: (authorization: string | null | undefined) => Promise<Caller | null>
   onVerified: (proof: Proof, authorization: string | null | undefined) => Promise<void>
   behindProxy: boolean
@@ -135,7 +154,7 @@ export const NODE_OVER_A_FILE: Front = { name: 'node:http over an SQLite file', 
 
 /** Starts an application behind a front; it ends with the test. */
 export async function startService(front: Front, options: ServiceOptions = {}): Promise<Service> {
-  const { tokens, jwt = true, behindProxy = false, accountName, ...policy } = options
+  const { tokens, jwt = true, recovery = true, behindProxy = false, accountName, ...policy } = options
   const people = new Map<string, Person>()
   const verifiedAt = new Map<string, number>()
   const clock = givenClock(NOON)
@@ -154,7 +173,23 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     onError: (error) => void errors.push(error),
     clock: clock.now,
     throttleRate: 'off',
+    trustedDevices: { days: 30 },
     ...policy,
+  })
+  const mails: Notice[] = []
+  let waiting = () => {}
+  const lost = accountRecovery(totp, {
+    findAccount: async (email) => {
+      const person = find((person) => person.email.toLowerCase() === email.toLowerCase())
+      return person && { userId: person.id, email: person.email }
+    },
+    checkPassword: async (userId, password) => find((person) => person.id === userId)?.password === password,
+    send: async (mail) => {
+      mails.push(mail)
+      waiting()
+    },
+    pageUrl: 'https://app.example/recover',
+    ...(typeof recovery === 'object' ? recovery : {}),
   })
   const pairs = jwtTokens(totp, {
     authenticate: async (username, password) =>
@@ -163,7 +198,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
   })
   const opened = await front.open({
     totp,
-    jwt: jwt ? pairs : undefined,
+    modules: { ...(jwt ? { jwt: pairs } : {}), ...(recovery ? { recovery: lost } : {}) },
     behindProxy,
     async caller(authorization) {
       // A host looks its session up somewhere: the answer does not come within the same turn of the event loop.
@@ -192,7 +227,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
   const call = async (call: Call) => {
     const answer = await answerOf(await send(call))
     expectRulesOfEveryEndpoint(answer, call.json)
-    expectDocumented(await documentOf(jwt, send), { method: 'POST', ...call }, answer)
+    expectDocumented(await documentOf(`${jwt} ${recovery !== false}`, send), { method: 'POST', ...call }, answer)
     return answer
   }
   return {
@@ -204,6 +239,14 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     deactivated,
     errors,
     proofs,
+    mails,
+    async mailed(count) {
+      while (mails.length < count) {
+        await new Promise<void>((resolve) => {
+          waiting = resolve
+        })
+      }
+    },
     register(username, password = 'correct horse battery staple') {
       const person = { id: String(people.size + 1), username, email: `${username}@example.com`, password }
       people.set(person.id, person)
@@ -216,14 +259,14 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
   }
 }
 
-const documents = new Map<boolean, Promise<OpenApi>>()
+const documents = new Map<string, Promise<OpenApi>>()
 
 /** The OpenAPI document: the same for all services that mount the same modules. */
-function documentOf(jwt: boolean, send: Service['send']): Promise<OpenApi> {
+function documentOf(modules: string, send: Service['send']): Promise<OpenApi> {
   const asked =
-    documents.get(jwt) ??
+    documents.get(modules) ??
     send({ method: 'GET', path: 'totp/openapi.json' }).then((response) => response.json() as Promise<OpenApi>)
-  documents.set(jwt, asked)
+  documents.set(modules, asked)
   return asked
 }
 
@@ -241,14 +284,14 @@ function initOf({ method = 'POST', json, form, raw, headers = {}, bearer }: Call
   }
 }
 
-async function openNode({ totp, jwt, caller, onVerified, behindProxy }: Application): Promise<Opened> {
+async function openNode({ totp, modules, caller, onVerified, behindProxy }: Application): Promise<Opened> {
   const host = {
     caller: (request: IncomingMessage) => caller(request.headers.authorization),
     onVerified: (proof: Proof, request: IncomingMessage) => onVerified(proof, request.headers.authorization),
   }
   const handler = nodeTotp(totp, {
     ...host,
-    ...(jwt ? { jwt } : {}),
+    ...modules,
     ...(behindProxy ? { trustedProxies: ['127.0.0.1'] } : {}),
   })
   const guard = requireTwoFactorNode(totp, { ...host, maxAgeSeconds: VAULT_SECONDS })
@@ -263,7 +306,7 @@ async function openNode({ totp, jwt, caller, onVerified, behindProxy }: Applicat
 }
 
 async function openExpress(
-  { totp, jwt, caller, onVerified, behindProxy }: Application,
+  { totp, modules, caller, onVerified, behindProxy }: Application,
   parsers: RequestHandler[],
 ): Promise<Opened> {
   const app = express()
@@ -273,7 +316,7 @@ async function openExpress(
   }
   if (behindProxy) app.set('trust proxy', 'loopback')
   if (parsers.length > 0) app.use(parsers)
-  app.use('/api', expressTotp(totp, { ...host, ...(jwt ? { jwt } : {}) }))
+  app.use('/api', expressTotp(totp, { ...host, ...modules }))
   app.get('/api/host', (_request, response) => void response.send('of the host'))
   app.get(
     '/vault',
@@ -284,14 +327,14 @@ async function openExpress(
   return listen(app)
 }
 
-async function openFetch({ totp, jwt, caller, onVerified, behindProxy }: Application): Promise<Opened> {
+async function openFetch({ totp, modules, caller, onVerified, behindProxy }: Application): Promise<Opened> {
   const host = {
     caller: (request: Request) => caller(request.headers.get('authorization')),
     onVerified: (proof: Proof, request: Request) => onVerified(proof, request.headers.get('authorization')),
   }
   const handler = fetchTotp(totp, {
     ...host,
-    ...(jwt ? { jwt } : {}),
+    ...modules,
     clientAddress: (request) => (behindProxy ? request.headers.get('x-forwarded-for') : '127.0.0.1'),
     otherwise: ({ url }) =>
       url.endsWith('/api/host')

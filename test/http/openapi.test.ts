@@ -8,7 +8,18 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Answer, answerOf, expectRulesOfEveryEndpoint, STATUS_OF } from './answer.ts'
 import { expectDocumented, type OpenApi, type Operation } from './documented.ts'
 import { FETCH, fronts, listen, type Service, startService } from './harness.ts'
-import { beginEnrolment, challenge, enrol, logIn, logInWith, logInWithPhone, nextCode, wrongCode } from './people.ts'
+import {
+  beginEnrolment,
+  challenge,
+  enrol,
+  linkIn,
+  logIn,
+  logInWith,
+  logInWithPhone,
+  nextCode,
+  sessionIn,
+  wrongCode,
+} from './people.ts'
 import { fields, rows } from './rows.ts'
 
 async function documentOf(service: Service, path = 'totp/openapi.json'): Promise<OpenApi> {
@@ -33,19 +44,19 @@ describe.each(fronts)('$name: the OpenAPI document', (front) => {
     expect(document.servers).toEqual([{ url: '/api' }])
     const listed = operationsIn(document).map(({ operationId, method, path }) => [operationId, method, path])
     expect(listed.sort()).toEqual(
-      rows.map(({ operationId, method, path }) => [operationId, method, `/${path}/`]).sort(),
+      rows.map(({ operationId, method, template }) => [operationId, method, `/${template}/`]).sort(),
     )
     expect(await documentOf(service, 'totp/openapi.json/')).toEqual(document)
     expect((await service.send({ path: 'totp/openapi.json' })).status).toBe(405)
   })
 
-  test('does not list the log-in endpoints where they are not mounted', async () => {
-    const service = await startService(front, { jwt: false })
+  test('does not list the endpoints of a module that is not mounted', async () => {
+    const service = await startService(front, { jwt: false, recovery: false })
     const listed = operationsIn(await documentOf(service)).map(({ path }) => path)
     expect(listed.sort()).toEqual(
       rows
-        .filter(({ path }) => path.startsWith('totp/'))
-        .map(({ path }) => `/${path}/`)
+        .filter(({ template }) => template.startsWith('totp/') && !template.startsWith('totp/recovery'))
+        .map(({ template }) => `/${template}/`)
         .sort(),
     )
   })
@@ -80,7 +91,7 @@ describe('an operation of the OpenAPI document', () => {
       const { caller } = rows.find((row) => row.operationId === operationId) ?? {}
       expect(security).toEqual(caller ? [{ caller: [] }] : [])
       expect(summary).toMatch(/^[A-Z].{8,}/)
-      expect(tags).toEqual([path.split('/')[1]])
+      expect(tags).toEqual([path.startsWith('/totp/recovery') ? 'recovery' : path.split('/')[1]])
     }
   })
 
@@ -123,9 +134,9 @@ describe('an operation of the OpenAPI document', () => {
 /** Calls each operation so that it succeeds, and so that it refuses; `service.call` holds each answer to the document. */
 async function useEverything(service: Service): Promise<Record<string, Answer[]>> {
   const seen: Record<string, Answer[]> = {}
-  const call = async (operationId: string, json?: unknown, bearer?: string) => {
-    const { method, path } = rows.find((row) => row.operationId === operationId) ?? { method: 'GET', path: '' }
-    const answer = await service.call({ method, path: `${path}/`, json, bearer })
+  const call = async (operationId: string, json?: unknown, bearer?: string, id = 'no-such-id') => {
+    const { method, template } = rows.find((row) => row.operationId === operationId) ?? { method: 'GET', template: '' }
+    const answer = await service.call({ method, path: `${template.replace('{id}', id)}/`, json, bearer })
     seen[operationId] = [...(seen[operationId] ?? []), answer]
     return answer
   }
@@ -135,7 +146,7 @@ async function useEverything(service: Service): Promise<Record<string, Answer[]>
   const person = { ...alice, username, password }
   await call('createTokens', { username, password: 'wrong horse' })
   await call('createTokens', { username, password })
-  const { access, refresh } = await logIn(service, person)
+  const { access } = await logIn(service, person)
   await call('confirmTotpSetup', { input_code: '123456' }, access)
   await call('disableTotp', undefined, access)
   await call('createTotpSetup', { name: 'Phone' }, access)
@@ -162,17 +173,45 @@ async function useEverything(service: Service): Promise<Record<string, Answer[]>
   await call('listBackupCodes', undefined, session.access)
   await call('rotateBackupCodes', undefined, session.access)
   await call('createTotpSetup', undefined, session.access)
-  await call('verifyToken', { token: session.access })
-  await call('refreshTokens', { refresh })
-  await call('refreshTokens', { refresh })
+  await call('removeAuthenticator', undefined, session.access)
+  const spare = await beginEnrolment(service, session.access)
+  await call('confirmTotpSetup', { input_code: spare.codeAt(service.clock.now()) }, session.access)
+  const again = { totp_challenge_token: await challenge(service, person), otp_code: nextCode(service, phone) }
+  const trusting = await call('answerChallenge', { ...again, trust_device: true, device_name: 'Laptop' })
+  const fresh = sessionIn(trusting.body)
+  const status = await call('getStatus', undefined, fresh.access)
+  const { trusted_device } = trusting.body
+  await call('createTokens', { username, password, trusted_device })
+  const devices = await call('listTrustedDevices', undefined, fresh.access)
+  await call('removeTrustedDevice', undefined, fresh.access)
+  await call('removeTrustedDevice', undefined, fresh.access, idIn(devices.body.trusted_devices))
+  await call('removeAuthenticator', undefined, fresh.access, idIn(status.body.authenticators))
+  await call('verifyToken', { token: fresh.access })
+  await call('refreshTokens', { refresh: fresh.refresh })
+  await call('refreshTokens', { refresh: fresh.refresh })
   await call('endFamily', { refresh: session.refresh })
   await call('endFamily', { refresh: session.access })
-  await call('disableTotp', undefined, session.access)
+  const last = await logInWithPhone(service, { person, phone: spare })
+  await call('disableTotp', undefined, last.access)
+  const { email } = await enrol(service, 'bob').then(({ person }) => person)
+  await call('requestRecovery', { email })
+  await call('requestRecovery', { email })
+  await service.mailed(2)
+  const [link, other] = service.mails.map(linkIn)
+  await call('confirmRecovery', { ...link, password: 'wrong horse' })
+  await call('cancelRecovery', other)
+  await call('cancelRecovery', other)
+  await call('confirmRecovery', { ...link, password })
   return seen
 }
 
+function idIn(list: unknown): string {
+  const [first] = list as { id: string }[]
+  return String(first?.id)
+}
+
 test.each(fronts)('$name: what is answered is what the document declares', async (front) => {
-  const service = await startService(front)
+  const service = await startService(front, { maxAuthenticators: 2 })
   const seen = await useEverything(service)
   expect(Object.keys(seen).sort()).toEqual(rows.map(({ operationId }) => operationId).sort())
   for (const [operationId, answers] of Object.entries(seen)) {

@@ -1,3 +1,4 @@
+import type { Notice } from 'totp-kit/mail'
 import { type Phone, phoneFor } from 'totp-kit/testing'
 import { expect } from 'vitest'
 import type { Person, Service } from './harness.ts'
@@ -73,6 +74,13 @@ export async function enrol(service: Service, username = 'alice'): Promise<Enrol
   const { outcome, body } = await service.post('totp/confirm/', { input_code: confirmingCode }, session.access)
   expect(outcome).toBe('200')
   return { person, session, phone, confirmingCode, backupCodes: body.backup_codes as string[] }
+}
+
+/** What a mail's link says: behind the `#`, where no server's log sees it. */
+export function linkIn(mail: Notice): { uid: string; token: string } {
+  if (!('url' in mail)) throw new TypeError(`a mail of the kind ${mail.kind} has no link`)
+  const said = new URLSearchParams(new URL(mail.url).hash.slice(1))
+  return { uid: String(said.get('uid')), token: String(said.get('token')) }
 }
 
 /** Waits until the phone shows another code, and reads it. */

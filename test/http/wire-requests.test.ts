@@ -50,9 +50,10 @@ describe.each(fronts)('$name: the request', (front) => {
     for (const path of ['totp/status', 'totp/status/', 'totp/status?x=1', 'totp/status/?input_code=1']) {
       expect((await service.get(path, bearer)).outcome).toBe('200')
     }
-    for (const { path, caller } of posts) {
+    for (const { method, path, caller } of posts) {
+      const json = { input_code: 5 }
       const [plain, slashed] = await Promise.all(
-        [path, `${path}/`].map((p) => service.post(p, { input_code: 5 }, caller ? bearer : undefined)),
+        [path, `${path}/`].map((p) => service.call({ method, path: p, json, bearer: caller ? bearer : undefined })),
       )
       expect(slashed?.body).toEqual(plain?.body)
     }
@@ -70,7 +71,8 @@ describe.each(fronts)('$name: the request', (front) => {
       'totp//create/',
       'TOTP/create/',
       'totp/%63reate/',
-      'totp/recovery/',
+      'totp/authenticators/',
+      'totp/authenticators/a/b',
       'jwt/',
       '__proto__',
       'constructor/',
@@ -164,23 +166,26 @@ describe.each(fronts)('$name: the body', (front) => {
     expect(answer.body.errors).toEqual({ password: [expect.any(String)] })
   })
 
-  test.each(sampleOf(posts, front))('$path takes no body for an empty one', async ({ path, caller, required }) => {
-    const service = await startService(front)
-    const bearer = caller ? await bearerOf(service) : undefined
-    const nothing = [
-      { raw: '', headers: asJson },
-      { raw: '', headers: asForm },
-      { raw: '', headers: { 'content-type': 'text/plain' } },
-      { raw: streamOf(), headers: asJson },
-      { raw: '{}', headers: asJson },
-      {},
-    ]
-    for (const body of nothing) {
-      const { outcome } = await service.call({ path, bearer, ...body })
-      if (Object.keys(required).length > 0) expect(outcome).toBe('400 validation_failed')
-      else expect(outcome).toMatch(/^201|400 totp_not_(set_up|enabled)|204$/)
-    }
-  })
+  test.each(sampleOf(posts, front))(
+    '$path takes no body for an empty one',
+    async ({ method, path, caller, required }) => {
+      const service = await startService(front)
+      const bearer = caller ? await bearerOf(service) : undefined
+      const nothing = [
+        { raw: '', headers: asJson },
+        { raw: '', headers: asForm },
+        { raw: '', headers: { 'content-type': 'text/plain' } },
+        { raw: streamOf(), headers: asJson },
+        { raw: '{}', headers: asJson },
+        {},
+      ]
+      for (const body of nothing) {
+        const { outcome } = await service.call({ method, path, bearer, ...body })
+        if (Object.keys(required).length > 0) expect(outcome).toBe('400 validation_failed')
+        else expect(outcome).toMatch(/^(201|400 totp_not_(set_up|enabled)|404 not_found|204)$/)
+      }
+    },
+  )
 
   test('a body of 16 KiB is read, one byte more is too much, with and without a declared length', async () => {
     const service = await startService(front)
@@ -200,28 +205,31 @@ describe.each(fronts)('$name: the body', (front) => {
     expect((await service.call({ path: 'jwt/create/', form })).outcome).toBe('413 payload_too_large')
   })
 
-  test.each(sampleOf(posts, front))('$path refuses JSON that is broken or no object', async ({ path, caller }) => {
-    const service = await startService(front)
-    const bearer = caller ? await bearerOf(service) : undefined
-    for (const raw of [
-      '{',
-      '{"a":1}}',
-      "{'a':1}",
-      ' ',
-      'null',
-      'true',
-      '5',
-      '"text"',
-      '[]',
-      '[{}]',
-      'a=1',
-      '\0',
-      'NaN',
-    ]) {
-      const { outcome } = await service.call({ path, bearer, raw, headers: asJson })
-      expect(outcome, raw).toBe('400 malformed_json')
-    }
-  })
+  test.each(sampleOf(posts, front))(
+    '$path refuses JSON that is broken or no object',
+    async ({ method, path, caller }) => {
+      const service = await startService(front)
+      const bearer = caller ? await bearerOf(service) : undefined
+      for (const raw of [
+        '{',
+        '{"a":1}}',
+        "{'a':1}",
+        ' ',
+        'null',
+        'true',
+        '5',
+        '"text"',
+        '[]',
+        '[{}]',
+        'a=1',
+        '\0',
+        'NaN',
+      ]) {
+        const { outcome } = await service.call({ method, path, bearer, raw, headers: asJson })
+        expect(outcome, raw).toBe('400 malformed_json')
+      }
+    },
+  )
 
   test('JSON that nests thousands of levels deep is no failure of ours', async () => {
     const service = await startService(front)
@@ -236,7 +244,7 @@ describe.each(fronts)('$name: the body', (front) => {
   test.each(sampleOf(posts, front))(
     '$path refuses another media type, another charset, and what is compressed',
     async (post) => {
-      const { path, caller, required } = post
+      const { method, path, caller, required } = post
       const service = await startService(front)
       const bearer = caller ? await bearerOf(service) : undefined
       const json = JSON.stringify(required)
@@ -257,7 +265,7 @@ describe.each(fronts)('$name: the body', (front) => {
         [json, { ...asJson, 'content-encoding': 'br' }],
         [json, { ...asJson, 'content-encoding': 'nonsense' }],
       ] as const) {
-        const { outcome } = await service.call({ path, bearer, raw, headers })
+        const { outcome } = await service.call({ method, path, bearer, raw, headers })
         expect(outcome, JSON.stringify(headers)).toBe('415 unsupported_media_type')
       }
     },
@@ -284,7 +292,7 @@ describe.each(fronts)('$name: the body', (front) => {
   })
 
   test.each(sampleOf(fields, front))('$path: $field of the wrong kind is refused and named', async (row) => {
-    const { path, caller, required, optional, field } = row
+    const { method, path, caller, required, optional, field } = row
     const service = await startService(front)
     const bearer = caller ? await bearerOf(service) : undefined
     const isOptional = field in optional
@@ -292,13 +300,13 @@ describe.each(fronts)('$name: the body', (front) => {
     const blank = field === 'password' ? [] : ['   ', '\t\n', '\u00a0\u3000']
     const notText = ['123\u0000456', '\u0000', 'a\ud800b', '\udc00']
     for (const value of [...wrong, ...blank, ...notText]) {
-      const answer = await service.post(path, { ...required, [field]: value }, bearer)
+      const answer = await service.call({ method, path, json: { ...required, [field]: value }, bearer })
       expect(answer.outcome, JSON.stringify(value)).toBe('400 validation_failed')
       expect(answer.body.errors, JSON.stringify(value)).toEqual({ [field]: [expect.any(String)] })
     }
     if (!isOptional && field !== 'otp_code') {
       const { [field]: _, ...rest } = required
-      const answer = await service.post(path, rest, bearer)
+      const answer = await service.call({ method, path, json: rest, bearer })
       expect(answer.body).toMatchObject({ code: 'validation_failed', errors: { [field]: [expect.any(String)] } })
     }
   })
@@ -397,7 +405,7 @@ describe.each(fronts)('$name: a code', (front) => {
 })
 
 describe.each(fronts.filter(({ parsesBefore }) => !parsesBefore))('$name: bytes', (front) => {
-  test.each(sampleOf(posts, front))('$path refuses bytes that are no UTF-8', async ({ path, caller }) => {
+  test.each(sampleOf(posts, front))('$path refuses bytes that are no UTF-8', async ({ method, path, caller }) => {
     const service = await startService(front)
     const bearer = caller ? await bearerOf(service) : undefined
     const invalid = [
@@ -407,7 +415,7 @@ describe.each(fronts.filter(({ parsesBefore }) => !parsesBefore))('$name: bytes'
     ]
     for (const raw of invalid) {
       for (const headers of [asJson, asForm]) {
-        expect((await service.call({ path, bearer, raw, headers })).outcome).toBe('400 malformed_json')
+        expect((await service.call({ method, path, bearer, raw, headers })).outcome).toBe('400 malformed_json')
       }
     }
   })

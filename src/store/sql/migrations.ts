@@ -11,6 +11,8 @@ export interface Column {
   name: string
   type: ColumnType
   nullable: boolean
+  /** Of the rows that were there before the column; null: none. */
+  defaultNumber: number | null
 }
 
 export interface Table {
@@ -20,48 +22,97 @@ export interface Table {
   indexes: readonly string[]
 }
 
-/** A step forward: tables that are added. A step that was released is never changed; the next one changes the schema. */
-export const migrations: readonly (readonly Table[])[] = [
-  [
-    table('user', 'user_id user, generation number, changed_at number, confirmed_at number?', ['user_id']),
-    table(
-      'authenticator',
-      `id id, user_id user, name name?, sealed_secret text, algorithm id, digits number, period_seconds number,
-      created_at number, last_step number, last_used_at number?`,
-      ['id'],
-      ['user_id'],
-    ),
-    table(
-      'pending',
-      `user_id user, id id, name name?, sealed_secret text, algorithm id, digits number, period_seconds number,
-      created_at number, expires_at number`,
-      ['user_id'],
-      ['expires_at'],
-    ),
-    table('backupCode', 'user_id user, digest id, position number, sealed_code text?, used_at number?', [
-      'user_id',
-      'digest',
-    ]),
-    table(
-      'failure',
-      `user_id user, method id, consecutive number, blocked_until number, period number, in_period number,
-      in_previous_period number`,
-      ['user_id', 'method'],
-    ),
-    table('burntToken', 'token_id id, expires_at number', ['token_id'], ['expires_at']),
-    table(
-      'refreshFamily',
-      'id id, user_id user, token_id id, generation number, expires_at number',
-      ['id'],
-      ['user_id', 'expires_at'],
-    ),
-    table('throttle', 'key_digest id, calls number, expires_at number', ['key_digest'], ['expires_at']),
-    table('canary', 'id number, sealed text', ['id']),
-  ],
+/** A step forward: tables that are added, and columns of tables that are there. */
+interface Migration {
+  tables: readonly Table[]
+  columns: readonly { of: TableName; columns: readonly Column[] }[]
+}
+
+const firstTables: readonly Table[] = [
+  table('user', 'user_id user, generation number, changed_at number, confirmed_at number?', ['user_id']),
+  table(
+    'authenticator',
+    `id id, user_id user, name name?, sealed_secret text, algorithm id, digits number, period_seconds number,
+    created_at number, last_step number, last_used_at number?`,
+    ['id'],
+    ['user_id'],
+  ),
+  table(
+    'pending',
+    `user_id user, id id, name name?, sealed_secret text, algorithm id, digits number, period_seconds number,
+    created_at number, expires_at number`,
+    ['user_id'],
+    ['expires_at'],
+  ),
+  table('backupCode', 'user_id user, digest id, position number, sealed_code text?, used_at number?', [
+    'user_id',
+    'digest',
+  ]),
+  table(
+    'failure',
+    `user_id user, method id, consecutive number, blocked_until number, period number, in_period number,
+    in_previous_period number`,
+    ['user_id', 'method'],
+  ),
+  table('burntToken', 'token_id id, expires_at number', ['token_id'], ['expires_at']),
+  table(
+    'refreshFamily',
+    'id id, user_id user, token_id id, generation number, expires_at number',
+    ['id'],
+    ['user_id', 'expires_at'],
+  ),
+  table('throttle', 'key_digest id, calls number, expires_at number', ['key_digest'], ['expires_at']),
+  table('canary', 'id number, sealed text', ['id']),
 ]
+
+/** A step that was released is never changed; the next one changes the schema. */
+export const migrations: readonly Migration[] = [
+  { tables: firstTables, columns: [] },
+  {
+    tables: [
+      table(
+        'trustedDevice',
+        `id id, user_id user, name name?, token_digest id, generation number, created_at number, last_used_at number,
+        expires_at number`,
+        ['id'],
+        ['user_id', 'expires_at'],
+      ),
+    ],
+    columns: [
+      { of: 'authenticator', columns: columnsOf('drift_steps number=0, far_step number?') },
+      { of: 'pending', columns: columnsOf('far_step number?') },
+    ],
+  },
+]
+
+/** The tables as all steps together leave them. */
+export const currentTables: readonly Table[] = migrations
+  .flatMap(({ tables }) => tables)
+  .map((table) => {
+    const added = migrations.flatMap((step) => step.columns.filter(({ of }) => of === table.name))
+    return { ...table, columns: [...table.columns, ...added.flatMap(({ columns }) => columns)] }
+  })
 
 /** The steps that have been taken. */
 export const migrationTable = table('migration', 'version number', ['version'])
+
+/**
+ * The statements that take the steps after the first `done`, and note each of them.
+ *
+ * @throws Error when a later version of totp-kit has been at the database
+ */
+export function statementsAfter(done: number, dialect: Dialect, tables: Tables): string[] {
+  if (done > migrations.length) throw new Error('the database was made by a later version of totp-kit')
+  return migrations
+    .slice(done)
+    .flatMap((step, index) => [
+      ...step.tables.flatMap((table) => createTable(dialect, tables, table)),
+      ...step.columns.flatMap(({ of, columns }) =>
+        columns.map((column) => `ALTER TABLE ${tables[of]} ADD COLUMN ${columnLine(dialect, column)}`),
+      ),
+      `INSERT INTO ${tables.migration} (version) VALUES (${done + index + 1})`,
+    ])
+}
 
 /**
  * The statements that make a table. In MySQL, which cannot undo a step that broke off, they do nothing where it is there,
@@ -69,9 +120,7 @@ export const migrationTable = table('migration', 'version number', ['version'])
  */
 export function createTable(dialect: Dialect, tables: Tables, { name, columns, key, indexes }: Table): string[] {
   const table = tables[name]
-  const lines = columns.map((column) => {
-    return `${column.name} ${columnType(dialect, column.type)}${column.nullable ? '' : ' NOT NULL'}`
-  })
+  const lines = columns.map((column) => columnLine(dialect, column))
   lines.push(`PRIMARY KEY (${key.join(', ')})`)
   const named = indexes.map((column) => ({ column, index: `${table.replace('.', '_')}_${column}` }))
   const create = dialect === 'mysql' || name === 'migration' ? 'CREATE TABLE IF NOT EXISTS' : 'CREATE TABLE'
@@ -85,6 +134,11 @@ export function createTable(dialect: Dialect, tables: Tables, { name, columns, k
     `${create} ${table} (\n  ${lines.join(',\n  ')}\n)${options[dialect]}`,
     ...(dialect === 'mysql' ? [] : named.map(({ index, column }) => `CREATE INDEX ${index} ON ${table} (${column})`)),
   ]
+}
+
+function columnLine(dialect: Dialect, { name, type, nullable, defaultNumber }: Column): string {
+  const otherwise = defaultNumber === null ? '' : ` DEFAULT ${defaultNumber}`
+  return `${name} ${columnType(dialect, type)}${nullable ? '' : ' NOT NULL'}${otherwise}`
 }
 
 function columnType(dialect: Dialect, type: ColumnType): string {
@@ -105,11 +159,14 @@ function columnType(dialect: Dialect, type: ColumnType): string {
   }
 }
 
-/** @param columns - `name type`, comma-separated; a question mark: may be NULL */
 function table(name: TableName, columns: string, key: string[], indexes: string[] = []): Table {
-  const read = columns.split(',').map((column) => {
-    const [columnName = '', type = ''] = column.trim().split(' ')
-    return { name: columnName, type: type.replace('?', '') as ColumnType, nullable: type.endsWith('?') }
+  return { name, columns: columnsOf(columns), key, indexes }
+}
+
+/** @param columns - `name type`, comma-separated; a question mark: may be NULL; `=` and a number: the default */
+function columnsOf(columns: string): Column[] {
+  return columns.split(',').map((column) => {
+    const [, name = '', type, mark, number] = /^(\w+) (\w+)(\?|=(\d+))?$/.exec(column.trim()) ?? []
+    return { name, type: type as ColumnType, nullable: mark === '?', defaultNumber: number ? Number(number) : null }
   })
-  return { name, columns: read, key, indexes }
 }

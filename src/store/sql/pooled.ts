@@ -1,5 +1,5 @@
 import type { Dialect, Parameters } from './dialect.ts'
-import { createTable, migrations, migrationTable } from './migrations.ts'
+import { createTable, migrationTable, statementsAfter } from './migrations.ts'
 import type { Runner } from './sql-store.ts'
 import type { StatementName } from './statements.ts'
 import type { Tables } from './tables.ts'
@@ -98,13 +98,20 @@ async function rolledBack(session: Session): Promise<boolean> {
  * Brings the tables up to date; of processes that start at once, one does it and the others wait.
  *
  * @param lock - statements that wait until no other process is at it; `unlock` lets the next one in
+ * @param isThere - the error says that a column to be added is there, from a step that broke off
  * @throws Error when a later version of totp-kit has been at the database
  */
 export async function migratePooled(
   pooled: Pooled,
-  migration: { dialect: Dialect; tables: Tables; lock: readonly string[]; unlock: readonly string[] },
+  migration: {
+    dialect: Dialect
+    tables: Tables
+    lock: readonly string[]
+    unlock: readonly string[]
+    isThere(error: unknown): boolean
+  },
 ): Promise<void> {
-  const { dialect, tables, lock, unlock } = migration
+  const { dialect, tables, lock, unlock, isThere } = migration
   const session = await pooled.acquire()
   let broken = true
   try {
@@ -113,12 +120,12 @@ export async function migratePooled(
     for (const statement of createTable(dialect, tables, migrationTable)) await session.text(statement)
     const { rows } = await session.text(`SELECT max(version) AS version FROM ${tables.migration}`)
     const done = Number(rows[0]?.version ?? 0)
-    if (done > migrations.length) throw new Error('the database was made by a later version of totp-kit')
-    for (const [index, added] of migrations.entries()) {
-      if (index < done) continue
-      for (const statement of added.flatMap((table) => createTable(dialect, tables, table)))
+    for (const statement of statementsAfter(done, dialect, tables)) {
+      try {
         await session.text(statement)
-      await session.text(`INSERT INTO ${tables.migration} (version) VALUES (${index + 1})`)
+      } catch (error) {
+        if (!isThere(error)) throw error
+      }
     }
     await session.commit()
     for (const statement of unlock) await session.text(statement)

@@ -1,17 +1,19 @@
-import type { SecondFactorMethod } from '../../events.ts'
 import type { OtpAlgorithm } from '../../otp/hotp.ts'
 import type { FailureLimits } from '../../policy.ts'
-import { type FailureCount, periodOf, refusalOf } from '../failures.ts'
+import { budgetOf, type FailureCount, noFailures, periodOf, refusalOf } from '../failures.ts'
 import { isOutdated } from '../single-use.ts'
 import type {
   Attempt,
   AuthenticatorRecord,
   BackupCodeRecord,
   FactorStatus,
+  FailureKind,
   Reservation,
+  SingleUse,
   Spending,
   Spent,
   TotpStore,
+  TrustedDeviceRecord,
   UserRecord,
 } from '../store.ts'
 import { all, first, type Row, run, type Work } from './work.ts'
@@ -34,6 +36,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
   return {
     getUser: (userId) => runner.single(() => getUser(userId)),
     getStatus: (userId, now, limits) => runner.read(() => getStatus(userId, now, limits)),
+    getFailureBudget: (userId, method, now, limits) =>
+      runner.single(function* () {
+        return budgetOf(yield* failuresOf({ userId, method, now, limits }), now, limits)
+      }),
     reserveAttempt: (attempt) =>
       runner.write(
         () => reserveAttempt(attempt),
@@ -44,6 +50,15 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         () => spend(spending),
         ({ outcome }) => outcome === 'spent',
       ),
+    clearFailures: (userId) =>
+      runner.single(function* () {
+        yield* run('clearFailures', { userId })
+      }),
+    noteFarStep: (userId, authenticatorId, step) =>
+      runner.write(function* () {
+        yield* run('noteFarStep', { userId, authenticatorId, step })
+        yield* run('noteFarStepOfPending', { userId, authenticatorId, step })
+      }, always),
     putPending: (userId, pending, generation) =>
       runner.write(function* () {
         if ((yield* lockUser(userId)).generation !== generation) return false
@@ -52,7 +67,16 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         yield* run('insertPending', { userId, ...rest, ...parameters })
         return true
       }, done),
-    activatePending: (activation) => runner.write(() => activatePending(activation), done),
+    activatePending: (activation) =>
+      runner.write(
+        () => activatePending(activation),
+        (outcome) => outcome !== 'refused',
+      ),
+    removeAuthenticator: (removal) =>
+      runner.write(
+        () => removeAuthenticator(removal),
+        (outcome) => outcome === 'removed',
+      ),
     removeFactors: (removal) => runner.write(() => removeFactors(removal), done),
     replaceBackupCodes: (userId, codes, generation) =>
       runner.write(function* () {
@@ -74,6 +98,25 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
     isUnburnt: (tokenId) =>
       runner.single(function* () {
         return (yield* first('isBurnt', { tokenId })) === undefined
+      }),
+    burnToken: (token, now) => runner.write(() => burnToken(token, now), done),
+    keepTrustedDevice: (device, generation) =>
+      runner.write(function* () {
+        if ((yield* lockUser(device.userId)).generation !== generation) return false
+        yield* run('keepDevice', { ...device, generation })
+        yield* run('forgetTwoDevices', { now: device.createdAt })
+        return true
+      }, done),
+    rotateTrustedDevice: (rotation) =>
+      runner.write(function* () {
+        if ((yield* run('rotateDevice', rotation)) === 1) return 'rotated'
+        yield* run('endDevice', rotation)
+        return 'dead'
+      }, always),
+    listTrustedDevices: (userId, now) => runner.single(() => listDevices(userId, now)),
+    endTrustedDevice: (userId, deviceId) =>
+      runner.single(function* () {
+        return (yield* run('endDevice', { userId, deviceId })) === 1
       }),
     openFamily: ({ id, userId, tokenId, expiresAt }, generation, now) =>
       runner.write(function* () {
@@ -116,6 +159,7 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         yield* run('deleteExpiredPending', { now })
         yield* run('deleteExpiredBurntTokens', { now })
         yield* run('deleteExpiredFamilies', { now })
+        yield* run('deleteExpiredDevices', { now })
         yield* run('deleteExpiredCalls', { now })
       }, always),
   }
@@ -135,13 +179,14 @@ function* lockUser(userId: string): Work<UserRecord> {
 }
 
 function* getStatus(userId: string, now: number, limits: FailureLimits): Work<FactorStatus> {
-  const refused = yield* refusal({ userId, method: 'totp', now, limits })
+  const failures = yield* failuresOf({ userId, method: 'totp', now, limits })
   return {
     user: yield* getUser(userId),
     authenticators: (yield* all('getLive', { userId })).map(toAuthenticator),
     backupCodesRemaining: yield* remaining(userId),
     hasPending: (yield* first('getPending', { userId, now })) !== undefined,
-    lockedUntil: refused === null ? null : refused.outcome === 'locked' ? 'forever' : refused.retryAt,
+    trustedDevices: (yield* listDevices(userId, now)).length,
+    lockedUntil: budgetOf(failures, now, limits).lockedUntil,
   }
 }
 
@@ -150,10 +195,10 @@ function* reserveAttempt({ userId, method, against, challenge, now, limits }: At
   if (challenge && (isOutdated(challenge, user, now) || (yield* first('isBurnt', { tokenId: challenge.tokenId })))) {
     return { outcome: 'stale' }
   }
-  const row = yield* against === 'live' ? first('getLive', { userId }) : first('getPending', { userId, now })
-  if (!row) return { outcome: 'absent' }
+  const rows = yield* against === 'live' ? all('getLive', { userId }) : all('getPending', { userId, now })
+  if (rows.length === 0) return { outcome: 'absent' }
   const attempted = { userId, method, now, ...limitNumbers(now, limits) }
-  const reserved = { outcome: 'reserved', user, authenticator: toAuthenticator(row) } as const
+  const reserved = { outcome: 'reserved', user, authenticators: rows.map(toAuthenticator) } as const
   if ((yield* run('countAttempt', attempted)) === 1) return reserved
   const refused = yield* refusal({ userId, method, now, limits })
   if (refused) return refused
@@ -163,28 +208,38 @@ function* reserveAttempt({ userId, method, against, challenge, now, limits }: At
 }
 
 /** Null when one more attempt may be judged. */
-export function* refusal(of: { userId: string; method: SecondFactorMethod; now: number; limits: FailureLimits }) {
-  const { userId, method, now, limits } = of
-  const row = yield* first('getFailures', { userId, method, period: periodOf(now, limits) })
-  return row ? refusalOf(toFailureCount(row), now, limits) : null
+export function* refusal(of: Counted): Work<ReturnType<typeof refusalOf>> {
+  return refusalOf(yield* failuresOf(of), of.now, of.limits)
+}
+
+interface Counted {
+  userId: string
+  method: FailureKind
+  now: number
+  limits: FailureLimits
+}
+
+/** Turned to the period of `now`. */
+function* failuresOf({ userId, method, now, limits }: Counted): Work<FailureCount> {
+  const period = periodOf(now, limits)
+  const row = yield* first('getFailures', { userId, method, period })
+  return row ? toFailureCount(row) : noFailures(period)
 }
 
 function* spend(spending: Spending): Work<Spent> {
   const { userId, challenge, generation, now, method } = spending
   const user = yield* lockUser(userId)
-  if (user.generation !== generation || (challenge && isOutdated(challenge, user, now))) return { outcome: 'stale' }
-  if (challenge && (yield* run('burnToken', { ...challenge })) === 0) return { outcome: 'stale' }
+  if (user.generation !== generation || !(yield* burnOf(user, challenge, now))) return { outcome: 'stale' }
   if ((yield* spendCode(spending)) === 0) return { outcome: 'refused' }
   yield* run('giveBackAttempt', { userId, method })
-  if (challenge) yield* run('forgetTwoBurntTokens', { now })
   return { outcome: 'spent', backupCodesRemaining: yield* remaining(userId) }
 }
 
 function* spendCode(spending: Spending): Work<number> {
   const { userId, now } = spending
   if (spending.method === 'totp') {
-    const { authenticatorId, step } = spending
-    return yield* run('spendStep', { userId, authenticatorId, step, now })
+    const { authenticatorId, step, driftSteps } = spending
+    return yield* run('spendStep', { userId, authenticatorId, step, driftSteps, now })
   }
   for (const digest of spending.digests) {
     if ((yield* run('spendBackupCode', { userId, digest, now })) === 1) return 1
@@ -192,23 +247,54 @@ function* spendCode(spending: Spending): Work<number> {
   return 0
 }
 
-function* activatePending(activation: Parameters<TotpStore['activatePending']>[0]): Work<boolean> {
-  const { userId, authenticatorId, step, generation, backupCodes, keepFamilyId, now } = activation
-  if ((yield* lockUser(userId)).generation !== generation) return false
-  if ((yield* run('copyPendingToLive', { userId, authenticatorId, step, now })) === 0) return false
-  yield* run('deleteOtherLive', { userId, authenticatorId })
+/** False when `token`, where there is one, may not be used any more; else burns it. */
+function* burnOf(user: UserRecord, token: SingleUse | null, now: number): Work<boolean> {
+  return token === null || (!isOutdated(token, user, now) && (yield* burnToken(token, now)))
+}
+
+function* burnToken(token: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: number): Work<boolean> {
+  const { tokenId, expiresAt } = token
+  if (expiresAt < now || (yield* run('burnToken', { tokenId, expiresAt })) === 0) return false
+  yield* run('forgetTwoBurntTokens', { now })
+  return true
+}
+
+type Activation = Parameters<TotpStore['activatePending']>[0]
+
+function* activatePending(activation: Activation): Work<'first' | 'added' | 'replaced' | 'refused'> {
+  const { userId, authenticatorId, step, driftSteps, maxAuthenticators, generation, now } = activation
+  const { backupCodes, keepFamilyId } = activation
+  const user = yield* lockUser(userId)
+  if (user.generation !== generation) return 'refused'
+  const [leastLately, ...others] = yield* all('getLiveByUse', { userId })
+  const isFull = leastLately !== undefined && others.length + 1 >= maxAuthenticators
+  if ((yield* run('copyPendingToLive', { userId, authenticatorId, step, driftSteps, now })) === 0) return 'refused'
+  if (isFull) yield* run('deleteAuthenticator', { userId, authenticatorId: String(leastLately.id) })
   yield* run('deletePending', { userId })
   if (backupCodes) yield* putCodes(userId, backupCodes)
   yield* run('giveBackAttempt', { userId, method: 'totp' })
   yield* raise(userId, generation + 1, now, keepFamilyId)
   yield* run('switchOn', { userId, now })
-  return true
+  return user.confirmedAt === null ? 'first' : isFull ? 'replaced' : 'added'
+}
+
+type AuthenticatorRemoval = Parameters<TotpStore['removeAuthenticator']>[0]
+
+function* removeAuthenticator(removal: AuthenticatorRemoval): Work<'removed' | 'last' | 'absent' | 'stale'> {
+  const { userId, authenticatorId, generation, keepFamilyId, now } = removal
+  if ((yield* lockUser(userId)).generation !== generation) return 'stale'
+  const live = yield* all('getLive', { userId })
+  if (!live.some(({ id }) => String(id) === authenticatorId)) return 'absent'
+  if (live.length === 1) return 'last'
+  yield* run('deleteAuthenticator', { userId, authenticatorId })
+  yield* raise(userId, generation + 1, now, keepFamilyId)
+  return 'removed'
 }
 
 function* removeFactors(removal: Parameters<TotpStore['removeFactors']>[0]): Work<boolean> {
-  const { userId, generation, keepFamilyId, now, limits } = removal
+  const { userId, generation, token, keepFamilyId, now, limits } = removal
   const user = yield* lockUser(userId)
-  if (user.generation !== generation) return false
+  if (user.generation !== generation || !(yield* burnOf(user, token, now))) return false
   yield* run('deletePending', { userId })
   if (user.confirmedAt === null) {
     yield* run('liftHardCap', { userId, hardCap: limits.hardCap })
@@ -227,6 +313,7 @@ function* raise(userId: string, generation: number, now: number, keepFamilyId: s
   yield* run('raiseGeneration', { userId, now })
   if (keepFamilyId !== null) yield* run('keepFamily', { userId, keepFamilyId, generation })
   yield* run('endStaleFamilies', { userId, generation })
+  yield* run('endDevices', { userId })
 }
 
 function* putCodes(userId: string, codes: readonly BackupCodeRecord[]): Work<void> {
@@ -234,6 +321,18 @@ function* putCodes(userId: string, codes: readonly BackupCodeRecord[]): Work<voi
   for (const [position, { digest, sealedCode }] of codes.entries()) {
     yield* run('insertBackupCode', { userId, digest, sealedCode, position })
   }
+}
+
+function* listDevices(userId: string, now: number): Work<TrustedDeviceRecord[]> {
+  return (yield* all('listDevices', { userId, now })).map((row) => ({
+    id: String(row.id),
+    userId,
+    name: textOrNull(row.name),
+    tokenDigest: String(row.token_digest),
+    createdAt: Number(row.created_at),
+    lastUsedAt: Number(row.last_used_at),
+    expiresAt: Number(row.expires_at),
+  }))
 }
 
 function* remaining(userId: string): Work<number> {
@@ -255,6 +354,7 @@ export function toUser(row: Row | undefined): UserRecord {
   }
 }
 
+/** Of a live authenticator, or of a pending one, which has neither been used nor drifted. */
 export function toAuthenticator(row: Row): AuthenticatorRecord {
   return {
     id: String(row.id),
@@ -267,6 +367,8 @@ export function toAuthenticator(row: Row): AuthenticatorRecord {
     },
     createdAt: Number(row.created_at),
     lastUsedAt: numberOrNull(row.last_used_at),
+    driftSteps: Number(row.drift_steps ?? 0),
+    farStep: numberOrNull(row.far_step),
   }
 }
 

@@ -18,6 +18,8 @@ export function statementsFor(dialect: Dialect, tables: Tables): Statements {
 }
 
 const AUTHENTICATOR = 'id, name, sealed_secret, algorithm, digits, period_seconds, created_at'
+const LIVE = `${AUTHENTICATOR}, last_used_at, drift_steps, far_step`
+const PENDING = `${AUTHENTICATOR}, far_step`
 
 function sources(dialect: Dialect, t: Tables) {
   const greatest = dialect === 'sqlite' ? 'max' : 'greatest'
@@ -45,25 +47,28 @@ function sources(dialect: Dialect, t: Tables) {
     switchOn: `UPDATE ${t.user} SET confirmed_at = coalesce(confirmed_at, :now) WHERE user_id = :userId`,
     switchOff: `UPDATE ${t.user} SET confirmed_at = NULL WHERE user_id = :userId`,
 
-    getLive: `SELECT ${AUTHENTICATOR}, last_used_at FROM ${t.authenticator} WHERE user_id = :userId`,
-    getPending: `
-      SELECT ${AUTHENTICATOR} FROM ${t.pending} WHERE user_id = :userId AND expires_at > :now`,
+    getLive: `SELECT ${LIVE} FROM ${t.authenticator} WHERE user_id = :userId ORDER BY created_at, id`,
+    getLiveByUse: `
+      SELECT id FROM ${t.authenticator} WHERE user_id = :userId ORDER BY last_used_at, created_at, id`,
+    getPending: `SELECT ${PENDING} FROM ${t.pending} WHERE user_id = :userId AND expires_at > :now`,
     insertPending: `
       INSERT INTO ${t.pending} (user_id, ${AUTHENTICATOR}, expires_at)
       VALUES (:userId, :id, :name, :sealedSecret, :algorithm, :digits, :periodSeconds, :createdAt, :expiresAt)`,
     copyPendingToLive: `
-      INSERT INTO ${t.authenticator} (user_id, ${AUTHENTICATOR}, last_step, last_used_at)
-      SELECT user_id, ${AUTHENTICATOR}, :step, :now FROM ${t.pending}
+      INSERT INTO ${t.authenticator} (user_id, ${AUTHENTICATOR}, last_step, last_used_at, drift_steps)
+      SELECT user_id, ${AUTHENTICATOR}, :step, :now, :driftSteps FROM ${t.pending}
       WHERE user_id = :userId AND id = :authenticatorId AND expires_at > :now`,
-    deleteOtherLive: `DELETE FROM ${t.authenticator} WHERE user_id = :userId AND id <> :authenticatorId`,
+    deleteAuthenticator: `DELETE FROM ${t.authenticator} WHERE user_id = :userId AND id = :authenticatorId`,
     deleteLive: `DELETE FROM ${t.authenticator} WHERE user_id = :userId`,
     deletePending: `DELETE FROM ${t.pending} WHERE user_id = :userId`,
     deleteExpiredPending: `DELETE FROM ${t.pending} WHERE expires_at < :now`,
 
     /** RFC 6238 §5.2: look and write in one statement, so that of two racing requests one finds the step spent. */
     spendStep: `
-      UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now
+      UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps, far_step = NULL
       WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
+    noteFarStep: `UPDATE ${t.authenticator} SET far_step = :step WHERE id = :authenticatorId AND user_id = :userId`,
+    noteFarStepOfPending: `UPDATE ${t.pending} SET far_step = :step WHERE user_id = :userId AND id = :authenticatorId`,
 
     spendBackupCode: `
       UPDATE ${t.backupCode} SET used_at = :now WHERE user_id = :userId AND digest = :digest AND used_at IS NULL`,
@@ -91,6 +96,7 @@ function sources(dialect: Dialect, t: Tables) {
       WHERE user_id = :userId AND method = :method`,
     clearConsecutiveFailures: `
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0 WHERE user_id = :userId`,
+    clearFailures: `DELETE FROM ${t.failure} WHERE user_id = :userId`,
     liftHardCap: `UPDATE ${t.failure} SET consecutive = 0 WHERE user_id = :userId AND consecutive >= :hardCap`,
 
     burnToken: insertNew(`${t.burntToken} (token_id, expires_at)`, 'VALUES (:tokenId, :expiresAt)'),
@@ -115,6 +121,26 @@ function sources(dialect: Dialect, t: Tables) {
       UPDATE ${t.refreshFamily} SET generation = :generation
       WHERE id = :keepFamilyId AND user_id = :userId AND generation = :generation - 1`,
     endStaleFamilies: `DELETE FROM ${t.refreshFamily} WHERE user_id = :userId AND generation < :generation`,
+
+    /** The generation stands in the row: an earlier version that shares the database raises it and knows no devices. */
+    keepDevice: `
+      INSERT INTO ${t.trustedDevice}
+        (id, user_id, name, token_digest, generation, created_at, last_used_at, expires_at)
+      VALUES (:id, :userId, :name, :tokenDigest, :generation, :createdAt, :lastUsedAt, :expiresAt)`,
+    forgetTwoDevices: deleteTwoExpired(t.trustedDevice, 'id'),
+    deleteExpiredDevices: `DELETE FROM ${t.trustedDevice} WHERE expires_at < :now`,
+    rotateDevice: `
+      UPDATE ${t.trustedDevice} SET token_digest = :newTokenDigest, last_used_at = :now
+      WHERE id = :deviceId AND user_id = :userId AND token_digest = :tokenDigest AND expires_at > :now
+        AND generation = :generation
+        AND generation = coalesce((SELECT u.generation FROM ${t.user} AS u WHERE u.user_id = :userId), 0)`,
+    listDevices: `
+      SELECT d.id, d.name, d.token_digest, d.created_at, d.last_used_at, d.expires_at
+      FROM ${t.trustedDevice} AS d LEFT JOIN ${t.user} AS u ON u.user_id = d.user_id
+      WHERE d.user_id = :userId AND d.expires_at > :now AND d.generation = coalesce(u.generation, 0)
+      ORDER BY d.created_at DESC, d.id`,
+    endDevice: `DELETE FROM ${t.trustedDevice} WHERE id = :deviceId AND user_id = :userId`,
+    endDevices: `DELETE FROM ${t.trustedDevice} WHERE user_id = :userId`,
 
     ensureCalls: insertNew(`${t.throttle} (key_digest, calls, expires_at)`, 'VALUES (:keyDigest, 0, :expiresAt)'),
     /** A window that has ended begins anew, and so does one that a clock set back would keep open too long. */
@@ -160,9 +186,10 @@ function failureTerms(dialect: Dialect) {
 /** What PostgreSQL does in one round trip where the others take a transaction. */
 function postgresStatements(t: Tables) {
   const { countOne, mayTry } = failureTerms('postgres')
-  const reserve = (factor: string, isExpired: string) => `
+  /** The columns are named: `a.*` would change its meaning under a prepared statement when a migration adds one. */
+  const reserve = (columns: string, from: string) => `
     WITH u AS (SELECT generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id = :userId),
-    factor AS (SELECT a.* FROM ${factor} AS a WHERE a.user_id = :userId ${isExpired}),
+    factor AS (SELECT ${columns} FROM ${from}),
     open_challenge AS (
       SELECT 1 WHERE :tokenId IS NULL OR (
         :generation = coalesce((SELECT generation FROM u), 0)
@@ -170,12 +197,12 @@ function postgresStatements(t: Tables) {
     reserved AS (
       INSERT INTO ${t.failure} AS f (user_id, method, consecutive, blocked_until, period, in_period, in_previous_period)
       SELECT :userId, :method, 1, CASE WHEN 1 < :beforeDelay THEN 0 ELSE :now + :firstDelaySeconds END, :period, 1, 0
-      FROM factor, open_challenge
+      FROM open_challenge WHERE EXISTS (SELECT 1 FROM factor)
       ON CONFLICT (user_id, method) DO UPDATE SET ${countOne} WHERE ${mayTry}
       RETURNING 1)
     SELECT u.generation, u.changed_at, u.confirmed_at, factor.*,
       EXISTS (SELECT 1 FROM open_challenge) AS is_open, EXISTS (SELECT 1 FROM reserved) AS is_reserved
-    FROM (SELECT 1) AS one LEFT JOIN u ON true LEFT JOIN factor ON true`
+    FROM (SELECT 1) AS one LEFT JOIN u ON true LEFT JOIN factor ON true ORDER BY factor.created_at, factor.id`
   /**
    * `code` locks the unspent step or code, waiting for another spending and looking again after it; then the challenge
    * is burnt, then the code marked. Each part needs a row of the one before, so nothing is written unless all is.
@@ -199,12 +226,12 @@ function postgresStatements(t: Tables) {
       (SELECT count(*) FROM marked) AS marked,
       (SELECT count(*) FROM ${t.backupCode} WHERE user_id = :userId AND used_at IS NULL) AS remaining`
   return {
-    reserveLive: reserve(t.authenticator, ''),
-    reservePending: reserve(t.pending, 'AND a.expires_at > :now'),
+    reserveLive: reserve(LIVE, `${t.authenticator} WHERE user_id = :userId`),
+    reservePending: reserve(PENDING, `${t.pending} WHERE user_id = :userId AND expires_at > :now`),
     spendStepWhole: spend(
       `SELECT a.id FROM ${t.authenticator} AS a, u
         WHERE a.id = :authenticatorId AND a.user_id = u.user_id AND a.last_step < :step FOR UPDATE OF a`,
-      `UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now
+      `UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps, far_step = NULL
         WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
     ),
     spendBackupCodeWhole: spend(

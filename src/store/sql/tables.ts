@@ -19,6 +19,7 @@ const NAMES = [
   ['failure', 'failure'],
   ['burntToken', 'burnt_token'],
   ['refreshFamily', 'refresh_family'],
+  ['trustedDevice', 'trusted_device'],
   ['throttle', 'throttle'],
   ['canary', 'canary'],
   ['migration', 'migration'],

@@ -4,6 +4,8 @@ import {
   begin,
   byStep,
   challengeOf,
+  device,
+  devicesOf,
   enrol,
   firstStep,
   limits,
@@ -43,6 +45,7 @@ export const deleteExpired: Promises = {
     const challenge = challengeOf(user, 'challenge', { expiresAt: noon + 120 })
     await store.spend(byStep(user, firstStep + 1, { challenge }))
     await begin(store, 'family', { generation: user.generation })
+    await store.keepTrustedDevice(device('device'), user.generation)
     await store.putPending('ann', pending('new'), user.generation)
     await store.countCall(call)
 
@@ -52,6 +55,7 @@ export const deleteExpired: Promises = {
     assert.equal(await store.isFamilyAlive('family', null, noon + 1), true)
     assert.equal((await store.countCall({ ...call, now: noon + 1 })).calls, 2)
     assert.equal((await store.getStatus('ann', noon + 1, limits)).hasPending, true)
-    assert.equal(await activate(store, { authenticatorId: 'new', generation: user.generation }), true)
+    assert.deepEqual(await devicesOf(store, 'ann', noon + 1), ['device'])
+    assert.equal(await activate(store, { authenticatorId: 'new', generation: user.generation }), 'replaced')
   },
 }

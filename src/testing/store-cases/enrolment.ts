@@ -10,10 +10,12 @@ import {
   enrol,
   firstStep,
   limits,
+  liveOnes,
   noon,
   type Promises,
   pending,
   race,
+  recordOf,
   refusedUntil,
   reserve,
   tally,
@@ -23,21 +25,22 @@ import {
 export const putPending: Promises = {
   async 'puts a pending authenticator in the place of an earlier pending one'(open) {
     const store = await open()
-    const { expiresAt, ...second } = pending('second', {
+    const second = pending('second', {
       name: 'Second',
       parameters: { algorithm: 'SHA256', digits: 8, periodSeconds: 60 },
       createdAt: noon - 1,
       expiresAt: noon + 60,
     })
     await store.putPending('ann', pending('first'), 0)
-    assert.equal(await store.putPending('ann', { ...second, expiresAt }, 0), true)
+    assert.equal(await store.putPending('ann', second, 0), true)
 
     const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
 
-    assert.deepEqual(reservation.outcome === 'reserved' && reservation.authenticator, { ...second, lastUsedAt: null })
-    assert.equal(await activate(store, { authenticatorId: 'second', generation: 0, now: expiresAt }), false)
-    assert.equal(await activate(store, { authenticatorId: 'first', generation: 0 }), false)
-    assert.equal(await activate(store, { authenticatorId: 'second', generation: 0 }), true)
+    assert.deepEqual(reservation.outcome === 'reserved' && reservation.authenticators, [recordOf(second)])
+    const expired = { authenticatorId: 'second', generation: 0, now: second.expiresAt }
+    assert.equal(await activate(store, expired), 'refused')
+    assert.equal(await activate(store, { authenticatorId: 'first', generation: 0 }), 'refused')
+    assert.equal(await activate(store, { authenticatorId: 'second', generation: 0 }), 'first')
   },
 
   async 'of any number at once exactly one is left'(open) {
@@ -48,7 +51,7 @@ export const putPending: Promises = {
       activate(store, { authenticatorId: `phone ${n}`, generation: 0 }),
     )
 
-    assert.deepEqual(tally(activations), { true: 1, false: 49 })
+    assert.deepEqual(tally(activations), { first: 1, refused: 49 })
   },
 
   async 'a live one is untouched'(open) {
@@ -69,12 +72,12 @@ export const putPending: Promises = {
 
     assert.equal(await store.putPending('ann', pending('outdated'), 0), false)
 
-    assert.equal(await activate(store, { authenticatorId: 'current', generation: 1 }), true)
+    assert.equal(await activate(store, { authenticatorId: 'current', generation: 1 }), 'first')
   },
 }
 
 export const activatePending: Promises = {
-  async 'exactly one caller gets true for a pending authenticator'(open) {
+  async 'exactly one caller gets anything but `refused` for a pending authenticator'(open) {
     const store = await open()
     await store.putPending('ann', pending('phone'), 0)
 
@@ -82,9 +85,9 @@ export const activatePending: Promises = {
       activate(other, { authenticatorId: 'phone', generation: 0, backupCodes: backupCodes([`code of caller ${n}`]) }),
     )
 
-    assert.deepEqual(tally(answers), { true: 1, false: 49 })
+    assert.deepEqual(tally(answers), { first: 1, refused: 49 })
     const [code] = await store.listBackupCodes('ann')
-    assert.equal(code?.sealedCode, `sealed code of caller ${answers.indexOf(true)}`)
+    assert.equal(code?.sealedCode, `sealed code of caller ${answers.indexOf('first')}`)
     assert.equal((await store.getUser('ann')).generation, 1)
   },
 
@@ -94,12 +97,12 @@ export const activatePending: Promises = {
 
     await activate(store, { authenticatorId: 'phone', generation: 0, backupCodes: backupCodes(['a', 'b']) })
 
-    const { expiresAt: _, ...authenticator } = pending('phone')
     assert.deepEqual(await store.getStatus('ann', noon, limits), {
       user: { generation: 1, changedAt: noon, confirmedAt: noon },
-      authenticators: [{ ...authenticator, lastUsedAt: noon }],
+      authenticators: [recordOf(pending('phone'), { lastUsedAt: noon })],
       backupCodesRemaining: 2,
       hasPending: false,
+      trustedDevices: 0,
       lockedUntil: null,
     })
   },
@@ -113,19 +116,15 @@ export const activatePending: Promises = {
     assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
   },
 
-  async 'takes the place of the live one, whose codes are good no more'(open) {
+  async 'takes the place of the live one where there may be no other, whose codes are good no more'(open) {
     const store = await open()
     const old = await enrol(store)
     await store.putPending('ann', pending('new'), old.generation)
 
     await activate(store, { authenticatorId: 'new', generation: old.generation, now: noon + 1 })
 
-    const { user, authenticators } = await store.getStatus('ann', noon, limits)
-    assert.deepEqual(
-      authenticators.map(({ id }) => id),
-      ['new'],
-    )
-    const codeOfOld = byStep({ ...old, generation: user.generation }, firstStep + 1)
+    assert.deepEqual(await liveOnes(store), ['new'])
+    const codeOfOld = byStep({ ...old, generation: old.generation + 1 }, firstStep + 1)
     assert.deepEqual(await store.spend(codeOfOld), { outcome: 'refused' })
   },
 
@@ -257,19 +256,19 @@ export const activatePending: Promises = {
     assert.deepEqual(await alive(store, ["bob's"]), [])
   },
 
-  async 'false, and nothing done, when it has expired'(open) {
+  async '`refused`, and nothing done, when it has expired'(open) {
     const store = await open()
     await store.putPending('ann', pending('phone', { expiresAt: noon }), 0)
     await begin(store, 'family')
 
-    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 0, now: noon }), false)
+    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 0, now: noon }), 'refused')
 
     assert.deepEqual(await store.getUser('ann'), { generation: 0, changedAt: 0, confirmedAt: null })
     assert.deepEqual(await alive(store, ['family']), ['family'])
-    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 0, now: noon - 1 }), true)
+    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 0, now: noon - 1 }), 'first')
   },
 
-  async 'false, and nothing done, when it is gone or replaced, or of another user'(open) {
+  async '`refused`, and nothing done, when it is gone or replaced, or of another user'(open) {
     const store = await open()
     const user = await enrol(store, { codes: ['a', 'b'] })
     await reserve(store, {}, 5)
@@ -279,15 +278,15 @@ export const activatePending: Promises = {
     const before = await store.getStatus('ann', noon, limits)
 
     for (const authenticatorId of ['replaced', 'unknown', "bob's", user.authenticatorId]) {
-      const codes = backupCodes(['c'])
-      assert.equal(await activate(store, { authenticatorId, generation: user.generation, backupCodes: codes }), false)
+      const activation = { authenticatorId, generation: user.generation, backupCodes: backupCodes(['c']) }
+      assert.equal(await activate(store, activation), 'refused')
     }
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), before)
     assert.equal((await store.spend(byCode(user, ['a']))).outcome, 'spent')
   },
 
-  async 'false, and nothing done, when the generation is not `generation` any more'(open) {
+  async '`refused`, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
     const user = await enrol(store, { codes: ['a', 'b'] })
     await store.putPending('ann', pending('new'), user.generation)
@@ -295,7 +294,7 @@ export const activatePending: Promises = {
     const before = await store.getStatus('ann', noon, limits)
 
     const codes = backupCodes(['c'])
-    assert.equal(await activate(store, { authenticatorId: 'new', generation: 1, backupCodes: codes }), false)
+    assert.equal(await activate(store, { authenticatorId: 'new', generation: 1, backupCodes: codes }), 'refused')
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), before)
     assert.equal((await store.listBackupCodes('ann')).length, 2)

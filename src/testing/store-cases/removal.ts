@@ -36,6 +36,7 @@ export const removeFactors: Promises = {
       authenticators: [],
       backupCodesRemaining: 0,
       hasPending: false,
+      trustedDevices: 0,
       lockedUntil: null,
     })
     assert.deepEqual(await store.listBackupCodes('ann'), [])
@@ -110,14 +111,14 @@ export const removeFactors: Promises = {
     await store.putPending('ann', pending('phone'), 1)
     await reserve(store, { against: 'pending' }, 5)
     const before = await store.getStatus('ann', noon, limits)
-    const removal = { userId: 'ann', generation: 1, keepFamilyId: null, now: noon + 1, limits }
+    const removal = { userId: 'ann', generation: 1, token: null, keepFamilyId: null, now: noon + 1, limits }
 
     assert.equal(await store.removeFactors(removal), true)
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, hasPending: false })
     assert.equal(before.lockedUntil, noon + 30, 'so that an enrolment begun anew does not begin the count anew')
     assert.deepEqual(await alive(store, ['family']), ['family'])
-    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1 }), false)
+    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1 }), 'refused')
   },
 
   async 'where 2FA is off, a hard cap that wrong first codes have reached is lifted'(open) {
@@ -127,7 +128,7 @@ export const removeFactors: Promises = {
     await reserve(store, { against: 'pending', limits: low }, 3)
     assert.equal((await store.getStatus('ann', noon, low)).lockedUntil, 'forever')
 
-    await store.removeFactors({ userId: 'ann', generation: 0, keepFamilyId: null, now: noon, limits: low })
+    await store.removeFactors({ userId: 'ann', generation: 0, token: null, keepFamilyId: null, now: noon, limits: low })
 
     assert.equal((await store.getStatus('ann', noon, low)).lockedUntil, null)
   },
@@ -285,5 +286,5 @@ function remove(
   { userId, generation }: Enrolled,
   { keepFamilyId = null, now = noon }: { keepFamilyId?: string | null; now?: number } = {},
 ): Promise<boolean> {
-  return store.removeFactors({ limits, userId, generation, keepFamilyId, now })
+  return store.removeFactors({ token: null, limits, userId, generation, keepFamilyId, now })
 }

@@ -143,7 +143,7 @@ export const spend: Promises = {
     await store.spend(byCode(user, ['code-1'], { now: noon + 60 }))
 
     const reservation = await store.reserveAttempt(attempt())
-    assert.equal(reservation.outcome === 'reserved' && reservation.authenticator.lastUsedAt, noon + 30)
+    assert.equal(reservation.outcome === 'reserved' && reservation.authenticators[0]?.lastUsedAt, noon + 30)
     assert.deepEqual(
       (await store.listBackupCodes('ann')).map(({ usedAt }) => usedAt),
       [null, noon + 60, null],

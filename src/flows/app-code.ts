@@ -1,0 +1,75 @@
+import { createSecretKey, type KeyObject } from 'node:crypto'
+import type { UnixSeconds } from '../clock.ts'
+import { openValue } from '../crypto/sealed-value.ts'
+import { TotpError } from '../errors.ts'
+import { decodeBase32 } from '../otp/base32.ts'
+import { matchStep, stepAt } from '../otp/totp.ts'
+import { readTypedCode } from '../otp/typed-code.ts'
+import type { AuthenticatorRecord } from '../store/store.ts'
+import type { Context } from './context.ts'
+
+/** What a typed code of the app is worth. Nothing is spent by it. */
+export type Verdict =
+  | {
+      verdict: 'right'
+      authenticatorId: string
+      step: number
+      /** How far the app's clock was ahead at this code; to be kept with the step. */
+      driftSteps: number
+      /** The clock was too far off until now, and this is the second code in a row that shows it. */
+      resynchronised: boolean
+    }
+  /** Right at another time. `isClockOff`: so far from now that the app's clock must be wrong. */
+  | { verdict: 'far'; authenticatorId: string; step: number; clockOffsetSeconds: number; isClockOff: boolean }
+  | { verdict: 'wrong' }
+
+/**
+ * Judges a code by each of the user's authenticators: within the window around the clock that the app had when its last
+ * code was right (RFC 6238 §6), and else whether it would be right at another time, up to `maxDriftSteps` off. Such a
+ * code alone is refused; when the app's very next code follows, the phone is known and its clock with it (RFC 4226 §7.4).
+ *
+ * @throws TotpError `unavailable` when no authenticator matches and a secret does not open with any key, or belongs to
+ * another user
+ */
+export async function judgeAppCode(
+  ctx: Context,
+  typed: string,
+  { userId, authenticators, now }: { userId: string; authenticators: readonly AuthenticatorRecord[]; now: UnixSeconds },
+): Promise<Verdict> {
+  const code = readTypedCode(typed)
+  const { window, maxDriftSteps } = ctx.policy.totp
+  const opened = authenticators.map((authenticator) => ({ authenticator, key: openSecret(ctx, userId, authenticator) }))
+  for (const { authenticator, key } of opened) {
+    const { parameters, driftSteps } = authenticator
+    const itsNow = now + driftSteps * parameters.periodSeconds
+    const step = key && matchStep(key, code, itsNow, { ...parameters, window })
+    if (step !== null) return right(ctx, authenticator, step, now)
+  }
+  for (const { authenticator, key } of opened) {
+    const { parameters } = authenticator
+    const step = key && matchStep(key, code, now, { ...parameters, window: maxDriftSteps })
+    if (step === null) continue
+    if (authenticator.farStep === step - 1) return { ...right(ctx, authenticator, step, now), resynchronised: true }
+    const offsetSteps = step - stepAt(now, parameters.periodSeconds)
+    const clockOffsetSeconds = offsetSteps * parameters.periodSeconds
+    const isClockOff = Math.abs(offsetSteps) > window
+    return { verdict: 'far', authenticatorId: authenticator.id, step, clockOffsetSeconds, isClockOff }
+  }
+  if (opened.some(({ key }) => key === null)) {
+    await ctx.announce({ type: 'secret.unreadable', userId, at: now })
+    throw new TotpError('unavailable', { cause: new Error('a stored secret does not open with any encryption key') })
+  }
+  return { verdict: 'wrong' }
+}
+
+function right({ policy }: Context, { id, parameters }: AuthenticatorRecord, step: number, now: UnixSeconds) {
+  const { maxDriftSteps } = policy.totp
+  const drift = step - stepAt(now, parameters.periodSeconds)
+  const driftSteps = Math.min(maxDriftSteps, Math.max(-maxDriftSteps, drift))
+  return { verdict: 'right', authenticatorId: id, step, driftSteps, resynchronised: false } as const
+}
+
+function openSecret(ctx: Context, userId: string, { sealedSecret }: AuthenticatorRecord): KeyObject | null {
+  const secret = openValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, sealedSecret)
+  return secret === null ? null : createSecretKey(decodeBase32(secret))
+}

@@ -1,0 +1,93 @@
+import type { UnixSeconds } from '../clock.ts'
+import { type Context, newId } from './context.ts'
+import type { Caller } from './step-up.ts'
+
+/**
+ * Whether a user must have a second factor: false; true; or from when on, so that there is time to enrol. Gets what
+ * `findUser` gives.
+ */
+export type Required<User = unknown> = (
+  user: User,
+) => boolean | { from: UnixSeconds } | Promise<boolean | { from: UnixSeconds }>
+
+/** How a host makes some users have a second factor. */
+export interface Enforcement<User = unknown> {
+  required: Required<User>
+  /** Shown in the authenticator app: an address or a user name, without a colon. */
+  accountName: (user: User) => string
+}
+
+/** What a policy would do to users as they are now. */
+export interface EnforcementForecast {
+  users: number
+  enabled: number
+  /** Must have a second factor by a moment that has not come, and have none: they are asked. */
+  asked: number
+  /** Must have one now, and have none: the next log-in opens enrolment and nothing else. */
+  shutOut: number
+}
+
+/** Whether this user, who has no second factor, gets no further than enrolment. */
+export async function mustEnrol(ctx: Context, userId: string): Promise<boolean> {
+  const { enforcement, findUser } = ctx
+  if (enforcement === undefined || findUser === undefined) return false
+  const user = await findUser(userId)
+  // A user who is gone is not let in for want of a rule.
+  if (user === null || user === undefined) return true
+  return isDue(await enforcement.required(user), ctx.clock())
+}
+
+/** A token that opens enrolment and nothing else, until the enrolment is confirmed or given up. */
+export async function sealEnrolmentToken(ctx: Context, userId: string, generation: number): Promise<string> {
+  const now = ctx.clock()
+  await ctx.announce({ type: 'enrolment.required', userId, at: now })
+  return ctx.enrolmentTokens.seal({ id: newId(ctx), userId, generation }, now)
+}
+
+/**
+ * The caller whom an enrolment token names, for the endpoints of enrolment only.
+ *
+ * @param authorization - the header, `Bearer …`; null when it holds no such token, or one older than a change of factors
+ */
+export async function enrolmentCaller(ctx: Context, authorization: string | undefined): Promise<Caller | null> {
+  const { enforcement, findUser } = ctx
+  const [, token] = authorization?.match(/^Bearer +([\w=-]+) *$/i) ?? []
+  if (token === undefined || enforcement === undefined || findUser === undefined) return null
+  const opened = ctx.enrolmentTokens.open(token, ctx.clock())
+  if (opened === null) return null
+  const { userId, generation } = opened
+  const user = await findUser(userId)
+  if (user === null || user === undefined) return null
+  if ((await ctx.store.getUser(userId)).generation !== generation) return null
+  return { id: userId, accountName: enforcement.accountName(user) }
+}
+
+/**
+ * What a policy would do if it were switched on now. Changes nothing.
+ *
+ * @throws TypeError when the host gave no `findUser`
+ */
+export async function forecastEnforcement(
+  ctx: Context,
+  userIds: Iterable<string> | AsyncIterable<string>,
+  required: Required,
+): Promise<EnforcementForecast> {
+  const { findUser } = ctx
+  if (findUser === undefined) throw new TypeError('forecastEnforcement needs the option findUser')
+  const now = ctx.clock()
+  const forecast = { users: 0, enabled: 0, asked: 0, shutOut: 0 }
+  for await (const userId of userIds) {
+    const user = await findUser(userId)
+    if (user === null || user === undefined) continue
+    forecast.users++
+    const rule = await required(user)
+    if ((await ctx.store.getUser(userId)).confirmedAt !== null) forecast.enabled++
+    else if (isDue(rule, now)) forecast.shutOut++
+    else if (rule !== false) forecast.asked++
+  }
+  return forecast
+}
+
+function isDue(rule: boolean | { from: UnixSeconds }, now: UnixSeconds): boolean {
+  return typeof rule === 'boolean' ? rule : rule.from <= now
+}

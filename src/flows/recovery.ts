@@ -1,0 +1,177 @@
+import { createHash } from 'node:crypto'
+import type { UnixSeconds } from '../clock.ts'
+import type { TokenSealer } from '../crypto/sealed-token.ts'
+import { type ErrorCode, TotpError } from '../errors.ts'
+import type { SingleUse } from '../store/store.ts'
+import { type Context, newId } from './context.ts'
+
+/** What recovery needs beside the context; put together in `recovery/index.ts`. */
+export interface RecoveryParts {
+  /** Opens the way to {@link confirmRecovery}, for the address that asked. */
+  tokens: TokenSealer
+  /** Opens the way to {@link cancelRecovery} only, for the user's other addresses. */
+  cancelTokens: TokenSealer
+  /** From the request until the link works. */
+  delaySeconds: number
+  findAccount: (email: string) => Promise<{ userId: string; email: string } | null>
+  addressesOf: (userId: string) => Promise<readonly string[]>
+  checkPassword: (userId: string, password: string) => Promise<boolean>
+  sendLink: (link: RecoveryLink) => Promise<void>
+}
+
+/** What a mail about a recovery is made of. */
+export interface RecoveryLink {
+  userId: string
+  /** One of the user's own addresses, as the host keeps it. */
+  to: string
+  uid: string
+  /** For {@link confirmRecovery} where `canConfirm`, else for {@link cancelRecovery} only. */
+  token: string
+  canConfirm: boolean
+  worksFrom: UnixSeconds
+  expiresAt: UnixSeconds
+}
+
+/** Mails of one user in this time, so that nobody's mailbox is flooded by a stranger. */
+const MOST_MAILS = 5
+const MAILS_WINDOW_SECONDS = 3600
+
+/**
+ * Asks for a recovery link. Answers before anything depends on the address: finding the user, sealing and mailing happen
+ * later, so words and time are the same whatever is true (django-totp sends within the request, and its time tells).
+ *
+ * @throws TotpError `unavailable` when the store cannot be reached, whoever is asked for
+ */
+export async function requestRecovery(ctx: Context, parts: RecoveryParts, email: string): Promise<void> {
+  await ctx.store.isUnburnt(newId(ctx))
+  ctx.later(() => sendLinks(ctx, parts, email))
+}
+
+async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Promise<void> {
+  const account = await parts.findAccount(email)
+  if (account === null) return
+  const { userId } = account
+  const { confirmedAt, generation } = await ctx.store.getUser(userId)
+  const now = ctx.clock()
+  if (confirmedAt === null || !(await mayMail(ctx, userId, now))) return
+  const claims = { id: newId(ctx), userId, generation }
+  const common = {
+    userId,
+    uid: uidOf(userId),
+    worksFrom: now + parts.delaySeconds,
+    expiresAt: now + parts.tokens.ttlSeconds,
+  }
+  const others = (await parts.addressesOf(userId)).filter((address) => address !== account.email)
+  const links: RecoveryLink[] = [
+    { ...common, to: account.email, token: parts.tokens.seal(claims, now), canConfirm: true },
+    ...others.map((to) => ({ ...common, to, token: parts.cancelTokens.seal(claims, now), canConfirm: false })),
+  ]
+  await ctx.announce({ type: 'recovery.requested', userId, at: now })
+  for (const link of links) {
+    try {
+      await parts.sendLink(link)
+    } catch (error) {
+      ctx.onError(error)
+      await ctx.announce({ type: 'mail.failed', userId, at: ctx.clock() })
+    }
+  }
+}
+
+async function mayMail(ctx: Context, userId: string, now: UnixSeconds): Promise<boolean> {
+  const keyDigest = createHash('sha256').update(`recovery mail ${userId}`).digest('base64url')
+  return (await ctx.store.countCall({ keyDigest, windowSeconds: MAILS_WINDOW_SECONDS, now })).calls <= MOST_MAILS
+}
+
+/**
+ * Switches 2FA off with two proofs: the link and the password (NIST SP 800-63B-4 §4.2). The link is good once, and dies
+ * with a change of the factors or of the password. Wrong passwords have a failure budget of their own.
+ *
+ * @throws TotpError `recovery_link_invalid`: altered, expired, used, cancelled, of another kind or user, older than a
+ * change of factors; with `retryAfterSeconds` when it does not work yet. `invalid_credentials`, `too_many_attempts`,
+ * `second_factor_locked`, `unavailable`
+ */
+export async function confirmRecovery(
+  ctx: Context,
+  parts: RecoveryParts,
+  { uid, token, password }: { uid: string; token: string; password: string },
+): Promise<void> {
+  const now = ctx.clock()
+  const opened = openLink(parts.tokens, { uid, token, now })
+  if (opened === null) throw new TotpError('recovery_link_invalid')
+  const { userId, link } = opened
+  const worksFrom = link.expiresAt - parts.tokens.ttlSeconds + parts.delaySeconds
+  if (now < worksFrom) {
+    throw await refusal(ctx, userId, 'recovery_link_invalid', now, { retryAfterSeconds: worksFrom - now })
+  }
+  const user = await ctx.findUser?.(userId)
+  if (ctx.findUser !== undefined && (user === null || user === undefined)) {
+    throw await refusal(ctx, userId, 'recovery_link_invalid', now)
+  }
+  const { failures: limits } = ctx.policy
+  const method = 'recovery_password'
+  const reservation = await ctx.store.reserveAttempt({ userId, method, against: 'live', challenge: link, now, limits })
+  switch (reservation.outcome) {
+    case 'reserved':
+      break
+    case 'locked':
+      throw await refusal(ctx, userId, 'second_factor_locked', now)
+    case 'delayed':
+      throw await refusal(ctx, userId, 'too_many_attempts', now, { retryAfterSeconds: reservation.retryAt - now })
+    default:
+      throw await refusal(ctx, userId, 'recovery_link_invalid', now)
+  }
+  if ((await parts.checkPassword(userId, password)) !== true)
+    throw await refusal(ctx, userId, 'invalid_credentials', now)
+  const { generation } = reservation.user
+  const removal = { userId, generation, token: link, keepFamilyId: null, now, limits }
+  if (!(await ctx.store.removeFactors(removal))) throw await refusal(ctx, userId, 'recovery_link_invalid', now)
+  await ctx.announce({ type: 'recovery.confirmed', userId, at: now })
+}
+
+/**
+ * "This wasn't me": the link is dead, for all who have it. Needs no password: whoever reads the mail may stop it.
+ *
+ * @throws TotpError `recovery_link_invalid`, `unavailable`
+ */
+export async function cancelRecovery(
+  ctx: Context,
+  parts: RecoveryParts,
+  { uid, token }: { uid: string; token: string },
+): Promise<void> {
+  const now = ctx.clock()
+  const opened = openLink(parts.tokens, { uid, token, now }) ?? openLink(parts.cancelTokens, { uid, token, now })
+  if (opened === null) throw new TotpError('recovery_link_invalid')
+  const { userId, link } = opened
+  const { generation } = await ctx.store.getUser(userId)
+  if (link.generation !== generation || !(await ctx.store.burnToken(link, now))) {
+    throw await refusal(ctx, userId, 'recovery_link_invalid', now)
+  }
+  await ctx.announce({ type: 'recovery.cancelled', userId, at: now })
+}
+
+/** The user a link is for; null when the token is none of `sealer`'s, has expired, or names another user than `uid`. */
+function openLink(
+  sealer: TokenSealer,
+  { uid, token, now }: { uid: string; token: string; now: UnixSeconds },
+): { userId: string; link: SingleUse } | null {
+  const opened = sealer.open(token, now)
+  if (opened === null || uidOf(opened.userId) !== uid) return null
+  const { id: tokenId, userId, generation, expiresAt } = opened
+  return { userId, link: { tokenId, generation, expiresAt } }
+}
+
+/** The user's id as it stands in a link, as in Django: base64url. Says who, proves nothing. */
+function uidOf(userId: string): string {
+  return Buffer.from(userId).toString('base64url')
+}
+
+async function refusal(
+  ctx: Context,
+  userId: string,
+  code: ErrorCode,
+  at: UnixSeconds,
+  details: { retryAfterSeconds?: number } = {},
+): Promise<TotpError> {
+  await ctx.announce({ type: 'recovery.refused', userId, code, at })
+  return new TotpError(code, details)
+}

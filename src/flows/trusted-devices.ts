@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto'
+import { TotpError } from '../errors.ts'
+import type { TrustedDeviceRecord } from '../store/store.ts'
+import { type Context, checkUserId, newId } from './context.ts'
+import { generationOf, type Proof } from './proof.ts'
+import type { Grant } from './step-up.ts'
+
+/** A trusted device as its owner sees it. Times are Unix seconds. */
+export type TrustedDevice = Pick<TrustedDeviceRecord, 'id' | 'name' | 'createdAt' | 'lastUsedAt' | 'expiresAt'>
+
+/**
+ * Keeps the device of a log-in, so that its next ones need no code for `trustedDevices.days`. The token belongs on the
+ * device and nowhere else; the store keeps its digest.
+ *
+ * @param proof - of a second factor
+ * @returns the token; null when the factors have changed since the proof
+ * @throws TypeError when trusted devices are off, or `proof` is not one of ours or of a first factor only
+ */
+export async function trustDevice(ctx: Context, proof: Proof, name: string | null): Promise<string | null> {
+  const { trustedDevices } = ctx.policy
+  if (trustedDevices === null) throw new TypeError('trustDevice needs the option trustedDevices')
+  const generation = generationOf(proof)
+  if (!proof.amr.includes('mfa')) throw new TypeError('only a second factor makes a device trusted')
+  const { userId } = proof
+  const now = ctx.clock()
+  const [id, tokenId] = [newId(ctx), newId(ctx)]
+  const expiresAt = now + trustedDevices.seconds
+  const tokenDigest = digestOf(tokenId)
+  const device = { id, userId, name, tokenDigest, createdAt: now, lastUsedAt: now, expiresAt }
+  if (!(await ctx.store.keepTrustedDevice(device, generation))) return null
+  await ctx.announce({ type: 'trusted_device.kept', userId, deviceId: id, name, at: now })
+  return ctx.trustedDeviceTokens.seal({ id: tokenId, userId, generation, more: id }, now)
+}
+
+/**
+ * Whether a token shows a device that `userId` trusts. The token is spent by it, and a new one takes its place: a copy
+ * that is used later ends the device.
+ *
+ * @returns the new token and the generation that it was good under; null when the code has to be asked for
+ */
+export async function recogniseDevice(
+  ctx: Context,
+  userId: string,
+  token: string,
+): Promise<{ token: string; generation: number } | null> {
+  if (ctx.policy.trustedDevices === null) return null
+  const now = ctx.clock()
+  const opened = ctx.trustedDeviceTokens.open(token, now)
+  // Another user's device says nothing of this one, and is not told of.
+  if (opened === null || opened.userId !== userId || opened.more === undefined) return null
+  const { id, generation, more: deviceId } = opened
+  const tokenId = newId(ctx)
+  const outcome = await ctx.store.rotateTrustedDevice({
+    userId,
+    deviceId,
+    tokenDigest: digestOf(id),
+    newTokenDigest: digestOf(tokenId),
+    generation,
+    now,
+  })
+  const type = outcome === 'rotated' ? 'trusted_device.used' : 'trusted_device.refused'
+  await ctx.announce({ type, userId, deviceId, at: now })
+  if (outcome === 'dead') return null
+  return { token: ctx.trustedDeviceTokens.seal({ id: tokenId, userId, generation, more: deviceId }, now), generation }
+}
+
+/** The user's trusted devices, the newest first. */
+export async function listTrustedDevices(ctx: Context, userId: string): Promise<TrustedDevice[]> {
+  checkUserId(userId)
+  const devices = await ctx.store.listTrustedDevices(userId, ctx.clock())
+  return devices.map(({ id, name, createdAt, lastUsedAt, expiresAt }) => ({
+    id,
+    name,
+    createdAt,
+    lastUsedAt,
+    expiresAt,
+  }))
+}
+
+/** Ends a trusted device. @throws TotpError `not_found` */
+export async function removeTrustedDevice(ctx: Context, { userId }: Grant, deviceId: string): Promise<void> {
+  if (!(await ctx.store.endTrustedDevice(userId, deviceId))) throw new TotpError('not_found')
+  await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at: ctx.clock() })
+}
+
+/** A token's id has 128 random bits: nothing slower than one hash is needed. */
+function digestOf(tokenId: string): string {
+  return createHash('sha256').update(tokenId).digest('base64url')
+}

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { test } from 'vitest'
+import { guessingChance } from './guessing.ts'
+import { resolvePolicy } from './policy.ts'
+import { memoryStore } from './store/memory.ts'
+import { byStep, enrol, firstStep, noon } from './testing/store-fixtures.ts'
+
+const DAY = 86_400
+const policyOf = (options: object = {}) => resolvePolicy({ issuer: 'Acme', ...options })
+
+/** Guesses that a real store lets through in a year, at the pace that it allows. */
+async function guessesInAYear(failures: object, ownerLogsIn: boolean): Promise<number> {
+  const limits = policyOf({ failures: { ...failures, unsafe: true } }).failures
+  const store = memoryStore()
+  const user = await enrol(store)
+  let guesses = 0
+  for (let day = 0; day < 365; day++) {
+    const dawn = noon + day * DAY
+    if (ownerLogsIn && day > 0) {
+      const owner = { userId: 'ann', method: 'totp', against: 'live', challenge: null, now: dawn, limits } as const
+      if ((await store.reserveAttempt(owner)).outcome === 'reserved') {
+        await store.spend({ ...byStep(user, firstStep + day), now: dawn })
+      }
+    }
+    for (let now = dawn; now < dawn + DAY; ) {
+      // One below the hard cap: the attacker does not want to be noticed.
+      const { consecutive } = await store.getFailureBudget('ann', 'totp', now, limits)
+      if (ownerLogsIn && consecutive >= limits.hardCap - 1) break
+      const attempt = { userId: 'ann', method: 'totp', against: 'live', challenge: null, now, limits } as const
+      const reservation = await store.reserveAttempt(attempt)
+      if (reservation.outcome === 'reserved') guesses++
+      else if (reservation.outcome === 'delayed') now = reservation.retryAt
+      else break
+    }
+  }
+  return guesses
+}
+
+test('a real store lets no more guesses through in a year than the chance is computed from', async () => {
+  for (const failures of [
+    {},
+    { total: 40, totalDays: 7 },
+    { hardCap: 20, total: 5000 },
+    { beforeDelay: 1, hardCap: 1000 },
+  ]) {
+    const { ownerAway, ownerDaily } = guessingChance(policyOf({ failures: { ...failures, unsafe: true } }))
+    const away = await guessesInAYear(failures, false)
+    const daily = await guessesInAYear(failures, true)
+
+    assert.ok(away <= ownerAway.guesses, `${away} of ${ownerAway.guesses} while the owner is away`)
+    assert.ok(daily <= ownerDaily.guesses, `${daily} of ${ownerDaily.guesses} while the owner logs in daily`)
+    assert.ok(daily >= ownerDaily.guesses * 0.8, `the bound is no guess: ${daily} of ${ownerDaily.guesses}`)
+  }
+})
+
+test('the defaults leave an attacker with the password less than one chance in a hundred in a year', () => {
+  const { ownerAway, ownerDaily } = guessingChance(policyOf())
+
+  assert.ok(ownerAway.chance < 0.0004, String(ownerAway.chance))
+  assert.ok(ownerDaily.chance < 0.01, String(ownerDaily.chance))
+})
+
+test('a configuration that is guessed too often is refused at start-up, unless it is named unsafe', () => {
+  const loose = { total: 10_000 }
+
+  assert.throws(() => policyOf({ failures: loose }), /^RangeError: failures, .* accepts that$/)
+  assert.equal(policyOf({ failures: { ...loose, unsafe: true } }).failures.total, 10_000)
+  assert.throws(() => policyOf({ maxAuthenticators: 5, totp: { window: 2 } }), RangeError)
+  assert.equal(policyOf({ maxAuthenticators: 5 }).maxAuthenticators, 5)
+})

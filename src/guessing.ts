@@ -1,0 +1,43 @@
+import type { FailureLimits, Policy } from './policy.ts'
+
+/** How far guessing gets somebody who has the password and tries for a year, at exactly the pace that is allowed. */
+export interface GuessingChance {
+  /** Codes that are right at one moment, of all that could be typed. */
+  perGuess: number
+  /** The owner never logs in: the hard cap ends it. */
+  ownerAway: { guesses: number; chance: number }
+  /** The owner logs in daily, which clears the consecutive failures; the total ends it. The worse of the two. */
+  ownerDaily: { guesses: number; chance: number }
+}
+
+/** More than this in a year is refused at start-up: a security review would ask. Our defaults stay below 1 %. */
+export const MOST_CHANCE_PER_YEAR = 0.05
+
+const DAYS = 365
+const DAY_SECONDS = 86_400
+
+/** @returns numbers for a policy; the chance counts every authenticator that a user may have */
+export function guessingChance({
+  totp,
+  failures,
+  maxAuthenticators,
+}: Pick<Policy, 'totp' | 'failures' | 'maxAuthenticators'>): GuessingChance {
+  const perGuess = Math.min(1, (maxAuthenticators * (2 * totp.window + 1)) / 10 ** totp.digits)
+  const chanceOf = (guesses: number) => ({ guesses, chance: 1 - (1 - perGuess) ** guesses })
+  const { hardCap, total, totalDays } = failures
+  // A year touches so many periods; two in a row hold at most the total (store/failures.ts).
+  const periods = Math.ceil(DAYS / totalDays) + 1
+  const byTotal = Math.ceil(periods / 2) * total
+  const daily = DAYS * guessesBetweenLogins(failures)
+  return { perGuess, ownerAway: chanceOf(Math.min(hardCap, byTotal)), ownerDaily: chanceOf(Math.min(byTotal, daily)) }
+}
+
+/** Guesses that the delays let through in one day, from none counted; one below the hard cap, lest the owner notices. */
+function guessesBetweenLogins({ beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap }: FailureLimits): number {
+  let guesses = 0
+  for (let seconds = 0; seconds < DAY_SECONDS && guesses < hardCap - 1; guesses++) {
+    const further = guesses + 1 - beforeDelay
+    seconds += further < 0 ? 0 : Math.min(firstDelaySeconds * 2 ** further, maxDelaySeconds)
+  }
+  return guesses
+}

@@ -1,0 +1,56 @@
+import type { Totp } from '../create-totp.ts'
+import type { TotpEvent } from '../events.ts'
+import { contextOf } from '../flows/context.ts'
+import type { Notice, SendNotice } from './notice.ts'
+
+/** A notice without what is the same in all. */
+type Told<N extends Notice = Notice> = N extends Notice ? Omit<N, 'to' | 'userId' | 'issuer' | 'at'> : never
+
+/**
+ * Tells the owner by mail, at every address, what changes the second factor or may be somebody else's doing: whoever
+ * reads it and did not do it can act (NIST SP 800-63B-4 §4.6; OWASP ASVS 5.0, 6.3.5 and 6.3.7). Mails go out after the
+ * request; one that fails is announced as `mail.failed`, and its reason goes to `onError`.
+ *
+ * @example
+ * ```ts
+ * import { mailNotices } from 'totp-kit/mail'
+ *
+ * mailNotices(totp, {
+ *   addressesOf: async (userId) => [`${userId}@example.com`],
+ *   send: async ({ kind, to }) => console.log(`${kind} to ${to}`),
+ * })
+ * ```
+ *
+ * @param mails - `addressesOf`: the user's validated addresses
+ */
+export function mailNotices(
+  totp: Totp,
+  { addressesOf, send }: { addressesOf: (userId: string) => Promise<readonly string[]>; send: SendNotice },
+): void {
+  const ctx = contextOf(totp)
+  const { issuer } = ctx.policy
+  const tell = ({ userId, at }: TotpEvent, told: Told) =>
+    ctx.later(async () => {
+      for (const to of await addressesOf(userId)) {
+        try {
+          await send({ ...told, to, userId, issuer, at } as Notice)
+        } catch (error) {
+          ctx.onError(error)
+          await ctx.announce({ type: 'mail.failed', userId, at: ctx.clock() })
+        }
+      }
+    })
+  totp.on('totp.confirmed', (event) => {
+    const kind = event.replaced ? 'totp_replaced' : event.added ? 'authenticator_added' : 'totp_enabled'
+    tell(event, { kind })
+  })
+  totp.on('totp.disabled', (event) => tell(event, { kind: 'totp_disabled' }))
+  totp.on('authenticator.removed', (event) => tell(event, { kind: 'authenticator_removed' }))
+  totp.on('backup_codes.rotated', (event) => tell(event, { kind: 'backup_codes_rotated' }))
+  totp.on('backup_code.used', (event) => tell(event, { kind: 'backup_code_used', remaining: event.remaining }))
+  totp.on('trusted_device.kept', (event) => tell(event, { kind: 'trusted_device_kept', name: event.name }))
+  totp.on('totp.failing', (event) => tell(event, { kind: 'second_factor_failing' }))
+  totp.on('totp.locked', (event) => tell(event, { kind: 'second_factor_locked' }))
+  totp.on('recovery.confirmed', (event) => tell(event, { kind: 'recovery_confirmed' }))
+  totp.on('recovery.cancelled', (event) => tell(event, { kind: 'recovery_cancelled' }))
+}

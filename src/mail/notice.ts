@@ -1,0 +1,36 @@
+import type { UnixSeconds } from '../clock.ts'
+
+/**
+ * Something that the owner of an account is told by mail. `recovery_link` and `recovery_requested` carry a link that
+ * must reach nobody else: never log a notice whole.
+ */
+export type Notice = {
+  /** One address. */
+  to: string
+  userId: string
+  /** The service's name, as in the authenticator app. */
+  issuer: string
+  at: UnixSeconds
+} & (
+  | { kind: 'recovery_link' | 'recovery_requested'; url: string; worksFrom: UnixSeconds; expiresAt: UnixSeconds }
+  | { kind: 'backup_code_used'; remaining: number }
+  | { kind: 'trusted_device_kept'; name: string | null }
+  | {
+      kind:
+        | 'totp_enabled'
+        | 'totp_replaced'
+        | 'authenticator_added'
+        | 'authenticator_removed'
+        | 'totp_disabled'
+        | 'backup_codes_rotated'
+        | 'second_factor_failing'
+        | 'second_factor_locked'
+        | 'recovery_confirmed'
+        | 'recovery_cancelled'
+    }
+)
+
+export type NoticeKind = Notice['kind']
+
+/** Sends one mail. Rejects when it could not be handed over. */
+export type SendNotice = (notice: Notice) => Promise<void>

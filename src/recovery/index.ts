@@ -1,0 +1,90 @@
+import type { Totp } from '../create-totp.ts'
+import { tokenSealer } from '../crypto/sealed-token.ts'
+import { contextOf } from '../flows/context.ts'
+import { cancelRecovery, confirmRecovery, type RecoveryParts, requestRecovery } from '../flows/recovery.ts'
+import type { Notice } from '../mail/notice.ts'
+
+export interface RecoveryOptions {
+  /**
+   * The account that an e-mail address belongs to, with the address as you keep it, validated; null for none. The link
+   * goes to that one, never to what was typed (authentik, GHSA-qgqp-xh8r-v73r).
+   */
+  findAccount: (email: string) => Promise<{ userId: string; email: string } | null>
+  /** All validated addresses of a user: each is told, and can stop the recovery. Default: the one of `findAccount`. */
+  addressesOf?: (userId: string) => Promise<readonly string[]>
+  /** Whether this is the user's password. */
+  checkPassword: (userId: string, password: string) => Promise<boolean>
+  /** Sends one mail; `nodemailerSender` of `totp-kit/mail` makes one. It is not waited for by any request. */
+  send: (notice: Notice) => Promise<void>
+  /**
+   * The page of yours that a link opens: it posts `uid`, `token` and the password to `totp/recovery_confirm/`. They are
+   * put behind a `#`, so that they reach no server's log on the way.
+   */
+  pageUrl: string
+  /** How long a link is good once it works: 60 to 86,400 (NIST SP 800-63B-4 §4.2.1.2: 24 hours by mail). Default 3,600. */
+  linkSeconds?: number
+  /** From the request until the link works, so that the owner can stop it: 0 to 604,800. Default 0. */
+  delaySeconds?: number
+}
+
+/** Recovery for users who lost their device: a link by mail and the password switch 2FA off. */
+export interface Recovery {
+  /** Says nothing of the address; mails come later. @throws TotpError `unavailable` */
+  requestRecovery(email: string): Promise<void>
+  /** @throws TotpError `recovery_link_invalid`, `invalid_credentials`, `too_many_attempts`, `second_factor_locked` */
+  confirmRecovery(link: { uid: string; token: string; password: string }): Promise<void>
+  /** "This wasn't me": the link dies. @throws TotpError `recovery_link_invalid` */
+  cancelRecovery(link: { uid: string; token: string }): Promise<void>
+}
+
+/**
+ * The recovery module; hand it to an adapter as `recovery`.
+ *
+ * @example
+ * ```ts
+ * import { accountRecovery } from 'totp-kit/recovery'
+ *
+ * const recovery = accountRecovery(totp, {
+ *   findAccount: async (email) => (email === 'ada@example.com' ? { userId: '42', email } : null),
+ *   checkPassword: async (_userId, password) => password === 'correct horse',
+ *   send: async ({ kind, to }) => console.log(`${kind} to ${to}`),
+ *   pageUrl: 'https://app.example/recover',
+ * })
+ * ```
+ *
+ * @throws TypeError or RangeError for an option
+ */
+export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery {
+  const ctx = contextOf(totp)
+  const linkSeconds = seconds('linkSeconds', options.linkSeconds ?? 3600, 60, 86_400)
+  const delaySeconds = seconds('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
+  const pageUrl = new URL(options.pageUrl)
+  const lifetime = delaySeconds + linkSeconds
+  const parts: RecoveryParts = {
+    tokens: tokenSealer(ctx.keyring, 'recovery', lifetime),
+    cancelTokens: tokenSealer(ctx.keyring, 'recovery-cancel', lifetime),
+    delaySeconds,
+    findAccount: options.findAccount,
+    addressesOf: options.addressesOf ?? (async () => []),
+    checkPassword: options.checkPassword,
+    sendLink({ to, userId, uid, token, canConfirm, worksFrom, expiresAt }) {
+      const url = new URL(pageUrl)
+      url.hash = new URLSearchParams({ ...(canConfirm ? {} : { cancel: '1' }), uid, token }).toString()
+      const kind = canConfirm ? 'recovery_link' : 'recovery_requested'
+      const { issuer } = ctx.policy
+      return options.send({ kind, to, userId, issuer, at: ctx.clock(), url: url.href, worksFrom, expiresAt })
+    },
+  }
+  return {
+    requestRecovery: (email) => requestRecovery(ctx, parts, email),
+    confirmRecovery: (link) => confirmRecovery(ctx, parts, link),
+    cancelRecovery: (link) => cancelRecovery(ctx, parts, link),
+  }
+}
+
+function seconds(name: string, value: number, least: number, most: number): number {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(`${name} must be a whole number from ${least} to ${most}`)
+  }
+  return value
+}

@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict'
+import type { TotpStore } from '../../store/store.ts'
+import {
+  activate,
+  add,
+  attempt,
+  byCode,
+  byStep,
+  enrol,
+  firstStep,
+  limits,
+  noon,
+  type Promises,
+  pending,
+} from '../store-fixtures.ts'
+
+/** Of `spend` and `activatePending`: how far an app's clock is off. */
+export const spendDrift: Promises = {
+  async 'remembers how far the clock of the app was off, ahead or behind'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    const seen: unknown[] = []
+
+    for (const [n, driftSteps] of [2, -3, 0].entries()) {
+      await store.spend(byStep(user, firstStep + 1 + n, { driftSteps }))
+      seen.push(await driftOf(store))
+    }
+
+    assert.deepEqual(seen, [2, -3, 0])
+  },
+
+  async 'a refused or stale spending, and one of a backup code, leave the drift as it was'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await store.spend(byStep(user, firstStep + 5, { driftSteps: 2 }))
+
+    await store.spend(byStep(user, firstStep + 4, { driftSteps: 9 }))
+    await store.spend(byStep(user, firstStep + 6, { driftSteps: 9, generation: 0 }))
+    await store.spend(byCode(user, ['code-1']))
+
+    assert.equal(await driftOf(store), 2)
+  },
+
+  async 'each authenticator has a drift of its own'(open) {
+    const store = await open()
+    const second = await add(store, await enrol(store), 'second', { createdAt: noon - 30 })
+
+    await store.spend(byStep(second, firstStep + 1, { driftSteps: -1 }))
+
+    const { authenticators } = await store.getStatus('ann', noon, limits)
+    assert.deepEqual(
+      authenticators.map(({ driftSteps }) => driftSteps),
+      [0, -1],
+    )
+  },
+
+  async 'an activated authenticator begins with the drift of its first code'(open) {
+    const store = await open()
+    await store.putPending('ann', pending('phone'), 0)
+
+    await activate(store, { authenticatorId: 'phone', generation: 0, driftSteps: -2 })
+
+    assert.equal(await driftOf(store), -2)
+  },
+}
+
+export const noteFarStep: Promises = {
+  async 'remembers the step of a live authenticator, and no other'(open) {
+    const store = await open()
+    const first = await enrol(store)
+    await add(store, first, 'second', { createdAt: noon - 30 })
+
+    await store.noteFarStep('ann', 'second', firstStep + 7)
+
+    const reservation = await (await open()).reserveAttempt(attempt())
+    const handedOut = reservation.outcome === 'reserved' ? reservation.authenticators : []
+    assert.deepEqual(
+      handedOut.map(({ farStep }) => farStep),
+      [null, firstStep + 7],
+    )
+  },
+
+  async 'remembers the step of the pending authenticator, until another one takes its place'(open) {
+    const store = await open()
+    const farStep = async () => {
+      const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
+      return reservation.outcome === 'reserved' && reservation.authenticators[0]?.farStep
+    }
+    await store.putPending('ann', pending('phone'), 0)
+
+    await store.noteFarStep('ann', 'phone', firstStep + 7)
+    assert.equal(await farStep(), firstStep + 7)
+
+    await store.putPending('ann', pending('another'), 0)
+    assert.equal(await farStep(), null)
+  },
+
+  async 'the next one takes its place'(open) {
+    const store = await open()
+    const { authenticatorId } = await enrol(store)
+
+    await store.noteFarStep('ann', authenticatorId, firstStep + 7)
+    await store.noteFarStep('ann', authenticatorId, firstStep - 7)
+
+    assert.equal(await farStepOf(store), firstStep - 7)
+  },
+
+  async 'spending a step of that authenticator forgets it'(open) {
+    const store = await open()
+    const user = await enrol(store)
+    await store.noteFarStep('ann', user.authenticatorId, firstStep + 7)
+
+    await store.spend(byStep(user, firstStep))
+    await store.spend(byCode(user, ['code-1']))
+    assert.equal(await farStepOf(store), firstStep + 7, 'a refused spending, or one of a backup code, does not')
+
+    await store.spend(byStep(user, firstStep + 1))
+    assert.equal(await farStepOf(store), null)
+  },
+
+  async 'an activated authenticator begins without one'(open) {
+    const store = await open()
+    await store.putPending('ann', pending('phone'), 0)
+    await store.noteFarStep('ann', 'phone', firstStep + 7)
+
+    await activate(store, { authenticatorId: 'phone', generation: 0 })
+
+    assert.equal(await farStepOf(store), null)
+  },
+
+  async 'nothing happens where the user has no authenticator by that id'(open) {
+    const store = await open()
+    const { authenticatorId } = await enrol(store, { userId: 'ann' })
+
+    await store.noteFarStep('bob', authenticatorId, firstStep + 7)
+    await store.noteFarStep('ann', 'unknown', firstStep + 7)
+
+    assert.equal(await farStepOf(store), null)
+  },
+}
+
+async function driftOf(store: TotpStore): Promise<number | undefined> {
+  return (await store.getStatus('ann', noon, limits)).authenticators[0]?.driftSteps
+}
+
+async function farStepOf(store: TotpStore): Promise<number | null | undefined> {
+  return (await store.getStatus('ann', noon, limits)).authenticators[0]?.farStep
+}
