@@ -17,7 +17,10 @@ export function code() {
 
 /** A yes or no; a form writes it as a word. */
 export function flag() {
-  return z.union([z.boolean(), z.enum(['true', 'false'])]).transform((value) => value === true || value === 'true')
+  const words = { error: 'This must be true or false.' }
+  return z
+    .union([z.boolean(), z.enum(['true', 'false'])], words)
+    .transform((value) => value === true || value === 'true')
 }
 
 function wellFormed(schema: z.ZodString) {

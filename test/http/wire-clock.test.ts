@@ -1,0 +1,126 @@
+import type { TotpEvent } from 'totp-kit'
+import { describe, expect, test } from 'vitest'
+import { frameworks, NODE, type Service, startService } from './harness.ts'
+import { beginEnrolment, type Enrolled, enrol, logIn } from './people.ts'
+
+const longSessions = { tokens: { accessSeconds: 86_400 } }
+
+/** Types what a phone shows whose clock is off by so many seconds. */
+function typeFrom(service: Service, { session, phone }: Enrolled, offsetSeconds: number) {
+  const otp_code = phone.codeAt(service.clock.now() + offsetSeconds)
+  return service.post('totp/verify/', { otp_code }, session.access)
+}
+
+describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
+  test('is told how wrong, and is known again by its very next code', async () => {
+    for (const [offset, words] of [
+      [-90, "Your phone's clock is about 90 s slow"],
+      [120, "Your phone's clock is about 120 s fast"],
+      [-300, "Your phone's clock is about 300 s slow"],
+    ] as const) {
+      const service = await startService(front, longSessions)
+      const enrolled = await enrol(service)
+      const resynchronised: TotpEvent[] = []
+      service.totp.on('totp.resynchronised', (event) => void resynchronised.push(event))
+      service.clock.advance(1200)
+      const refused = await typeFrom(service, enrolled, offset)
+      expect(refused.outcome).toBe('400 invalid_code')
+      expect(refused.body).toMatchObject({ clock_offset_seconds: offset, attempts_left: 4 })
+      expect(refused.body.detail).toContain(words)
+      service.clock.advance(30)
+      expect((await typeFrom(service, enrolled, offset)).outcome).toBe('200')
+      expect(resynchronised).toMatchObject([{ clockOffsetSeconds: offset }])
+      service.clock.advance(600)
+      expect((await typeFrom(service, enrolled, offset)).outcome, 'and from then on by one').toBe('200')
+      expect((await typeFrom(service, enrolled, offset)).outcome).toBe('400 code_already_used')
+    }
+  })
+
+  test('needs two codes in a row: the same again, one left out, one of another time do not do', async () => {
+    const service = await startService(front, longSessions)
+    const enrolled = await enrol(service)
+    service.clock.advance(1200)
+    expect((await typeFrom(service, enrolled, -120)).body).toMatchObject({ clock_offset_seconds: -120 })
+    expect((await typeFrom(service, enrolled, -120)).outcome).toBe('400 invalid_code')
+    expect((await typeFrom(service, enrolled, -60)).outcome, 'one left out').toBe('400 invalid_code')
+    expect((await typeFrom(service, enrolled, -300)).outcome).toBe('400 invalid_code')
+    service.clock.advance(3600)
+    expect((await typeFrom(service, enrolled, 0)).outcome).toBe('200')
+  })
+
+  test('is not followed further than five minutes', async () => {
+    const service = await startService(front, longSessions)
+    const enrolled = await enrol(service)
+    service.clock.advance(1200)
+    for (const seconds of [-330, -300, 330, 360]) {
+      service.clock.advance(3600)
+      const refused = await typeFrom(service, enrolled, seconds)
+      expect(refused.outcome).toBe('400 invalid_code')
+      if (Math.abs(seconds) > 300) expect(refused.body).not.toHaveProperty('clock_offset_seconds')
+      service.clock.advance(30)
+      if (Math.abs(seconds) > 300) {
+        expect((await typeFrom(service, enrolled, seconds)).outcome).toBe('400 invalid_code')
+      }
+      service.clock.advance(3600)
+      expect((await typeFrom(service, enrolled, 0)).outcome).toBe('200')
+    }
+  })
+
+  test('that drifts slowly is followed without anybody noticing', async () => {
+    const service = await startService(front, longSessions)
+    const enrolled = await enrol(service)
+    for (let offset = 0; offset >= -300; offset -= 30) {
+      service.clock.advance(3600)
+      expect((await typeFrom(service, enrolled, offset)).outcome, String(offset)).toBe('200')
+    }
+    service.clock.advance(3600)
+    const right = await typeFrom(service, enrolled, 0)
+    expect(right.outcome, 'set right again, it is known by two codes').toBe('400 invalid_code')
+    expect(right.body, 'and is not called wrong').not.toHaveProperty('clock_offset_seconds')
+    service.clock.advance(30)
+    expect((await typeFrom(service, enrolled, 0)).outcome).toBe('200')
+  })
+
+  test('a step that was spent stays spent, however the clock is thought to be', async () => {
+    const service = await startService(front, longSessions)
+    const enrolled = await enrol(service)
+    service.clock.advance(600)
+    const old = [0, 30].map((seconds) => enrolled.phone.codeAt(service.clock.now() + seconds))
+    for (const otp_code of old) {
+      await service.post('totp/verify/', { otp_code }, enrolled.session.access)
+      service.clock.advance(30)
+    }
+    service.clock.advance(120)
+    const verify = (otp_code: string | undefined) => service.post('totp/verify/', { otp_code }, enrolled.session.access)
+    expect((await verify(old[0])).outcome).toBe('400 invalid_code')
+    expect((await verify(old[1])).outcome, 'two spent codes in a row open nothing').toBe('400 code_already_used')
+  })
+
+  test('can enrol: the confirming code is judged in the same way', async () => {
+    const service = await startService(front)
+    const { access } = await logIn(service, service.register('alice'))
+    const phone = await beginEnrolment(service, access)
+    const confirm = () => {
+      const input_code = phone.codeAt(service.clock.now() - 180)
+      return service.post('totp/confirm/', { input_code }, access)
+    }
+    expect((await confirm()).body).toMatchObject({ code: 'invalid_code', clock_offset_seconds: -180 })
+    service.clock.advance(30)
+    expect((await confirm()).outcome).toBe('200')
+    service.clock.advance(30)
+    const otp_code = phone.codeAt(service.clock.now() - 180)
+    expect((await service.post('totp/verify/', { otp_code }, access)).outcome).toBe('200')
+  })
+})
+
+test('nobody who has not passed the first factor is told anything of a clock', async () => {
+  const service = await startService(NODE)
+  const { phone } = await enrol(service)
+  const otp_code = phone.codeAt(service.clock.now() - 120)
+  for (const bearer of [undefined, 'not-a-token']) {
+    const answer = await service.post('totp/verify/', { otp_code }, bearer)
+    expect(answer.text).not.toContain('clock')
+  }
+  const answer = await service.post('jwt/totp/verify/', { totp_challenge_token: 'not-a-token', otp_code })
+  expect(answer.text).not.toContain('clock')
+})
