@@ -93,12 +93,12 @@ export function contextOf(totp: object): Context {
 }
 
 /**
- * Work after the answer, at a moment that the answer does not tell: within a second, by chance, so that the next request
- * of a client that measures is not slowed by it either.
+ * Work after the answer, at a moment that the answer does not tell: within a quarter of a second, by chance, so that the
+ * next request of a client that measures is not slowed by it either.
  */
 export function laterWork(random: (bytes: number) => Uint8Array, onError: (error: unknown) => void) {
   const open = new Set<Promise<void>>()
-  const wait = () => new Promise((resolve) => setTimeout(resolve, (random(1)[0] as number) * 4))
+  const wait = () => new Promise((resolve) => setTimeout(resolve, random(1)[0]))
   return {
     later(work: () => Promise<void>): void {
       const done = wait()

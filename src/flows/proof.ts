@@ -78,9 +78,12 @@ export async function proveCode(
   if (verdict !== null && verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, now })
   const factor = verdict ? spendingOf(verdict) : backupCodeSpending(ctx, userId, code)
   const spent = await ctx.store.spend({ userId, challenge, generation, now, ...factor })
+  if (spent.outcome === 'stale' && challenge) {
+    throw await refusal(ctx, { userId, method, code: 'challenge_invalid', now })
+  }
   if (spent.outcome === 'stale') {
-    // Without a challenge: the factors changed while the code was judged, so it is a code of a factor that is gone.
-    throw await refusal(ctx, { userId, method, code: challenge ? 'challenge_invalid' : 'invalid_code', now })
+    // The factors changed while the code was judged, so it is a code of a factor that is gone.
+    throw await wrongCode(ctx, { userId, method, verdict: null, now })
   }
   if (spent.outcome === 'refused') {
     // A spent backup code is just a wrong one: only of a time step can we tell that the code was right.
@@ -148,7 +151,7 @@ function spendingOf({ authenticatorId, step, driftSteps }: Extract<Verdict, { ve
  * The refusal of a code that was judged and is not good: with what is left of the budget, and with how far off the
  * app's clock is, when it is. Only ever told to somebody who has passed the first factor.
  *
- * @param judged - `verdict` right: the code is right, and was spent before; null: a backup code
+ * @param judged - `verdict` right: the code is right, and was spent before; null: there was nothing to match it with
  */
 export async function wrongCode(
   ctx: Context,

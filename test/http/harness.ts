@@ -75,6 +75,12 @@ export interface ServiceOptions
   /** Whether a proxy on loopback is believed about the client's address. */
   behindProxy?: boolean
   accountName?: string
+  /** The key of the store, where services share one. */
+  encryptionKey?: string
+  /** Users that another service has registered, when this one is a second process of the same host. */
+  people?: Map<string, Person>
+  /** Begins the ids of users, where services share a store. */
+  idPrefix?: string
 }
 
 /** An application with totp-kit in it, running. */
@@ -82,6 +88,7 @@ export interface Service {
   totp: Totp<Person>
   tokens: JwtTokens
   clock: GivenClock
+  people: Map<string, Person>
   /** Where a server listens on loopback; 0 for Fetch, which needs none. */
   port: number
   /** Operations of the store that fail for now. */
@@ -154,8 +161,8 @@ export const NODE_OVER_A_FILE: Front = { name: 'node:http over an SQLite file', 
 
 /** Starts an application behind a front; it ends with the test. */
 export async function startService(front: Front, options: ServiceOptions = {}): Promise<Service> {
-  const { tokens, jwt = true, recovery = true, behindProxy = false, accountName, ...policy } = options
-  const people = new Map<string, Person>()
+  const { tokens, jwt = true, recovery = true, behindProxy = false, accountName, ...rest } = options
+  const { people = new Map<string, Person>(), idPrefix = '', encryptionKey = generateFernetKey(), ...policy } = rest
   const verifiedAt = new Map<string, number>()
   const clock = givenClock(NOON)
   const broken = new Set<keyof TotpStore>()
@@ -167,7 +174,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
 
   const totp = await createTotp<Person>({
     issuer: 'Acme',
-    encryptionKey: generateFernetKey(),
+    encryptionKey,
     store: breakable(await front.store(), broken),
     findUser: (userId) => find(({ id }) => id === userId),
     onError: (error) => void errors.push(error),
@@ -234,6 +241,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     totp,
     tokens: pairs,
     clock,
+    people,
     port: opened.port,
     broken,
     deactivated,
@@ -248,7 +256,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
       }
     },
     register(username, password = 'correct horse battery staple') {
-      const person = { id: String(people.size + 1), username, email: `${username}@example.com`, password }
+      const person = { id: `${idPrefix}${people.size + 1}`, username, email: `${username}@example.com`, password }
       people.set(person.id, person)
       return person
     },
