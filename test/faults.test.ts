@@ -16,6 +16,7 @@ import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
 import { byStep, enrol, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
+import { until } from './until.ts'
 import { type Way, wayTo } from './way.ts'
 
 /** A pool of a test's own. It ends a little before its connections do, which may see the database dropped. */
@@ -36,14 +37,6 @@ async function enrolled(store: TotpStore, encryptionKey = generateFernetKey()) {
   const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))) ?? []
   clock.advance(30)
   return { totp, clock, phone, backupCodes, code: phone.codeAt(clock.now()) }
-}
-
-/** Looks again until it is so, for at most five seconds. */
-async function until(isSo: () => Promise<boolean>, everyMs = 5): Promise<void> {
-  for (const end = Date.now() + 5000; !(await isSo()); ) {
-    if (Date.now() > end) throw new Error('waited in vain')
-    await new Promise((resolve) => setTimeout(resolve, everyMs))
-  }
 }
 
 /** A store on a file of its own, and the connection that it uses. */

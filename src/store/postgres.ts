@@ -51,12 +51,20 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
     getFailureBudget: usual.getFailureBudget,
     countCall: countIn(pooled),
   }
-  const lock = lockForMigration(options.schema)
   const store: TotpStore = {
     ...usual,
     ...counted,
     spend: (spending) => spendIn(pooled, spending),
-    migrate: () => migratePooled(pooled, { dialect: 'postgres', tables, lock, unlock: [], isThere: () => false }),
+    migrate: () =>
+      migratePooled(pooled, {
+        dialect: 'postgres',
+        tables,
+        async lock(session) {
+          await session.text(`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`)
+          if (options.schema !== undefined) await session.text(`CREATE SCHEMA IF NOT EXISTS ${options.schema}`)
+        },
+        isThere: () => false,
+      }),
     async close() {},
   }
   return {
@@ -130,11 +138,6 @@ function countIn(pooled: Pooled): TotpStore['countCall'] {
 
 /** A number of its own for the advisory lock under which the tables are made. */
 const MIGRATION_LOCK = 8_726_238
-
-function lockForMigration(schema: string | undefined): string[] {
-  const lock = `SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`
-  return schema === undefined ? [lock] : [lock, `CREATE SCHEMA IF NOT EXISTS ${schema}`]
-}
 
 /** Deadlock and serialization failure: PostgreSQL has undone the transaction. */
 const UNDONE = new Set(['40001', '40P01'])

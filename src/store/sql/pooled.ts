@@ -94,29 +94,29 @@ async function rolledBack(session: Session): Promise<boolean> {
   }
 }
 
+interface Migration {
+  dialect: Dialect
+  tables: Tables
+  /** Waits until no other process is at it, and throws when it has waited in vain. */
+  lock(session: Session): Promise<void>
+  /** Lets the next one in, where the end of the transaction does not. */
+  unlock?(session: Session): Promise<void>
+  /** The error says that a column to be added is there, from a step that broke off. */
+  isThere(error: unknown): boolean
+}
+
 /**
  * Brings the tables up to date; of processes that start at once, one does it and the others wait.
  *
- * @param lock - statements that wait until no other process is at it; `unlock` lets the next one in
- * @param isThere - the error says that a column to be added is there, from a step that broke off
- * @throws Error when a later version of totp-kit has been at the database
+ * @throws Error when a later version of totp-kit has been at the database, or another process does not come to an end
  */
-export async function migratePooled(
-  pooled: Pooled,
-  migration: {
-    dialect: Dialect
-    tables: Tables
-    lock: readonly string[]
-    unlock: readonly string[]
-    isThere(error: unknown): boolean
-  },
-): Promise<void> {
-  const { dialect, tables, lock, unlock, isThere } = migration
+export async function migratePooled(pooled: Pooled, migration: Migration): Promise<void> {
+  const { dialect, tables, isThere } = migration
   const session = await pooled.acquire()
   let broken = true
   try {
     await session.begin('write')
-    for (const statement of lock) await session.text(statement)
+    await migration.lock(session)
     for (const statement of createTable(dialect, tables, migrationTable)) await session.text(statement)
     const { rows } = await session.text(`SELECT max(version) AS version FROM ${tables.migration}`)
     const done = Number(rows[0]?.version ?? 0)
@@ -128,7 +128,7 @@ export async function migratePooled(
       }
     }
     await session.commit()
-    for (const statement of unlock) await session.text(statement)
+    await migration.unlock?.(session)
     broken = false
   } finally {
     if (broken) await rolledBack(session)
