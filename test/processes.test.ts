@@ -1,21 +1,25 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { mysqlStore } from 'totp-kit/store/mysql'
+import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
-import { afterEach, beforeEach, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, onTestFinished, test } from 'vitest'
 import { migrations } from '../src/store/sql/migrations.ts'
+import { tablesOf } from '../src/store/sql/tables.ts'
 import type { FactorStatus, Spent, TotpStore } from '../src/store/store.ts'
 import {
   attempt,
+  backupCodes,
   byCode,
   byStep,
   challengeOf,
-  device,
   enrol,
   firstStep,
   limits,
@@ -24,155 +28,245 @@ import {
   rotate,
   tally,
 } from '../src/testing/store-fixtures.ts'
+import { mysqlPool, postgresPool, services } from './services.ts'
 
 const RACER = fileURLToPath(new URL('processes/racer.mjs', import.meta.url))
 const DIST = fileURLToPath(new URL('../dist', import.meta.url))
 
-let directory: string
-let path: string
-const running: Racer[] = []
-beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'totp-kit-processes-'))
-  path = join(directory, 'totp.db')
-})
-afterEach(async () => {
-  for (const { process } of running.splice(0)) process.kill()
-  await rm(directory, { recursive: true })
-})
+/** An empty database of a test's own. */
+interface Database {
+  url: string
+  /** A store on it in this process. */
+  open(): Promise<TotpStore>
+  run(sql: string): Promise<unknown>
+  drop(): Promise<void>
+}
 
-test('a time step is spent exactly once, however many processes race', async () => {
-  const user = await arrange((store) => enrol(store))
-
-  const answers = await inFourProcesses<Spent>(() => numbers(50).map((n) => ['spend', byStep(user, firstStep + 1 + n)]))
-
-  for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, refused: 3 })
-})
-
-test('a backup code is spent exactly once, however many processes race', async () => {
-  const codes = numbers(50).map((n) => `code ${n}`)
-  const user = await arrange((store) => enrol(store, { codes }))
-
-  const answers = await inFourProcesses<Spent>(() => codes.map((code) => ['spend', byCode(user, [code])]))
-
-  for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, refused: 3 })
-  const used = await arrange((store) => store.listBackupCodes(user.userId))
-  assert.ok(used.every(({ usedAt }) => usedAt === noon))
-})
-
-test('a challenge is burnt exactly once, though each process has a good code of its own', async () => {
-  const codeOf = (racer: number, round: number) => `code ${round} of process ${racer}`
-  const codes = numbers(50).flatMap((round) => numbers(4).map((racer) => codeOf(racer, round)))
-  const user = await arrange((store) => enrol(store, { codes }))
-
-  const answers = await inFourProcesses<Spent>((racer) =>
-    numbers(50).map((round) => {
-      const challenge = challengeOf(user, `challenge ${round}`)
-      return ['spend', byCode(user, [codeOf(racer, round)], { challenge })]
-    }),
-  )
-
-  for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, stale: 3 })
-  const listed = await arrange((store) => store.listBackupCodes(user.userId))
-  assert.equal(listed.filter(({ usedAt }) => usedAt !== null).length, 50, 'and one code is used for each')
-})
-
-test('of 200 attempts in four processes five are judged', async () => {
-  await arrange((store) => enrol(store))
-
-  const answers = await inFourProcesses<{ outcome: string }>(() => numbers(50).map(() => ['reserveAttempt', attempt()]))
-
-  assert.deepEqual(tally(answers.flat()), { reserved: 5, delayed: 195 })
-})
-
-test('a pending authenticator is activated exactly once, however many processes race', async () => {
-  await arrange(async (store) => {
-    for (const n of numbers(50)) await store.putPending(`user ${n}`, pending(`phone ${n}`), 0)
-  })
-
-  const answers = await inFourProcesses<string>(() =>
-    numbers(50).map((n) => ['activatePending', activationOf(`user ${n}`, `phone ${n}`, 0)]),
-  )
-
-  for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { first: 1, refused: 3 })
-})
-
-test('no process sees a moment without a working factor while another one replaces it', async () => {
-  const { authenticatorId, generation } = await arrange((store) => enrol(store))
-  const replacements = numbers(60).flatMap((n): Call[] => [
-    ['putPending', 'ann', pending(`phone ${n + 1}`), generation + n],
-    ['activatePending', activationOf('ann', `phone ${n + 1}`, generation + n)],
-  ])
-  const watch = numbers(300).map((): Call => ['getStatus', 'ann', noon, limits])
-
-  const [replaced, ...seen] = await inFourProcesses<unknown>((racer) => (racer === 0 ? replacements : watch))
-
-  assert.ok(replaced?.every((answer) => answer === true || answer === 'replaced'))
-  for (const { user, authenticators } of seen.flat() as FactorStatus[]) {
-    const n = user.generation - generation
-    assert.deepEqual(
-      authenticators.map(({ id }) => id),
-      [n === 0 ? authenticatorId : `phone ${n}`],
-    )
-  }
-})
-
-test('a refresh token is rotated exactly once, however many processes race, and its family ends', async () => {
-  await arrange(async (store) => {
-    for (const n of numbers(50)) {
-      await store.openFamily({ id: `f${n}`, userId: 'ann', tokenId: 'first', expiresAt: noon + 60 }, 0, noon)
-    }
-  })
-
-  const answers = await inFourProcesses<string>((racer) =>
-    numbers(50).map((n) => {
-      const rotation = {
-        familyId: `f${n}`,
-        tokenId: 'first',
-        newTokenId: `of ${racer}`,
-        expiresAt: noon + 60,
-        now: noon,
+/** `empty`: databases that ten processes start on, because only now and then two are at the same point of the start. */
+const databases: { name: string; isThere: boolean; empty: number; make(): Promise<Database> }[] = [
+  {
+    name: 'SQLite',
+    isThere: true,
+    empty: 20,
+    async make() {
+      const directory = await mkdtemp(join(tmpdir(), 'totp-kit-processes-'))
+      const path = join(directory, 'totp.db')
+      return {
+        url: `sqlite:${path}`,
+        open: () => sqliteStore(path),
+        async run(sql) {
+          const database = await openSqlite(path)
+          try {
+            return sql.startsWith('SELECT') ? database.prepare(sql).all({}) : database.exec(sql)
+          } finally {
+            database.close()
+          }
+        },
+        drop: () => rm(directory, { recursive: true }),
       }
-      return ['rotateFamily', rotation]
-    }),
-  )
+    },
+  },
+  {
+    name: 'PostgreSQL',
+    isThere: services.postgres,
+    empty: 3,
+    async make() {
+      const { pool, url, drop } = await postgresPool(1)
+      return { url, open: async () => postgresStore(pool), run: async (sql) => (await pool.query(sql)).rows, drop }
+    },
+  },
+  {
+    name: 'MariaDB',
+    isThere: services.mysql,
+    empty: 3,
+    async make() {
+      const { pool, url, drop } = await mysqlPool(1)
+      return { url, open: async () => mysqlStore(pool), run: async (sql) => (await pool.query(sql))[0], drop }
+    },
+  },
+]
 
-  for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { rotated: 1, dead: 3 })
-  assert.equal(await arrange((store) => rotate(store, 'f0', { tokenId: 'of 0' })), 'dead')
-})
+describe.for(databases)('$name', ({ isThere, empty, make }) => {
+  describe.skipIf(!isThere)('processes that race', () => {
+    let database: Database
+    let store: TotpStore
+    let racers: Racer[] = []
+    beforeAll(async () => {
+      database = await make()
+      store = await database.open()
+      await store.migrate()
+      racers = await Promise.all(numbers(10).map(() => startRacer(database.url)))
+    })
+    beforeEach(async () => {
+      for (const { name } of migrations.flat()) await database.run(`DELETE FROM ${tablesOf()[name]}`)
+    })
+    afterAll(async () => {
+      await Promise.all(racers.map(({ stop }) => stop()))
+      await store.close()
+      await database.drop()
+    })
 
-test('processes that open a new file at once make one schema and keep one canary', async () => {
-  const racers = await startRacers()
+    /** Has four processes make their calls at the same time, and gives the answers of each. */
+    const inFourProcesses = <T>(callsOf: (racer: number) => Call[]) => race<T>(racers.slice(0, 4), null, callsOf)
 
-  // Fifty files, because only now and then two processes are at the same point of the start.
-  for (const n of numbers(50)) {
-    const newFile = join(directory, `${n}.db`)
-    const answers = await race<string>(racers, newFile, (racer) => [['keepCanary', `canary of ${racer}`]])
+    test('a time step is spent exactly once, however many processes race', async () => {
+      const user = await enrol(store)
 
-    assert.equal(new Set(answers.flat()).size, 1)
-    const database = await openSqlite(newFile)
-    assert.equal(database.prepare('SELECT version FROM totp_migration').all({}).length, migrations.length)
-    database.close()
-  }
-})
+      const answers = await inFourProcesses<Spent>(() =>
+        numbers(50).map((n) => ['spend', byStep(user, firstStep + 1 + n)]),
+      )
 
-test('processes that open a file of version 1 at once bring it up to date once', async () => {
-  const racers = await startRacers()
-  const script = await readFile(new URL('version-1/sqlite.sql', import.meta.url), 'utf8')
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, refused: 3 })
+    })
 
-  for (const n of numbers(20)) {
-    const database = await openSqlite(join(directory, `${n}.db`))
-    database.exec(script)
-    const answers = await race<boolean>(racers, join(directory, `${n}.db`), (racer) => [
-      ['keepTrustedDevice', device(`device ${racer}`), 0],
-    ])
+    test('a backup code is spent exactly once, however many processes race', async () => {
+      const codes = numbers(50).map((n) => `code ${n}`)
+      const user = await enrol(store, { codes })
 
-    assert.deepEqual(tally(answers.flat()), { true: 4 })
-    assert.equal(database.prepare('SELECT version FROM totp_migration').all({}).length, migrations.length)
-    database.close()
-  }
+      const answers = await inFourProcesses<Spent>(() => codes.map((code) => ['spend', byCode(user, [code])]))
+
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, refused: 3 })
+      const used = await store.listBackupCodes(user.userId)
+      assert.ok(used.every(({ usedAt }) => usedAt === noon))
+    })
+
+    test('backup codes that differ are all spent, though the processes spend them at the same time', async () => {
+      const codesOf = (racer: number) => numbers(12).map((n) => `code ${n} of process ${racer}`)
+      const user = await enrol(store, { codes: numbers(4).flatMap(codesOf) })
+
+      const answers = await inFourProcesses<Spent>((racer) =>
+        codesOf(racer).map((code) => ['spend', byCode(user, [code])]),
+      )
+
+      assert.deepEqual(tally(answers.flat()), { spent: 48 })
+      const listed = await store.listBackupCodes(user.userId)
+      assert.ok(listed.every(({ usedAt }) => usedAt === noon))
+    })
+
+    test('a challenge is burnt exactly once, though each process has a good code of its own', async () => {
+      const codeOf = (racer: number, round: number) => `code ${round} of process ${racer}`
+      const codes = numbers(50).flatMap((round) => numbers(4).map((racer) => codeOf(racer, round)))
+      const user = await enrol(store, { codes })
+
+      const answers = await inFourProcesses<Spent>((racer) =>
+        numbers(50).map((round) => {
+          const challenge = challengeOf(user, `challenge ${round}`)
+          return ['spend', byCode(user, [codeOf(racer, round)], { challenge })]
+        }),
+      )
+
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, stale: 3 })
+      const listed = await store.listBackupCodes(user.userId)
+      assert.equal(listed.filter(({ usedAt }) => usedAt !== null).length, 50, 'and one code is used for each')
+    })
+
+    test('of 200 attempts in four processes five are judged', async () => {
+      await enrol(store)
+
+      const answers = await inFourProcesses<{ outcome: string }>(() =>
+        numbers(50).map(() => ['reserveAttempt', attempt()]),
+      )
+
+      assert.deepEqual(tally(answers.flat()), { reserved: 5, delayed: 195 })
+    })
+
+    test('a pending authenticator is activated exactly once, however many processes race', async () => {
+      for (const n of numbers(50)) await store.putPending(`user ${n}`, pending(`phone ${n}`), 0)
+
+      const answers = await inFourProcesses<boolean>(() =>
+        numbers(50).map((n) => ['activatePending', activationOf(`user ${n}`, `phone ${n}`, 0)]),
+      )
+
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { true: 1, false: 3 })
+    })
+
+    test('no process sees a moment without a working factor while another one replaces it', async () => {
+      const { authenticatorId, generation } = await enrol(store)
+      const replacements = numbers(60).flatMap((n): Call[] => [
+        ['putPending', 'ann', pending(`phone ${n + 1}`), generation + n],
+        ['activatePending', activationOf('ann', `phone ${n + 1}`, generation + n)],
+      ])
+      const watch = numbers(300).map((): Call => ['getStatus', 'ann', noon, limits])
+
+      const [replaced, ...seen] = await inFourProcesses<unknown>((racer) => (racer === 0 ? replacements : watch))
+
+      assert.ok(replaced?.every((answer) => answer === true))
+      for (const { user, authenticators } of seen.flat() as FactorStatus[]) {
+        const n = user.generation - generation
+        assert.deepEqual(
+          authenticators.map(({ id }) => id),
+          [n === 0 ? authenticatorId : `phone ${n}`],
+        )
+      }
+    })
+
+    test('a backup code is spent before the codes are rotated, or never, and no rotation makes a used code new', async () => {
+      const users = await Promise.all(
+        numbers(30).map((n) => enrol(store, { userId: `user ${n}`, codes: [`old ${n}`] })),
+      )
+
+      const [rotated, ...answers] = await inFourProcesses<Spent | boolean>((racer) =>
+        users.flatMap((user, n): Call[] => {
+          if (racer === 0) return [['replaceBackupCodes', user.userId, backupCodes([`new ${n}`]), user.generation]]
+          return [
+            ['spend', byCode(user, [`old ${n}`])],
+            ['spend', byCode(user, [`new ${n}`])],
+          ]
+        }),
+      )
+
+      assert.deepEqual(tally(rotated ?? []), { true: 30 })
+      for (const n of numbers(30)) {
+        const { spent: old = 0 } = tally(ofRound(answers, 2 * n))
+        const { spent: renewed = 0 } = tally(ofRound(answers, 2 * n + 1))
+        assert.ok(old <= 1 && renewed <= 1, `${old} and ${renewed} times`)
+        const listed = await store.listBackupCodes(`user ${n}`)
+        assert.deepEqual(listed, [{ sealedCode: `sealed new ${n}`, usedAt: renewed === 1 ? noon : null }])
+      }
+    })
+
+    test('a refresh token is rotated exactly once, however many processes race, and its family ends', async () => {
+      for (const n of numbers(50)) {
+        await store.openFamily({ id: `f${n}`, userId: 'ann', tokenId: 'first', expiresAt: noon + 60 }, 0, noon)
+      }
+
+      const answers = await inFourProcesses<string>((racer) =>
+        numbers(50).map((n) => {
+          const rotation = {
+            familyId: `f${n}`,
+            tokenId: 'first',
+            newTokenId: `of ${racer}`,
+            expiresAt: noon + 60,
+            now: noon,
+          }
+          return ['rotateFamily', rotation]
+        }),
+      )
+
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { rotated: 1, dead: 3 })
+      assert.equal(await rotate(store, 'f0', { tokenId: 'of 0' }), 'dead')
+    })
+
+    test('of ten processes that start at once on an empty database, all find one schema and one canary', async () => {
+      for (const n of numbers(empty)) {
+        const other = await make()
+        const answers = await race<string>(racers, other.url, (racer) => [
+          ['migrate'],
+          ['keepCanary', `${n} of ${racer}`],
+        ])
+
+        assert.equal(new Set(answers.map(([, canary]) => canary)).size, 1)
+        const versions = (await other.run('SELECT version FROM totp_migration')) as unknown[]
+        assert.equal(versions.length, migrations.length)
+        await other.drop()
+      }
+    })
+  })
 })
 
 test('where there is no SQLite driver, the error says which to install', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'totp-kit-driver-'))
+  onTestFinished(() => rm(directory, { recursive: true }))
   await cp(DIST, join(directory, 'dist'), { recursive: true })
   const module = JSON.stringify(join(directory, 'dist/store/sqlite.js'))
   const script = `import(${module}).then((sqlite) => sqlite.sqliteStore(':memory:')).catch((e) => console.log(e.message))`
@@ -196,44 +290,23 @@ const activationOf = (userId: string, authenticatorId: string, generation: numbe
   authenticatorId,
   generation,
   step: firstStep,
-  driftSteps: 0,
-  maxAuthenticators: 1,
   backupCodes: null,
   keepFamilyId: null,
   now: noon,
 })
 
-async function arrange<T>(work: (store: TotpStore) => Promise<T>): Promise<T> {
-  const store = await sqliteStore(path)
-  try {
-    return await work(store)
-  } finally {
-    await store.close()
-  }
-}
-
-/** Has four processes, with the file open, make their calls at the same time, and gives the answers of each. */
-async function inFourProcesses<T>(callsOf: (racer: number) => Call[]): Promise<T[][]> {
-  return race<T>(await startRacers(path), path, callsOf)
-}
-
 interface Racer {
-  process: ChildProcess
-  go(calls: { path: string; calls: Call[] }): Promise<unknown[]>
+  /** @param calls - on the database of its start, or on another one that it opens first */
+  go(calls: { url: string | null; calls: Call[] }): Promise<unknown[]>
+  stop(): Promise<void>
 }
 
-async function race<T>(racers: Racer[], path: string, callsOf: (racer: number) => Call[]): Promise<T[][]> {
-  return (await Promise.all(racers.map(({ go }, racer) => go({ path, calls: callsOf(racer) })))) as T[][]
+async function race<T>(racers: Racer[], url: string | null, callsOf: (racer: number) => Call[]): Promise<T[][]> {
+  return (await Promise.all(racers.map(({ go }, racer) => go({ url, calls: callsOf(racer) })))) as T[][]
 }
 
-async function startRacers(...opened: [path: string] | []): Promise<Racer[]> {
-  const started = await Promise.all(numbers(4).map(() => startRacer(opened)))
-  running.push(...started)
-  return started
-}
-
-async function startRacer(opened: string[]): Promise<Racer> {
-  const racer = spawn(process.execPath, [RACER, ...opened], { stdio: ['pipe', 'pipe', 'pipe'] })
+async function startRacer(url: string): Promise<Racer> {
+  const racer = spawn(process.execPath, [RACER, url], { stdio: ['pipe', 'pipe', 'pipe'] })
   let complaints = ''
   racer.stderr.on('data', (chunk) => {
     complaints += chunk
@@ -245,11 +318,15 @@ async function startRacer(opened: string[]): Promise<Racer> {
     return value
   }
   assert.equal(await next(), 'ready')
+  const exited = once(racer, 'exit')
   return {
-    process: racer,
     async go(calls) {
       racer.stdin.write(`${JSON.stringify(calls)}\n`)
       return JSON.parse(await next()) as unknown[]
+    },
+    async stop() {
+      racer.kill()
+      await exited
     },
   }
 }
