@@ -40,7 +40,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const [, path] = /^sqlite:(?:\/\/)?(.+)$/.exec(databaseUrl) ?? []
   if (path === ':memory:' && workers > 1) throw new SettingError('WORKERS: a database in memory is for one process')
   const keyFile = path === undefined ? 'data/demo.key' : `${path}.key`
-  mkdirSync(dirname(keyFile), { recursive: true })
+  if (path !== undefined) mkdirSync(dirname(path), { recursive: true })
   return {
     host: env.HOST ?? '127.0.0.1',
     port,
@@ -70,6 +70,7 @@ function readKey(env: NodeJS.ProcessEnv, keyFile: string): { encryptionKey: stri
   }
   if (keyFile === ':memory:.key') return { encryptionKey: generateFernetKey(), keyFile: null }
   if (!existsSync(keyFile)) {
+    mkdirSync(dirname(keyFile), { recursive: true })
     writeFileSync(keyFile, `${generateFernetKey()}\n`, { mode: 0o600 })
     chmodSync(keyFile, 0o600)
   }

@@ -9,6 +9,8 @@ const SERVER = new URL('../../dist-demo/server.js', import.meta.url).pathname
 /** The demo server, as `npm start` runs it, in a process and a folder of its own. */
 export interface Demo {
   url: string
+  /** It was started here. */
+  folder: string
   databasePath: string
   /** Everything that the server has printed so far. */
   printed: () => string
@@ -29,7 +31,8 @@ export interface Answer {
 export async function startDemo(env: Record<string, string> = {}): Promise<Demo> {
   const folder = await mkdtemp(join(tmpdir(), 'totp-kit-demo-'))
   const databasePath = join(folder, 'demo.sqlite3')
-  const child = spawnDemo({ PORT: '0', DATABASE_URL: `sqlite:${databasePath}`, TOTP_THROTTLE_RATE: 'off', ...env })
+  const common = { PORT: '0', DATABASE_URL: `sqlite:${databasePath}`, TOTP_THROTTLE_RATE: 'off' }
+  const child = spawnDemo({ ...common, ...env }, folder)
   let output = ''
   const url = await new Promise<string>((resolve, reject) => {
     const hear = (chunk: Buffer) => {
@@ -44,6 +47,7 @@ export async function startDemo(env: Record<string, string> = {}): Promise<Demo>
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
   return {
     url,
+    folder,
     databasePath,
     printed: () => output,
     call: (method, path, options) => call(url + path, method, options),
@@ -60,8 +64,12 @@ export async function startDemo(env: Record<string, string> = {}): Promise<Demo>
 }
 
 /** Starts the server with only these variables, and does not wait. */
-export function spawnDemo(env: Record<string, string>): ChildProcess {
-  return spawn(process.execPath, [SERVER], { env: { PATH: process.env.PATH ?? '', ...env }, stdio: 'pipe' })
+export function spawnDemo(env: Record<string, string>, folder?: string): ChildProcess {
+  return spawn(process.execPath, [SERVER], {
+    env: { PATH: process.env.PATH ?? '', ...env },
+    stdio: 'pipe',
+    ...(folder !== undefined && { cwd: folder }),
+  })
 }
 
 async function call(

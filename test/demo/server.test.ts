@@ -1,4 +1,7 @@
+import { readdir } from 'node:fs/promises'
+import { generateFernetKey } from 'totp-kit'
 import { expect, test } from 'vitest'
+import { postgresPool, services } from '../services.ts'
 import { databaseDump, enrolled, spawnDemo, startDemo } from './demo-process.ts'
 
 async function exitOf(env: Record<string, string>): Promise<{ code: number | null; printed: string }> {
@@ -71,6 +74,19 @@ test('SIGTERM stops it cleanly, and what it had written is there after a restart
   await again.remove()
   await demo.remove()
 })
+
+test.skipIf(!services.postgres)(
+  'with key and database server given, it needs no folder that it may write to',
+  async () => {
+    const { url, drop } = await postgresPool(1)
+
+    const demo = await startDemo({ DATABASE_URL: url, TOTP_ENCRYPTION_KEY: generateFernetKey() })
+
+    expect(await readdir(demo.folder)).toEqual([])
+    await demo.remove()
+    await drop()
+  },
+)
 
 test('the throttle of the demo reads its rate from TOTP_THROTTLE_RATE', async () => {
   const demo = await startDemo({ TOTP_THROTTLE_RATE: '3/minute' })
