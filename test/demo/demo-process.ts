@@ -14,10 +14,17 @@ export interface Demo {
   databasePath: string
   /** Everything that the server has printed so far. */
   printed: () => string
-  call: (method: 'GET' | 'POST', path: string, options?: { body?: unknown; bearer?: string }) => Promise<Answer>
+  call: (method: 'GET' | 'POST', path: string, options?: CallOptions) => Promise<Answer>
   /** Sends SIGTERM and gives the exit code. */
   stop: () => Promise<number | null>
   remove: () => Promise<void>
+}
+
+interface CallOptions {
+  body?: unknown
+  bearer?: string
+  /** `close`: a connection for this call only, so that of several processes each next call gets to the next one. */
+  connection?: 'close'
 }
 
 export interface Answer {
@@ -72,15 +79,12 @@ export function spawnDemo(env: Record<string, string>, folder?: string): ChildPr
   })
 }
 
-async function call(
-  url: string,
-  method: string,
-  { body, bearer }: { body?: unknown; bearer?: string } = {},
-): Promise<Answer> {
+async function call(url: string, method: string, { body, bearer, connection }: CallOptions = {}): Promise<Answer> {
   const response = await fetch(url, {
     method,
     headers: {
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(connection === undefined ? {} : { connection }),
       ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -1,47 +1,24 @@
-import { generateFernetKey } from 'totp-kit'
 import { phoneFor } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { mysqlPool, postgresPool, redisUrl, services } from '../services.ts'
 import { type Answer, type Demo, enrolled, now, registered, startDemo } from './demo-process.ts'
+import { type Ground, grounds } from './grounds.ts'
 
-/** Where one demo runs on, and what ends with it. */
-interface Ground {
-  env: Record<string, string>
-  drop?(): Promise<void>
-}
-
-const grounds: [string, boolean, () => Promise<Ground>][] = [
-  ['one process on SQLite', true, async () => ({ env: {} })],
-  [
-    'four processes on PostgreSQL',
-    services.postgres,
-    async () => {
-      const { url, drop } = await postgresPool(1)
-      return { env: { DATABASE_URL: url, WORKERS: '4', TOTP_ENCRYPTION_KEY: generateFernetKey() }, drop }
-    },
-  ],
-  [
-    'four processes on MariaDB, with Redis in front',
-    services.mysql && services.redis,
-    async () => {
-      const { url, drop } = await mysqlPool(1)
-      const env = { DATABASE_URL: url, REDIS_URL: redisUrl, WORKERS: '4', TOTP_ENCRYPTION_KEY: generateFernetKey() }
-      return { env, drop }
-    },
-  ],
-]
-
-describe.for(grounds)('%s', ([, isThere, make]) => {
+describe.for([
+  { on: 'SQLite', workers: 1 },
+  { on: 'PostgreSQL', workers: 4 },
+  { on: 'MariaDB, with Redis in front', workers: 4 },
+] as const)('$workers on $on', ({ on, workers }) => {
+  const { isThere, make } = grounds[on]
   describe.skipIf(!isThere)('the demo server', () => {
     let demo: Demo
     let ground: Ground
     beforeAll(async () => {
       ground = await make()
-      demo = await startDemo(ground.env)
+      demo = await startDemo({ ...ground.env, WORKERS: String(workers) })
     })
     afterAll(async () => {
       await demo.remove()
-      await ground.drop?.()
+      await ground.drop()
     })
 
     const statuses = (answers: Answer[], status: number) => answers.filter((answer) => answer.status === status).length
