@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -11,7 +11,8 @@ import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { afterAll, beforeAll, beforeEach, describe, onTestFinished, test } from 'vitest'
-import { migrations } from '../src/store/sql/migrations.ts'
+import type { Dialect } from '../src/store/sql/dialect.ts'
+import { currentTables, migrations } from '../src/store/sql/migrations.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
 import type { FactorStatus, Spent, TotpStore } from '../src/store/store.ts'
 import {
@@ -20,6 +21,7 @@ import {
   byCode,
   byStep,
   challengeOf,
+  device,
   enrol,
   firstStep,
   limits,
@@ -43,9 +45,10 @@ interface Database {
 }
 
 /** `empty`: databases that ten processes start on, because only now and then two are at the same point of the start. */
-const databases: { name: string; isThere: boolean; empty: number; make(): Promise<Database> }[] = [
+const databases: { name: string; dialect: Dialect; isThere: boolean; empty: number; make(): Promise<Database> }[] = [
   {
     name: 'SQLite',
+    dialect: 'sqlite',
     isThere: true,
     empty: 20,
     async make() {
@@ -68,6 +71,7 @@ const databases: { name: string; isThere: boolean; empty: number; make(): Promis
   },
   {
     name: 'PostgreSQL',
+    dialect: 'postgres',
     isThere: services.postgres,
     empty: 3,
     async make() {
@@ -77,6 +81,7 @@ const databases: { name: string; isThere: boolean; empty: number; make(): Promis
   },
   {
     name: 'MariaDB',
+    dialect: 'mysql',
     isThere: services.mysql,
     empty: 3,
     async make() {
@@ -86,7 +91,7 @@ const databases: { name: string; isThere: boolean; empty: number; make(): Promis
   },
 ]
 
-describe.for(databases)('$name', ({ isThere, empty, make }) => {
+describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
   describe.skipIf(!isThere)('processes that race', () => {
     let database: Database
     let store: TotpStore
@@ -98,7 +103,7 @@ describe.for(databases)('$name', ({ isThere, empty, make }) => {
       racers = await Promise.all(numbers(10).map(() => startRacer(database.url)))
     })
     beforeEach(async () => {
-      for (const { name } of migrations.flat()) await database.run(`DELETE FROM ${tablesOf()[name]}`)
+      for (const { name } of currentTables) await database.run(`DELETE FROM ${tablesOf()[name]}`)
     })
     afterAll(async () => {
       await Promise.all(racers.map(({ stop }) => stop()))
@@ -173,11 +178,11 @@ describe.for(databases)('$name', ({ isThere, empty, make }) => {
     test('a pending authenticator is activated exactly once, however many processes race', async () => {
       for (const n of numbers(50)) await store.putPending(`user ${n}`, pending(`phone ${n}`), 0)
 
-      const answers = await inFourProcesses<boolean>(() =>
+      const answers = await inFourProcesses<string>(() =>
         numbers(50).map((n) => ['activatePending', activationOf(`user ${n}`, `phone ${n}`, 0)]),
       )
 
-      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { true: 1, false: 3 })
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { first: 1, refused: 3 })
     })
 
     test('no process sees a moment without a working factor while another one replaces it', async () => {
@@ -190,7 +195,7 @@ describe.for(databases)('$name', ({ isThere, empty, make }) => {
 
       const [replaced, ...seen] = await inFourProcesses<unknown>((racer) => (racer === 0 ? replacements : watch))
 
-      assert.ok(replaced?.every((answer) => answer === true))
+      assert.ok(replaced?.every((answer) => answer === true || answer === 'replaced'))
       for (const { user, authenticators } of seen.flat() as FactorStatus[]) {
         const n = user.generation - generation
         assert.deepEqual(
@@ -261,6 +266,23 @@ describe.for(databases)('$name', ({ isThere, empty, make }) => {
         await other.drop()
       }
     })
+
+    test('of ten processes that start at once on the tables of version 1, one brings them up to date', async () => {
+      const script = await readFile(new URL(`version-1/${dialect}.sql`, import.meta.url), 'utf8')
+      for (const n of numbers(empty)) {
+        const other = await make()
+        for (const statement of script.split(';\n').filter((text) => text.trim() !== '')) await other.run(statement)
+        const answers = await race<boolean>(racers, other.url, (racer) => [
+          ['migrate'],
+          ['keepTrustedDevice', device(`device ${n} of ${racer}`), 0],
+        ])
+
+        assert.deepEqual(tally(answers.map(([, kept]) => kept as boolean)), { true: 10 })
+        const versions = (await other.run('SELECT version FROM totp_migration')) as unknown[]
+        assert.equal(versions.length, migrations.length)
+        await other.drop()
+      }
+    })
   })
 })
 
@@ -290,6 +312,8 @@ const activationOf = (userId: string, authenticatorId: string, generation: numbe
   authenticatorId,
   generation,
   step: firstStep,
+  driftSteps: 0,
+  maxAuthenticators: 1,
   backupCodes: null,
   keepFamilyId: null,
   now: noon,
