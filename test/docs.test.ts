@@ -10,6 +10,7 @@ import { memoryStore } from 'totp-kit/store/memory'
 import { phoneFor } from 'totp-kit/testing'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import manifest from '../package.json' with { type: 'json' }
 import { type Endpoint, endpoints } from '../src/contract/endpoints.ts'
 import { problems } from '../src/contract/problems.ts'
 import { type PolicyOptions, resolvePolicy } from '../src/policy.ts'
@@ -22,7 +23,10 @@ declare const totp: Totp
 declare function callerOf(authorization: string | undefined): Promise<Caller | null>
 `
 
-const inDocuments = DOCUMENTS.flatMap(fencesOf).filter(({ language }) => language === 'ts')
+const fenced = DOCUMENTS.flatMap(fencesOf).filter(({ language }) => language === 'ts')
+/** Files of recipes need packages that are not installed here: test/recipes compiles and runs them. */
+const inRecipes = fenced.filter(({ marks }) => marks.some((mark) => mark.startsWith('recipe=')))
+const inDocuments = fenced.filter((sample) => !inRecipes.includes(sample))
 const inDocstrings = filesUnder('src', '.ts').flatMap((file) => examplesOf(`src/${file}`))
 const samples = [...inDocuments, ...inDocstrings]
 const named = (list: readonly Fence[]) => list.map((sample) => ({ name: placeOf(sample), sample }))
@@ -71,11 +75,15 @@ describe('a sample', () => {
   test('is found wherever there is one', () => {
     const starts = (path: string, mark: RegExp) => readText(path).match(mark)?.length ?? 0
     const inSource = filesUnder('src', '.ts').map((file) => starts(`src/${file}`, /^ *\* @example$/gm))
-    const fenced = DOCUMENTS.map((document) => starts(document, /^```ts\b/gm))
+    const begun = DOCUMENTS.map((document) => starts(document, /^```ts\b/gm))
 
     expect(inDocstrings).toHaveLength(sum(inSource))
-    expect(inDocuments).toHaveLength(sum(fenced))
-    expect(Math.min(sum(inSource), sum(fenced))).toBeGreaterThan(0)
+    expect(inDocuments.length + inRecipes.length).toBe(sum(begun))
+    expect(Math.min(sum(inSource), inDocuments.length, inRecipes.length)).toBeGreaterThan(0)
+  })
+
+  test.each(named(fenced))('at $name bears no mark but those of CONTRIBUTING.md', ({ sample }) => {
+    expect(sample.marks.join(' ')).toMatch(/^(|run|file=\S+|recipe=[\w-]+ file=\S+)$/)
   })
 
   test('that does not compile is told by its document and line', () => {
@@ -125,6 +133,18 @@ function tell({ file, start = 0, messageText }: ts.Diagnostic, { document, line,
     ? `${document}, context of the sample at ${line}: ${message}`
     : `${document}:${line + within - contextLines}: ${message}`
 }
+
+describe('a recipe', () => {
+  test('stands in docs/recipes.md, and has a case that test/recipes runs', () => {
+    const names = inRecipes.map(({ marks: [mark = ''] }) => mark.replace('recipe=', ''))
+    const cases = filesUnder('test/recipes/cases', '.ts').map((file) => file.replace('.ts', ''))
+
+    expect(new Set(inRecipes.map(({ document }) => document))).toEqual(new Set(['docs/recipes.md']))
+    expect([...new Set(names)].sort()).toEqual(cases)
+    expect(manifest.scripts['test:recipes']).toContain('test/recipes/recipes.mjs')
+    expect(readText('.ci/run')).toContain('npm run --silent test:recipes')
+  })
+})
 
 describe('a sample marked `run`', () => {
   let folder: string
