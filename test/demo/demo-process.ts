@@ -50,6 +50,9 @@ export async function startDemo(env: Record<string, string> = {}): Promise<Demo>
     child.stdout?.on('data', hear)
     child.stderr?.on('data', hear)
     child.once('exit', (code) => reject(new Error(`the demo stopped with ${code}: ${output}`)))
+  }).catch(async (error) => {
+    await rm(folder, { recursive: true })
+    throw error
   })
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
   return {

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { generateFernetKey } from 'totp-kit'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { postgresPool, services } from '../services.ts'
 import { databaseDump, enrolled, spawnDemo, startDemo } from './demo-process.ts'
 
@@ -79,12 +79,12 @@ test.skipIf(!services.postgres)(
   'with key and database server given, it needs no folder that it may write to',
   async () => {
     const { url, drop } = await postgresPool(1)
+    onTestFinished(drop)
 
     const demo = await startDemo({ DATABASE_URL: url, TOTP_ENCRYPTION_KEY: generateFernetKey() })
+    onTestFinished(demo.remove)
 
     expect(await readdir(demo.folder)).toEqual([])
-    await demo.remove()
-    await drop()
   },
 )
 
