@@ -2,25 +2,37 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Res
 import { type Caller, createTotp, problemReply, TotpError, type TotpEvent, type TotpStore } from 'totp-kit'
 import { expressTotp, requireTwoFactor } from 'totp-kit/express'
 import { type JwtTokens, jwtTokens } from 'totp-kit/jwt'
+import { mailNotices } from 'totp-kit/mail'
+import { accountRecovery } from 'totp-kit/recovery'
 import type { Database } from './database.ts'
+import { mailSender } from './mail.ts'
 import type { Settings } from './settings.ts'
 import { type User, type Users, usersIn } from './users.ts'
 
 type AppSettings = Pick<
   Settings,
-  'encryptionKey' | 'issuer' | 'backupCodes' | 'throttleRate' | 'throttleCounts' | 'challengeSeconds'
+  | 'encryptionKey'
+  | 'issuer'
+  | 'backupCodes'
+  | 'throttleRate'
+  | 'throttleCounts'
+  | 'challengeSeconds'
+  | 'maxAuthenticators'
+  | 'smtpUrl'
+  | 'outbox'
 >
 
 /**
  * The demo application: an API with users and a log-in, to which totp-kit has been added.
  *
- * @param parts - `page`: the folder with the web page; `log`: gets a line for each event
+ * @param parts - `page`: the folder with the web page; `url`: where it is served; `log`: gets a line for each event
+ * @returns the application, and the way to end what is under way before the database goes
  */
 export async function createApp(
   settings: AppSettings,
-  parts: { database: Database; store: TotpStore; page: string; log: (line: string) => void },
-): Promise<Express> {
-  const { database, store, page, log } = parts
+  parts: { database: Database; store: TotpStore; page: string; url: () => string; log: (line: string) => void },
+): Promise<{ app: Express; close: () => Promise<void> }> {
+  const { database, store, page, url, log } = parts
   const users = await usersIn(database)
   const totp = await createTotp<User>({
     issuer: settings.issuer,
@@ -31,9 +43,24 @@ export async function createApp(
     challengeSeconds: settings.challengeSeconds,
     throttleRate: settings.throttleRate,
     throttleCounts: settings.throttleCounts,
+    maxAuthenticators: settings.maxAuthenticators,
+    trustedDevices: { days: 30 },
     onError: (error) => log(`error ${describe(error)}`),
   })
   const tokens = jwtTokens(totp, { authenticate: users.authenticate })
+  const send = mailSender(settings)
+  const addressesOf = async (id: string) => (await users.find(id).then((user) => user && [user.email])) ?? []
+  mailNotices(totp, { addressesOf, send })
+  const recovery = accountRecovery(totp, {
+    async findAccount(email) {
+      const user = await users.findByEmail(email)
+      return user && { userId: user.id, email: user.email }
+    },
+    addressesOf,
+    checkPassword: users.checkPassword,
+    send,
+    pageUrl: url,
+  })
   const caller = async (request: Request): Promise<Caller | null> =>
     (await session(request, tokens, users))?.caller ?? null
   for (const type of LOGGED) totp.on(type, (event) => log(lineOf(event)))
@@ -46,7 +73,7 @@ export async function createApp(
     response.json({ status: 'ok' })
   })
   app.use(express.static(page))
-  app.use('/api', expressTotp(totp, { caller, jwt: tokens }))
+  app.use('/api', expressTotp(totp, { caller, jwt: tokens, recovery }))
 
   app.post(
     '/api/register',
@@ -75,7 +102,7 @@ export async function createApp(
     if (refusal.code === 'unavailable') log(`error ${describe(error)}`)
     reply(response, refusal)
   }) satisfies ErrorRequestHandler)
-  return app
+  return { app, close: () => totp.close() }
 }
 
 const LOGGED = [
@@ -84,11 +111,29 @@ const LOGGED = [
   'totp.disabled',
   'totp.verified',
   'totp.refused',
+  'totp.failing',
+  'totp.locked',
+  'totp.unlocked',
+  'totp.resynchronised',
+  'authenticator.removed',
+  'login.challenged',
+  'step_up.refused',
+  'enrolment.required',
   'backup_codes.rotated',
   'backup_codes.viewed',
   'backup_code.used',
+  'trusted_device.kept',
+  'trusted_device.used',
+  'trusted_device.refused',
+  'trusted_device.removed',
+  'recovery.requested',
+  'recovery.refused',
+  'recovery.confirmed',
+  'recovery.cancelled',
+  'tokens.refused',
   'credentials.changed',
   'secret.unreadable',
+  'mail.failed',
 ] as const
 
 /** Who holds the access token of the request; null: nobody, or a user who is gone. */

@@ -13,7 +13,6 @@ function main(): Promise<void> | void {
   if (settings.keyFile && cluster.isPrimary) {
     log(`warning: TOTP_ENCRYPTION_KEY is not set; using the key kept in ${settings.keyFile}`)
   }
-  if (process.env.SMTP_URL && cluster.isPrimary) log('warning: SMTP_URL is set, but the demo sends no mail yet')
   if (settings.workers === 1) return serve(settings, announce)
   if (cluster.isPrimary) return prepare(settings).then(() => lead(settings))
   return serve(settings, () => undefined)
@@ -22,15 +21,22 @@ function main(): Promise<void> | void {
 /** One process that serves. */
 async function serve(settings: Settings, listening: (host: string, port: number) => void): Promise<void> {
   const { database, store, close } = await openDatabase(settings.databaseUrl, settings.redisUrl, log)
-  const app = await createApp(settings, { database, store, page, log })
+  let port = settings.port
+  const url = () => urlOf(settings.host, port)
+  const { app, close: settle } = await createApp(settings, { database, store, page, url, log })
   const server = app.listen(settings.port, settings.host)
   server.on('error', stop)
   server.on('listening', () => {
     const address = server.address()
-    listening(settings.host, typeof address === 'object' && address ? address.port : settings.port)
+    if (typeof address === 'object' && address) port = address.port
+    listening(settings.host, port)
   })
   onSignal(() => {
-    server.close(() => close().finally(() => process.exit(0)))
+    server.close(() =>
+      settle()
+        .then(close)
+        .finally(() => process.exit(0)),
+    )
     server.closeIdleConnections()
     // A request that hangs must not keep the process; five seconds are longer than any of ours takes.
     setTimeout(() => server.closeAllConnections(), 5000).unref()
@@ -70,7 +76,11 @@ function lead({ workers, host }: Settings): void {
 }
 
 function announce(host: string, port: number): void {
-  console.log(`totp-kit demo: http://${host.includes(':') ? `[${host}]` : host}:${port}/`)
+  console.log(`totp-kit demo: ${urlOf(host, port)}`)
+}
+
+function urlOf(host: string, port: number): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}/`
 }
 
 function onSignal(end: () => void): void {

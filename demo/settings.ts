@@ -19,6 +19,10 @@ export interface Settings {
   throttleRate: string
   throttleCounts: 'memory' | 'store'
   challengeSeconds: number
+  maxAuthenticators: number
+  /** Where mails are handed over; null: each becomes a file in `outbox`. */
+  smtpUrl: string | null
+  outbox: string
 }
 
 /** A setting that the server cannot run with; the message is the one line that the operator sees. */
@@ -37,6 +41,10 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   }
   const redisUrl = env.REDIS_URL || null
   if (redisUrl !== null && !/^rediss?:\/\//.test(redisUrl)) throw new SettingError('REDIS_URL: must read redis://…')
+  const smtpUrl = env.SMTP_URL || null
+  if (smtpUrl !== null && !/^smtps?:\/\/[^/]/.test(smtpUrl)) {
+    throw new SettingError('SMTP_URL: must read smtp://… or smtps://…')
+  }
   const [, path] = /^sqlite:(?:\/\/)?(.+)$/.exec(databaseUrl) ?? []
   if (path === ':memory:' && workers > 1) throw new SettingError('WORKERS: a database in memory is for one process')
   const keyFile = path === undefined ? 'data/demo.key' : `${path}.key`
@@ -53,6 +61,9 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     throttleRate: env.TOTP_THROTTLE_RATE ?? '10/minute',
     throttleCounts: workers > 1 || redisUrl !== null ? 'store' : 'memory',
     challengeSeconds,
+    maxAuthenticators: whole('TOTP_MAX_AUTHENTICATORS', env.TOTP_MAX_AUTHENTICATORS ?? '1', 1, 5),
+    smtpUrl,
+    outbox: env.OUTBOX_DIR || 'data/outbox',
   }
 }
 

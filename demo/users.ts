@@ -15,6 +15,10 @@ export interface Users {
   /** The user's id; null for an unknown name or a wrong password, after the same work. */
   authenticate(username: string, password: string): Promise<string | null>
   find(id: string): Promise<User | null>
+  /** By e-mail address, upper and lower case alike. */
+  findByEmail(email: string): Promise<User | null>
+  /** True when this is the password of the user with that id. */
+  checkPassword(id: string, password: string): Promise<boolean>
 }
 
 const hash = promisify<string, Uint8Array, number, Buffer>(scrypt)
@@ -33,6 +37,11 @@ export async function usersIn(database: Database): Promise<Users> {
   const nobody = { id: null, salt: randomBytes(16).toString('hex'), password_hash: '00'.repeat(HASH_BYTES) }
   const byName = (username: string) =>
     database.all('SELECT id, salt, password_hash FROM demo_user WHERE username = ?', [username])
+  const check = async ([row]: Record<string, unknown>[], password: string): Promise<string | null> => {
+    const { id, salt, password_hash } = (row ?? nobody) as { id: string; salt: string; password_hash: string }
+    const given = await hash(password, Buffer.from(salt, 'hex'), HASH_BYTES)
+    return timingSafeEqual(given, Buffer.from(password_hash, 'hex')) ? id : null
+  }
 
   return {
     async register({ username, email, password }) {
@@ -46,10 +55,18 @@ export async function usersIn(database: Database): Promise<Users> {
       return { taken: (await byName(username)).length > 0 ? 'username' : 'email' }
     },
 
-    async authenticate(username, password) {
-      const [row = nobody] = (await byName(username)) as { id: string; salt: string; password_hash: string }[]
-      const given = await hash(password, Buffer.from(row.salt, 'hex'), HASH_BYTES)
-      return timingSafeEqual(given, Buffer.from(row.password_hash, 'hex')) ? row.id : null
+    authenticate: async (username, password) => check(await byName(username), password),
+
+    async checkPassword(id, password) {
+      const rows = await database.all('SELECT id, salt, password_hash FROM demo_user WHERE id = ?', [id])
+      return (await check(rows, password)) === id
+    },
+
+    async findByEmail(email) {
+      const [row] = (await database.all('SELECT id, username, email FROM demo_user WHERE lower(email) = lower(?)', [
+        email,
+      ])) as unknown as User[]
+      return row ? { id: row.id, username: row.username, email: row.email } : null
     },
 
     async find(id) {

@@ -1,14 +1,55 @@
-import type { SendNotice } from './notice.ts'
-import type { MailTemplates } from './templates.ts'
+import type { Notice, SendNotice } from './notice.ts'
+import { defaultMail, type Mail, type MailTemplates } from './templates.ts'
 
 /** What is needed of a transport of `nodemailer`. */
 export interface MailTransport {
-  sendMail(mail: { from: string; to: string; subject: string; text: string; html?: string }): Promise<unknown>
+  sendMail(mail: {
+    from: string
+    to: { name: string; address: string }
+    subject: string
+    text: string
+    html?: string
+    headers: Record<string, string>
+  }): Promise<unknown>
 }
 
-export function nodemailerSender(
-  _transport: MailTransport,
-  _options: { from: string; templates?: MailTemplates },
-): SendNotice {
-  throw new Error('TODO')
+export interface SenderOptions {
+  /** Whom the mails are from: `Acme <security@acme.example>`. */
+  from: string
+  /** Words of your own, by kind of notice; the others are ours. */
+  templates?: MailTemplates
+}
+
+/**
+ * Sends notices through a transport of `nodemailer`. One attempt a mail: give the transport timeouts that suit you, and
+ * a pool or a queue where mail must survive an outage.
+ *
+ * @example
+ * ```ts
+ * import { nodemailerSender } from 'totp-kit/mail'
+ *
+ * declare const transport: import('totp-kit/mail').MailTransport // nodemailer.createTransport('smtps://…')
+ * const send = nodemailerSender(transport, {
+ *   from: 'Acme <security@acme.example>',
+ *   templates: {
+ *     totp_enabled: ({ issuer }) => ({ subject: `Welcome to 2FA at ${issuer}`, text: 'Well done.' }),
+ *   },
+ * })
+ * ```
+ */
+export function nodemailerSender(transport: MailTransport, { from, templates = {} }: SenderOptions): SendNotice {
+  return async (notice) => {
+    const template = templates[notice.kind] as ((notice: Notice) => Mail) | undefined
+    const { subject, text, html } = (template ?? defaultMail)(notice)
+    await transport.sendMail({
+      from,
+      // As one address, whatever stands in it: a comma must not make it two.
+      to: { name: '', address: notice.to },
+      subject,
+      text,
+      ...(html === undefined ? {} : { html }),
+      // RFC 3834 §5: nobody's holiday notice answers it.
+      headers: { 'Auto-Submitted': 'auto-generated' },
+    })
+  }
 }

@@ -18,9 +18,9 @@ export interface RecoveryOptions {
   send: (notice: Notice) => Promise<void>
   /**
    * The page of yours that a link opens: it posts `uid`, `token` and the password to `totp/recovery_confirm/`. They are
-   * put behind a `#`, so that they reach no server's log on the way.
+   * put behind a `#`, so that they reach no server's log on the way. A function where it is not known at the start.
    */
-  pageUrl: string
+  pageUrl: string | (() => string)
   /** How long a link is good once it works: 60 to 86,400 (NIST SP 800-63B-4 §4.2.1.2: 24 hours by mail). Default 3,600. */
   linkSeconds?: number
   /** From the request until the link works, so that the owner can stop it: 0 to 604,800. Default 0. */
@@ -58,7 +58,8 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
   const ctx = contextOf(totp)
   const linkSeconds = seconds('linkSeconds', options.linkSeconds ?? 3600, 60, 86_400)
   const delaySeconds = seconds('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
-  const pageUrl = new URL(options.pageUrl)
+  const { pageUrl } = options
+  if (typeof pageUrl === 'string' && !URL.canParse(pageUrl)) throw new TypeError('pageUrl must be a URL')
   const lifetime = delaySeconds + linkSeconds
   const parts: RecoveryParts = {
     tokens: tokenSealer(ctx.keyring, 'recovery', lifetime),
@@ -68,7 +69,7 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
     addressesOf: options.addressesOf ?? (async () => []),
     checkPassword: options.checkPassword,
     sendLink({ to, userId, uid, token, canConfirm, worksFrom, expiresAt }) {
-      const url = new URL(pageUrl)
+      const url = new URL(typeof pageUrl === 'string' ? pageUrl : pageUrl())
       url.hash = new URLSearchParams({ ...(canConfirm ? {} : { cancel: '1' }), uid, token }).toString()
       const kind = canConfirm ? 'recovery_link' : 'recovery_requested'
       const { issuer } = ctx.policy

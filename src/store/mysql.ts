@@ -55,7 +55,7 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
         async unlock(session) {
           await session.text(`SELECT RELEASE_LOCK(${lock})`)
         },
-          isThere: (error) => errorNumber(error) === DUPLICATE_COLUMN,
+        isThere: (error) => errorNumber(error) === DUPLICATE_COLUMN,
       }),
     async close() {},
   }

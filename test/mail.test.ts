@@ -1,0 +1,259 @@
+import assert from 'node:assert/strict'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { createTransport } from 'nodemailer'
+import PostalMime, { type Email } from 'postal-mime'
+import { SMTPServer } from 'smtp-server'
+import { createTotp, generateFernetKey, type Totp, type TotpEvent } from 'totp-kit'
+import { mailNotices, type Notice, nodemailerSender, type SendNotice } from 'totp-kit/mail'
+import { accountRecovery, type Recovery } from 'totp-kit/recovery'
+import { memoryStore } from 'totp-kit/store/memory'
+import { givenClock, phoneFor } from 'totp-kit/testing'
+import { expect, onTestFinished, test } from 'vitest'
+
+const FROM = '"Acme, Inc." <security@acme.example>'
+const NOON = 1_800_000_000
+
+interface Received {
+  recipients: string[]
+  mail: Email
+}
+
+/** A real SMTP server on loopback. */
+async function smtpServer({ refuses }: { refuses?: string } = {}) {
+  const received: Received[] = []
+  const server = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ['STARTTLS', 'AUTH'],
+    onRcptTo: ({ address }, _session, done) => done(address === refuses ? new Error('no such mailbox') : null),
+    async onData(stream, { envelope }, done) {
+      const chunks: Buffer[] = []
+      for await (const chunk of stream) chunks.push(chunk as Buffer)
+      const mail = await PostalMime.parse(Buffer.concat(chunks))
+      received.push({ recipients: envelope.rcptTo.map(({ address }) => address), mail })
+      done()
+    },
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => new Promise<void>((resolve) => server.close(() => resolve())))
+  return { received, port: (server.server.address() as AddressInfo).port }
+}
+
+function senderTo(port: number, templates = {}): SendNotice {
+  const timeouts = { connectionTimeout: 500, greetingTimeout: 500, socketTimeout: 500 }
+  return nodemailerSender(createTransport({ host: '127.0.0.1', port, ...timeouts }), { from: FROM, templates })
+}
+
+interface Host {
+  totp: Totp
+  recovery: Recovery
+  clock: ReturnType<typeof givenClock>
+  events: TotpEvent[]
+  errors: unknown[]
+}
+
+/** Ann, with two addresses and a second factor, in a service that mails through `send`. */
+async function serviceThatMails(send: SendNotice, addresses = ['ann@example.com', 'ann@home.example']): Promise<Host> {
+  const clock = givenClock(NOON)
+  const errors: unknown[] = []
+  const events: TotpEvent[] = []
+  const totp = await createTotp({
+    issuer: 'Acme & Söhne <b>',
+    encryptionKey: generateFernetKey(),
+    store: memoryStore(),
+    clock: clock.now,
+    trustedDevices: { days: 30 },
+    onError: (error) => void errors.push(error),
+  })
+  const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann@example.com' })
+  await totp.confirmTotpSetup('ann', phoneFor(uri).codeAt(NOON))
+  totp.on('mail.failed', (event) => void events.push(event))
+  const addressesOf = async () => addresses
+  mailNotices(totp, { addressesOf, send })
+  const recovery = accountRecovery(totp, {
+    findAccount: async (email) => (email === 'ann@example.com' ? { userId: 'ann', email } : null),
+    addressesOf,
+    checkPassword: async (_id, password) => password === 'correct horse',
+    send,
+    pageUrl: 'https://app.example/recover?lang=en',
+  })
+  return { totp, recovery, clock, events, errors }
+}
+
+const to = (received: Received[], address: string) => {
+  const found = received.find(({ recipients }) => recipients.includes(address))
+  assert.ok(found, `no mail to ${address}`)
+  return found.mail
+}
+
+test('a recovery link arrives at the address that asked, and a way to stop it at every other', async () => {
+  const { received, port } = await smtpServer()
+  const { totp, recovery } = await serviceThatMails(senderTo(port))
+
+  await recovery.requestRecovery('ann@example.com')
+  await totp.close()
+
+  assert.equal(received.length, 2)
+  const link = to(received, 'ann@example.com')
+  assert.equal(link.subject, 'Acme & Söhne <b>: switch two-factor authentication off')
+  assert.equal(link.from?.address, 'security@acme.example')
+  const [url = ''] = /https:\/\/app\.example\S+/.exec(link.text ?? '') ?? []
+  assert.match(url, /^https:\/\/app\.example\/recover\?lang=en#uid=[\w-]+&token=[\w%-]+$/)
+  assert.ok(link.html?.includes(`href="${url.replaceAll('&', '&amp;')}"`), 'the same link in both parts')
+  assert.ok(!link.html?.includes('<b>'), 'the name of the service is no markup')
+  const stop = to(received, 'ann@home.example')
+  assert.match(stop.text ?? '', /#cancel=1&uid=/)
+  const [, token] = /token=(\S+)/.exec(stop.text ?? '') ?? []
+  const uid = Buffer.from('ann').toString('base64url')
+  const other = { uid, token: decodeURIComponent(String(token)) }
+  await assert.rejects(recovery.confirmRecovery({ ...other, password: 'correct horse' }), {
+    code: 'recovery_link_invalid',
+  })
+  await recovery.cancelRecovery(other)
+  const own = { uid, token: decodeURIComponent(new URLSearchParams(new URL(url).hash.slice(1)).get('token') ?? '') }
+  await assert.rejects(recovery.confirmRecovery({ ...own, password: 'correct horse' }), {
+    code: 'recovery_link_invalid',
+  })
+})
+
+test('the owner is told of what changes the second factor, at every address', async () => {
+  const { received, port } = await smtpServer()
+  const { totp, clock } = await serviceThatMails(senderTo(port))
+  const subjects = async (work: () => Promise<unknown>) => {
+    const before = received.length
+    await work()
+    await totp.close()
+    return received.slice(before).map(({ recipients, mail }) => `${recipients}: ${mail.subject?.split('>: ')[1]}`)
+  }
+  const both = (subject: string) => [`ann@example.com: ${subject}`, `ann@home.example: ${subject}`]
+  const fail = () => totp.verifyTotpCode('ann', '000000').catch(() => undefined)
+  const codes = await totp.rotateBackupCodes('ann')
+  await totp.close()
+
+  for (const [work, subject] of [
+    [() => totp.rotateBackupCodes('ann').then((fresh) => codes.splice(0, 10, ...fresh)), 'new backup codes'],
+    [() => totp.verifyBackupCode('ann', codes[0] as string), 'a backup code was used'],
+    [
+      async () => totp.trustDevice(await totp.verifyBackupCode('ann', codes[1] as string), '<i>'),
+      'a device is trusted',
+    ],
+    [
+      async () => [await fail(), await fail(), await fail(), await fail(), await fail()],
+      'wrong codes after your password',
+    ],
+    [() => totp.disableTotp('ann'), 'two-factor authentication is off'],
+  ] as const) {
+    const told = await subjects(work as () => Promise<unknown>)
+    for (const line of both(subject)) assert.ok(told.includes(line), `${line} in ${told}`)
+    clock.advance(60)
+  }
+  for (const { mail } of received) {
+    assert.match(mail.text ?? '', /If this was not you/)
+    assert.ok(!mail.html?.includes('<i>'), 'a name that a user chose is no markup')
+    for (const code of codes) assert.ok(!mail.text?.includes(code))
+  }
+})
+
+test('each kind of notice has words of its own, and they can be replaced kind by kind', async () => {
+  const { received, port } = await smtpServer()
+  const common = { to: 'ann@example.com', userId: 'ann', issuer: 'Acme', at: NOON }
+  const link = { url: 'https://app.example/#uid=a&token=b', worksFrom: NOON + 60, expiresAt: NOON + 3600 }
+  const notices: Notice[] = [
+    { ...common, ...link, kind: 'recovery_link' },
+    { ...common, ...link, kind: 'recovery_requested' },
+    { ...common, kind: 'recovery_confirmed' },
+    { ...common, kind: 'recovery_cancelled' },
+    { ...common, kind: 'totp_enabled' },
+    { ...common, kind: 'totp_replaced' },
+    { ...common, kind: 'authenticator_added' },
+    { ...common, kind: 'authenticator_removed' },
+    { ...common, kind: 'totp_disabled' },
+    { ...common, kind: 'backup_codes_rotated' },
+    { ...common, kind: 'backup_code_used', remaining: 3 },
+    { ...common, kind: 'trusted_device_kept', name: null },
+    { ...common, kind: 'second_factor_failing' },
+    { ...common, kind: 'second_factor_locked' },
+  ]
+  const send = senderTo(port, {
+    totp_enabled: ({ issuer, at }: Notice) => ({ subject: `Hello\r\nBcc: eve@example.com`, text: `${issuer} ${at}` }),
+    backup_code_used: ({ remaining }: { remaining: number }) => ({
+      subject: 'Used',
+      text: `${remaining}`,
+      html: '<p>x</p>',
+    }),
+  })
+
+  for (const notice of notices) await send(notice)
+
+  assert.equal(new Set(received.map(({ mail }) => mail.text)).size, notices.length)
+  for (const { mail } of received)
+    assert.equal(mail.headers.find(({ key }) => key === 'auto-submitted')?.value, 'auto-generated')
+  assert.match(received[0]?.mail.text ?? '', /works from 15 January 2027, 08:01 UTC/)
+  const own = received[notices.findIndex(({ kind }) => kind === 'totp_enabled')]
+  assert.equal(own?.mail.text?.trim(), `Acme ${NOON}`)
+  assert.equal(own?.mail.html, undefined)
+  assert.deepEqual(own?.recipients, ['ann@example.com'], 'a subject is one line and adds no recipient')
+  assert.equal(own?.mail.bcc, undefined)
+  assert.equal(received[10]?.mail.html?.trim(), '<p>x</p>')
+})
+
+test('an address with a comma in it is one address', async () => {
+  const { received, port } = await smtpServer()
+  const notice = { to: 'ann@example.com, eve@example.com', userId: 'ann', issuer: 'Acme', at: NOON } as const
+
+  await senderTo(port)({ ...notice, kind: 'totp_enabled' }).catch(() => undefined)
+
+  for (const { recipients } of received) assert.ok(!recipients.includes('eve@example.com'))
+})
+
+test('an SMTP server that is down fails no request; the failure is told without the link', async () => {
+  const gone = createServer()
+  await new Promise<void>((resolve) => gone.listen(0, '127.0.0.1', resolve))
+  const { port } = gone.address() as AddressInfo
+  await new Promise((resolve) => gone.close(resolve))
+  const { totp, recovery, events, errors } = await serviceThatMails(senderTo(port))
+
+  await recovery.requestRecovery('ann@example.com')
+  await totp.rotateBackupCodes('ann')
+  await totp.close()
+
+  assert.equal(events.length, 4, 'one for each mail')
+  assert.equal(errors.length, 4)
+  expect(JSON.stringify([events, errors.map((error) => `${(error as Error).stack}`)])).not.toMatch(/token=|gAAAA/)
+})
+
+test('an SMTP server that accepts and says nothing holds up no request', async () => {
+  const sockets: Socket[] = []
+  const silent = createServer((socket) => void sockets.push(socket))
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy()
+    silent.close()
+  })
+  const { totp, recovery, events } = await serviceThatMails(senderTo((silent.address() as AddressInfo).port))
+  let isAnswered = false
+
+  const asked = recovery.requestRecovery('ann@example.com').then(() => {
+    isAnswered = true
+  })
+  await asked
+
+  assert.ok(isAnswered)
+  assert.equal(sockets.length, 0, 'the answer came before the server was even called')
+  await totp.close()
+  assert.equal(events.length, 2)
+  assert.ok(sockets.length > 0)
+})
+
+test('one address that is refused does not keep the others from being told', async () => {
+  const { received, port } = await smtpServer({ refuses: 'ann@example.com' })
+  const { totp, recovery, events } = await serviceThatMails(senderTo(port))
+
+  await recovery.requestRecovery('ann@example.com')
+  await totp.close()
+
+  assert.deepEqual(
+    received.flatMap(({ recipients }) => recipients),
+    ['ann@home.example'],
+  )
+  assert.equal(events.length, 1)
+})
