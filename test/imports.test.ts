@@ -3,7 +3,9 @@ import * as rootDoor from 'totp-kit'
 import * as expressDoor from 'totp-kit/express'
 import * as fetchDoor from 'totp-kit/fetch'
 import * as jwtDoor from 'totp-kit/jwt'
+import * as mailDoor from 'totp-kit/mail'
 import * as nodeDoor from 'totp-kit/node'
+import * as recoveryDoor from 'totp-kit/recovery'
 import * as redisDoor from 'totp-kit/redis'
 import * as memoryDoor from 'totp-kit/store/memory'
 import * as mysqlDoor from 'totp-kit/store/mysql'
@@ -188,6 +190,8 @@ describe('a door', () => {
       './store/mysql': namesOf(mysqlDoor),
       './redis': namesOf(redisDoor),
       './jwt': namesOf(jwtDoor),
+      './recovery': namesOf(recoveryDoor),
+      './mail': namesOf(mailDoor),
       './express': namesOf(expressDoor),
       './node': namesOf(nodeDoor),
       './fetch': namesOf(fetchDoor),
@@ -203,6 +207,8 @@ describe('a door', () => {
       './store/mysql': ['mysqlStore'],
       './redis': ['withRedis'],
       './jwt': ['jwtTokens'],
+      './recovery': ['accountRecovery'],
+      './mail': ['mailNotices', 'nodemailerSender'],
       './express': ['expressTotp', 'requireTwoFactor'],
       './node': ['nodeTotp', 'requireTwoFactor'],
       './fetch': ['fetchTotp', 'requireTwoFactor'],

@@ -43,6 +43,32 @@ export async function race<T>(open: Open, call: (store: TotpStore, n: number) =>
   return Promise.all(Array.from({ length: calls }, (_, n) => call(stores[n % stores.length] as TotpStore, n)))
 }
 
+/** Ann's password is changed, for one. */
+export const changeCredentials = (store: TotpStore): Promise<void> => store.raiseGeneration('ann', noon)
+
+/**
+ * Many calls at once and, amidst them, a change.
+ *
+ * @returns what `look` finds as soon as the change is made, and what it finds after all calls
+ */
+export async function changeAmidst<T>(
+  open: Open,
+  amidst: {
+    change(store: TotpStore): Promise<unknown>
+    call(store: TotpStore, n: number): Promise<unknown>
+    look(store: TotpStore): Promise<T>
+  },
+): Promise<{ changed: T | null; after: T }> {
+  let changed: T | null = null
+  await race(open, async (store, n) => {
+    if (n === 25) {
+      await amidst.change(store)
+      changed = await amidst.look(store)
+    } else await amidst.call(store, n)
+  })
+  return { changed, after: await amidst.look(await open()) }
+}
+
 /** How often each answer was given. */
 export function tally(answers: readonly (string | boolean | { outcome: string })[]): Record<string, number> {
   const counts: Record<string, number> = {}

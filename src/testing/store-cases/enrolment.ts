@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { FactorStatus } from '../../store/store.ts'
 import {
   activate,
   alive,
@@ -7,6 +8,8 @@ import {
   begin,
   byCode,
   byStep,
+  changeAmidst,
+  changeCredentials,
   enrol,
   firstStep,
   limits,
@@ -54,6 +57,19 @@ export const putPending: Promises = {
     assert.deepEqual(tally(activations), { first: 1, refused: 49 })
   },
 
+  async 'none is put once the credentials have changed'(open) {
+    const { changed, after } = await changeAmidst(open, {
+      change: changeCredentials,
+      call: (store, n) => store.putPending('ann', pending(`phone ${n}`), 0),
+      async look(store) {
+        const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
+        return reservation.outcome === 'reserved' ? reservation.authenticators[0]?.id : reservation.outcome
+      },
+    })
+
+    assert.equal(after, changed)
+  },
+
   async 'a live one is untouched'(open) {
     const store = await open()
     const user = await enrol(store)
@@ -89,6 +105,18 @@ export const activatePending: Promises = {
     const [code] = await store.listBackupCodes('ann')
     assert.equal(code?.sealedCode, `sealed code of caller ${answers.indexOf('first')}`)
     assert.equal((await store.getUser('ann')).generation, 1)
+  },
+
+  async 'none goes live once the credentials have changed'(open) {
+    await (await open()).putPending('ann', pending('phone'), 0)
+
+    const { changed, after } = await changeAmidst(open, {
+      change: changeCredentials,
+      call: (store) => activate(store, { authenticatorId: 'phone', generation: 0 }),
+      look: (store) => store.getStatus('ann', noon, limits),
+    })
+
+    assert.deepEqual(after, changed)
   },
 
   async 'makes it the live one, switches 2FA on, and raises the generation'(open) {
@@ -135,19 +163,27 @@ export const activatePending: Promises = {
     const names = new Map([[generation, authenticatorId]])
     for (let n = 1; n <= replacements; n++) names.set(generation + n, `phone ${n}`)
 
+    let replacing = true
     const replaceAll = async () => {
       for (let n = 0; n < replacements; n++) {
         await store.putPending('ann', pending(`phone ${n + 1}`), generation + n)
         await activate(store, { authenticatorId: `phone ${n + 1}`, generation: generation + n })
       }
     }
-    const watch = () =>
-      race(open, async (other, n) => {
-        const { outcome } = await other.reserveAttempt(attempt({ userId: 'ann', method: 'backup_code' }))
-        assert.ok(outcome === 'reserved' || outcome === 'delayed', `watcher ${n}: ${outcome}`)
-        return other.getStatus('ann', noon, limits)
-      })
-    const [, ...seen] = await Promise.all([replaceAll(), watch(), watch(), watch()])
+    const watch = async () => {
+      const other = await open()
+      const seen: FactorStatus[] = []
+      while (replacing) {
+        const { outcome } = await other.reserveAttempt(attempt({ method: 'backup_code' }))
+        assert.ok(outcome === 'reserved' || outcome === 'delayed', outcome)
+        seen.push(await other.getStatus('ann', noon, limits))
+      }
+      return seen
+    }
+    const replaced = replaceAll().finally(() => {
+      replacing = false
+    })
+    const [, ...seen] = await Promise.all([replaced, watch(), watch(), watch()])
 
     for (const { user, authenticators } of seen.flat()) {
       assert.notEqual(user.confirmedAt, null)

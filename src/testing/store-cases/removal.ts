@@ -7,6 +7,8 @@ import {
   begin,
   byCode,
   challengeOf,
+  changeAmidst,
+  changeCredentials,
   type Enrolled,
   enrol,
   limits,
@@ -51,6 +53,18 @@ export const removeFactors: Promises = {
 
     assert.deepEqual(tally(answers), { true: 1, false: 49 })
     assert.equal((await store.getUser('ann')).generation, user.generation + 1)
+  },
+
+  async 'nothing is removed once the credentials have changed'(open) {
+    const user = await enrol(await open())
+
+    const { changed, after } = await changeAmidst(open, {
+      change: changeCredentials,
+      call: (store) => remove(store, user),
+      look: (store) => store.getStatus('ann', noon, limits),
+    })
+
+    assert.deepEqual(after, changed)
   },
 
   async 'clears the consecutive failures of both methods'(open) {
@@ -190,6 +204,43 @@ export const replaceBackupCodes: Promises = {
     const left = (await store.listBackupCodes('ann')).map(({ sealedCode }) => sealedCode)
     const lists = answers.map((_, n) => listOf(n).map((code) => `sealed ${code}`))
     assert.ok(lists.some((list) => list.join() === left.join()))
+  },
+
+  async 'none are replaced once the credentials have changed'(open) {
+    const user = await enrol(await open())
+
+    const { changed, after } = await changeAmidst(open, {
+      change: changeCredentials,
+      call: (store, n) => store.replaceBackupCodes('ann', backupCodes([`code of caller ${n}`]), user.generation),
+      look: (store) => store.listBackupCodes('ann'),
+    })
+
+    assert.deepEqual(after, changed)
+  },
+
+  async 'none of the old codes is spent once they are replaced, and the new ones stay unused'(open) {
+    const codes = Array.from({ length: 50 }, (_, n) => `old ${n}`)
+    const user = await enrol(await open(), { codes })
+    const challengeFor = (code: string) => challengeOf(user, `challenge for ${code}`)
+
+    const { changed, after } = await changeAmidst(open, {
+      change: (store) => store.replaceBackupCodes('ann', backupCodes(['new 1', 'new 2']), user.generation),
+      call: (store, n) => store.spend(byCode(user, [`old ${n}`], { challenge: challengeFor(`old ${n}`) })),
+      async look(store) {
+        const unburnt = await Promise.all(codes.map((code) => store.isUnburnt(challengeFor(code).tokenId)))
+        return codes.filter((_, n) => !unburnt[n])
+      },
+    })
+
+    // A store may burn a challenge first, and give it back when its code is refused.
+    assert.deepEqual(
+      after.filter((code) => !changed?.includes(code)),
+      [],
+    )
+    assert.deepEqual(await (await open()).listBackupCodes('ann'), [
+      { sealedCode: 'sealed new 1', usedAt: null },
+      { sealedCode: 'sealed new 2', usedAt: null },
+    ])
   },
 
   async "leaves another user's codes alone, even where a digest is the same"(open) {

@@ -4,6 +4,8 @@ import {
   byCode,
   byStep,
   challengeOf,
+  changeAmidst,
+  changeCredentials,
   enrol,
   firstStep,
   noon,
@@ -73,6 +75,19 @@ export const spend: Promises = {
     assert.equal(answers[Number(latest)]?.outcome, 'spent')
     const later = await race(open, (other, n) => other.spend(byStep(user, firstStep + 1 + n)))
     assert.deepEqual(tally(later), { refused: 50 })
+  },
+
+  async 'none is spent once the credentials have changed'(open) {
+    const codes = Array.from({ length: 50 }, (_, n) => `code-${n}`)
+    const user = await enrol(await open(), { codes })
+
+    const { changed, after } = await changeAmidst(open, {
+      change: changeCredentials,
+      call: (store, n) => store.spend(byCode(user, [`code-${n}`])),
+      look: usedCodes,
+    })
+
+    assert.deepEqual(after, changed)
   },
 
   async 'a step spends every earlier one with it'(open) {
