@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import express, { type RequestHandler } from 'express'
 import {
   type Caller,
@@ -26,6 +27,7 @@ import { type GivenClock, givenClock } from 'totp-kit/testing'
 import { onTestFinished } from 'vitest'
 import { type Answer, answerOf, expectRulesOfEveryEndpoint } from './answer.ts'
 import { expectDocumented, type OpenApi } from './documented.ts'
+import { LeakScan } from './leaks.ts'
 
 /** A moment at the very beginning of a time step: 2027-01-15T08:00:00Z. */
 export const NOON = 1_800_000_000
@@ -97,6 +99,8 @@ export interface Service {
   deactivated: Set<string>
   /** What reached `onError`. */
   errors: unknown[]
+  /** What was secret so far, and where it must not be. */
+  leaks: LeakScan
   /** What was mailed, links included. */
   mails: Notice[]
   /** Waits until so many mails have been sent. */
@@ -177,12 +181,16 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     encryptionKey,
     store: breakable(await front.store(), broken),
     findUser: (userId) => find(({ id }) => id === userId),
-    onError: (error) => void errors.push(error),
+    onError(error) {
+      errors.push(error)
+      leaks.hear(inspect(error, { depth: 9 }))
+    },
     clock: clock.now,
     throttleRate: 'off',
     trustedDevices: { days: 30 },
     ...policy,
   })
+  const leaks = new LeakScan(totp as Totp, encryptionKey)
   const mails: Notice[] = []
   let waiting = () => {}
   const lost = accountRecovery(totp, {
@@ -193,6 +201,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     checkPassword: async (userId, password) => find((person) => person.id === userId)?.password === password,
     send: async (mail) => {
       mails.push(mail)
+      leaks.mailed(mail)
       waiting()
     },
     pageUrl: 'https://app.example/recover',
@@ -225,6 +234,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
   onTestFinished(async () => {
     opened.close()
     await totp.close()
+    leaks.expectNothingLeaked()
   })
 
   const send = (call: Call) => {
@@ -233,6 +243,8 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
   }
   const call = async (call: Call) => {
     const answer = await answerOf(await send(call))
+    leaks.learn(call.json)
+    leaks.learn(answer.body)
     expectRulesOfEveryEndpoint(answer, call.json)
     expectDocumented(await documentOf(`${jwt} ${recovery !== false}`, send), { method: 'POST', ...call }, answer)
     return answer
@@ -247,6 +259,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     deactivated,
     errors,
     proofs,
+    leaks,
     mails,
     async mailed(count) {
       while (mails.length < count) {

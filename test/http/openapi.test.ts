@@ -5,21 +5,11 @@ import { expressTotp } from 'totp-kit/express'
 import { fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type Answer, answerOf, expectRulesOfEveryEndpoint, STATUS_OF } from './answer.ts'
+import { answerOf, expectRulesOfEveryEndpoint, STATUS_OF } from './answer.ts'
 import { expectDocumented, type OpenApi, type Operation } from './documented.ts'
+import { useEverything } from './everything.ts'
 import { FETCH, fronts, listen, type Service, startService } from './harness.ts'
-import {
-  beginEnrolment,
-  challenge,
-  enrol,
-  linkIn,
-  logIn,
-  logInWith,
-  logInWithPhone,
-  nextCode,
-  sessionIn,
-  wrongCode,
-} from './people.ts'
+import { enrol, logInWith } from './people.ts'
 import { fields, rows } from './rows.ts'
 
 async function documentOf(service: Service, path = 'totp/openapi.json'): Promise<OpenApi> {
@@ -130,85 +120,6 @@ describe('an operation of the OpenAPI document', () => {
     }
   })
 })
-
-/** Calls each operation so that it succeeds, and so that it refuses; `service.call` holds each answer to the document. */
-async function useEverything(service: Service): Promise<Record<string, Answer[]>> {
-  const seen: Record<string, Answer[]> = {}
-  const call = async (operationId: string, json?: unknown, bearer?: string, id = 'no-such-id') => {
-    const { method, template } = rows.find((row) => row.operationId === operationId) ?? { method: 'GET', template: '' }
-    const answer = await service.call({ method, path: `${template.replace('{id}', id)}/`, json, bearer })
-    seen[operationId] = [...(seen[operationId] ?? []), answer]
-    return answer
-  }
-  for (const { operationId } of rows) await call(operationId, undefined)
-
-  const { username, password, ...alice } = service.register('alice')
-  const person = { ...alice, username, password }
-  await call('createTokens', { username, password: 'wrong horse' })
-  await call('createTokens', { username, password })
-  const { access } = await logIn(service, person)
-  await call('confirmTotpSetup', { input_code: '123456' }, access)
-  await call('disableTotp', undefined, access)
-  await call('createTotpSetup', { name: 'Phone' }, access)
-  await call('rotateBackupCodes', undefined, access)
-  await call('disableTotp', undefined, access)
-  const phone = await beginEnrolment(service, access)
-  await call('confirmTotpSetup', { input_code: wrongCode(service, phone) }, access)
-  const confirmed = await call('confirmTotpSetup', { input_code: phone.codeAt(service.clock.now()) }, access)
-  const [first, second] = confirmed.body.backup_codes as [string, string]
-  await call('confirmTotpSetup', { input_code: '123456' }, access)
-  await call('createTotpSetup', undefined, access)
-  await call('rotateBackupCodes', undefined, access)
-  await call('listBackupCodes', undefined, access)
-  await call('createTokens', { username, password })
-  const totp_challenge_token = await challenge(service, person)
-  await call('answerChallenge', { totp_challenge_token, otp_code: wrongCode(service, phone) })
-  await call('answerChallenge', { totp_challenge_token, otp_code: nextCode(service, phone) })
-  await call('answerChallenge', { totp_challenge_token, otp_code: nextCode(service, phone) })
-  await call('answerChallenge', { totp_challenge_token: await challenge(service, person), backup_code: first })
-  await call('verifySecondFactor', { backup_code: second }, access)
-  await call('verifySecondFactor', { otp_code: wrongCode(service, phone) }, access)
-  const session = await logInWithPhone(service, { person, phone })
-  await call('getStatus', undefined, session.access)
-  await call('listBackupCodes', undefined, session.access)
-  await call('rotateBackupCodes', undefined, session.access)
-  await call('createTotpSetup', undefined, session.access)
-  await call('removeAuthenticator', undefined, session.access)
-  const spare = await beginEnrolment(service, session.access)
-  await call('confirmTotpSetup', { input_code: spare.codeAt(service.clock.now()) }, session.access)
-  const again = { totp_challenge_token: await challenge(service, person), otp_code: nextCode(service, phone) }
-  const trusting = await call('answerChallenge', { ...again, trust_device: true, device_name: 'Laptop' })
-  const fresh = sessionIn(trusting.body)
-  const status = await call('getStatus', undefined, fresh.access)
-  const { trusted_device } = trusting.body
-  await call('createTokens', { username, password, trusted_device })
-  const devices = await call('listTrustedDevices', undefined, fresh.access)
-  await call('removeTrustedDevice', undefined, fresh.access)
-  await call('removeTrustedDevice', undefined, fresh.access, idIn(devices.body.trusted_devices))
-  await call('removeAuthenticator', undefined, fresh.access, idIn(status.body.authenticators))
-  await call('verifyToken', { token: fresh.access })
-  await call('refreshTokens', { refresh: fresh.refresh })
-  await call('refreshTokens', { refresh: fresh.refresh })
-  await call('endFamily', { refresh: session.refresh })
-  await call('endFamily', { refresh: session.access })
-  const last = await logInWithPhone(service, { person, phone: spare })
-  await call('disableTotp', undefined, last.access)
-  const { email } = await enrol(service, 'bob').then(({ person }) => person)
-  await call('requestRecovery', { email })
-  await call('requestRecovery', { email })
-  await service.mailed(2)
-  const [link, other] = service.mails.map(linkIn)
-  await call('confirmRecovery', { ...link, password: 'wrong horse' })
-  await call('cancelRecovery', other)
-  await call('cancelRecovery', other)
-  await call('confirmRecovery', { ...link, password })
-  return seen
-}
-
-function idIn(list: unknown): string {
-  const [first] = list as { id: string }[]
-  return String(first?.id)
-}
 
 test.each(fronts)('$name: what is answered is what the document declares', async (front) => {
   const service = await startService(front, { maxAuthenticators: 2 })
