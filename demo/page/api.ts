@@ -1,5 +1,6 @@
 import { Refusal, readRefusal } from './refusal.ts'
 import { forgetTokens, readTokens, saveTokens, type Tokens } from './tokens.ts'
+import { keepDeviceToken, readDeviceToken } from './trusted-device.ts'
 
 export interface Me {
   id: string | number
@@ -30,14 +31,38 @@ export interface KeptCode {
   used_at: string | null
 }
 
+export interface TrustedDevice {
+  id: string
+  name: string | null
+  created_at: string
+  last_used_at: string
+  expires_at: string
+}
+
+/** What the link of a recovery mail says. */
+export interface RecoveryLink {
+  uid: string
+  token: string
+  /** From a mail to another address of the user: it can stop the recovery only. */
+  onlyCancels: boolean
+}
+
+/** What a right password led to: a session, a challenge to answer, or a set-up that has to come first. */
+export type LoggedIn = { next: 'account' } | { next: 'challenge'; token: string } | { next: 'setup'; token: string }
+
 /** The two kinds of second factor, under the names that `jwt/totp/verify` gives them. */
 export type CodeKind = 'otp_code' | 'backup_code'
 
 type FirstStep =
-  | { is_totp_enabled: false; access: string; refresh: string }
+  | { is_totp_enabled: false; must_enrol?: never; access: string; refresh: string; trusted_device?: string }
   | { is_totp_enabled: true; totp_challenge_token: string }
-type SecondStep = Tokens & { backup_codes_remaining?: number }
-type Body = Record<string, string>
+  | { is_totp_enabled: false; must_enrol: true; enrolment_token: string }
+type SecondStep = Tokens & { backup_codes_remaining?: number; trusted_device?: string }
+interface Confirmed {
+  /** Null when 2FA was on already: the codes stay. */
+  backup_codes: string[] | null
+}
+type Body = Record<string, string | boolean>
 
 export type Api = ReturnType<typeof createApi>
 
@@ -108,20 +133,41 @@ export function createApi(onSessionEnd: () => void) {
 
     register: (account: { username: string; email: string; password: string }) => send('POST', 'register', account),
 
-    /** The first step. Null when it was enough, else the challenge token for `verify`. */
-    async logIn(username: string, password: string): Promise<string | null> {
-      const answer = await send<FirstStep>('POST', 'jwt/create/', { username, password })
-      if (answer.is_totp_enabled) return answer.totp_challenge_token
+    /**
+     * The first step of a log-in.
+     *
+     * @param provesAgain - true: the second factor is asked for on a trusted device too
+     */
+    async logIn(username: string, password: string, { provesAgain = false } = {}): Promise<LoggedIn> {
+      const shown = provesAgain ? null : readDeviceToken(username)
+      const device: Body = shown === null ? {} : { trusted_device: shown }
+      const answer = await send<FirstStep>('POST', 'jwt/create/', { username, password, ...device })
+      // A token is good once: the answer has the next one, or the device is trusted no more.
+      if (shown !== null) keepDeviceToken(username, 'access' in answer ? (answer.trusted_device ?? null) : null)
+      if (answer.is_totp_enabled) return { next: 'challenge', token: answer.totp_challenge_token }
+      if (answer.must_enrol) return { next: 'setup', token: answer.enrolment_token }
       await adopt(answer)
-      return null
+      return { next: 'account' }
     },
 
-    /** The second step. How many backup codes are left when one was used, else null. */
-    async verify(challengeToken: string, kind: CodeKind, code: string): Promise<number | null> {
+    /**
+     * The second step. How many backup codes are left when one was used, else null.
+     *
+     * @param trusted - whose device this is and what it is called, when it is to be trusted
+     */
+    async verify(
+      challengeToken: string,
+      kind: CodeKind,
+      code: string,
+      trusted: { username: string; deviceName: string } | null = null,
+    ): Promise<number | null> {
+      const device: Body = trusted === null ? {} : { trust_device: true, device_name: trusted.deviceName }
       const answer = await send<SecondStep>('POST', 'jwt/totp/verify/', {
         totp_challenge_token: challengeToken,
         [kind]: code,
+        ...device,
       })
+      if (trusted !== null) keepDeviceToken(trusted.username, answer.trusted_device ?? null)
       await adopt(answer)
       return answer.backup_codes_remaining ?? null
     },
@@ -142,11 +188,27 @@ export function createApi(onSessionEnd: () => void) {
     vault: () => authorized<{ secret: string }>('GET', 'vault'),
     status: () => authorized<Status>('GET', 'totp/status/'),
     keptCodes: () => authorized<{ backup_codes: KeptCode[] }>('GET', 'totp/backup_codes/'),
-    create: (code?: string) => authorized<Enrolment>('POST', 'totp/create/', inputCode(code)),
-    confirm: (code: string) => authorized<{ backup_codes: string[] | null }>('POST', 'totp/confirm/', inputCode(code)),
+    /** @param name - what the person calls the authenticator; empty: nothing */
+    create: (name: string, code?: string) =>
+      authorized<Enrolment>('POST', 'totp/create/', { ...(name === '' ? {} : { name }), ...inputCode(code) }),
+    confirm: (code: string) => authorized<Confirmed>('POST', 'totp/confirm/', inputCode(code)),
+    /** The same for somebody who holds an enrolment token only. */
+    createBeforeLogIn: (token: string) => send<Enrolment>('POST', 'totp/create/', {}, token),
+    confirmBeforeLogIn: (token: string, code: string) =>
+      send<Confirmed>('POST', 'totp/confirm/', inputCode(code), token),
     disable: (code?: string) => authorized<null>('POST', 'totp/disable/', inputCode(code)),
     rotateBackupCodes: (code?: string) =>
       authorized<{ backup_codes: string[] }>('POST', 'totp/rotate_backup_codes/', inputCode(code)),
+    removeAuthenticator: (id: string, code?: string) =>
+      authorized<null>('DELETE', `totp/authenticators/${encodeURIComponent(id)}/`, inputCode(code)),
+    trustedDevices: () => authorized<{ trusted_devices: TrustedDevice[] }>('GET', 'totp/trusted_devices/'),
+    removeTrustedDevice: (id: string, code?: string) =>
+      authorized<null>('DELETE', `totp/trusted_devices/${encodeURIComponent(id)}/`, inputCode(code)),
+
+    requestRecovery: (email: string) => send('POST', 'totp/recovery/', { email }),
+    confirmRecovery: ({ uid, token }: RecoveryLink, password: string) =>
+      send<null>('POST', 'totp/recovery_confirm/', { uid, token, password }),
+    cancelRecovery: ({ uid, token }: RecoveryLink) => send<null>('POST', 'totp/recovery_cancel/', { uid, token }),
   }
 }
 

@@ -42,7 +42,9 @@ export function codeField(): CodeField {
     onclick: () => {
       mode = mode === 'otp_code' ? 'backup_code' : 'otp_code'
       dress()
-      input.form?.reset()
+      input.value = ''
+      // Tells the form that its last answer is stale; a true reset would take back what else was chosen in it.
+      input.form?.dispatchEvent(new Event('reset'))
       input.focus()
     },
   })

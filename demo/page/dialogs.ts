@@ -69,9 +69,9 @@ export async function withSignIn<T>(
         fields: [password],
         own: () => ({ invalid_credentials: 'That password is wrong. Check it (is caps lock on?), then try again.' }),
         submit: async () => {
-          const challenge = await api.logIn(username, password.input.value)
-          if (challenge === null) answer(true)
-          else codeStep(challenge)
+          const loggedIn = await api.logIn(username, password.input.value, { provesAgain: true })
+          if (loggedIn.next === 'challenge') codeStep(loggedIn.token)
+          else answer(true)
         },
         beside: [cancel],
       })

@@ -19,6 +19,11 @@ export function el<Tag extends keyof HTMLElementTagNameMap>(
   return element
 }
 
+/** A button that leads to another view. */
+export function linkButton(action: string, label: string, onclick: () => void): HTMLElement {
+  return el('button', { type: 'button', class: 'link', 'data-action': action, onclick }, label)
+}
+
 let lastId = 0
 
 /** An id for `aria-describedby` and `for`, unlike every other on the page. */

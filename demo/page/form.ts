@@ -73,10 +73,13 @@ export interface FieldOptions {
   value?: string
   type?: 'text' | 'email' | 'password'
   check?: (value: string) => string | null
+  /** It may stay empty. */
+  optional?: boolean
   attributes: Record<string, string>
 }
 
-export function field({ name, label, hint = '', value = '', type = 'text', check, attributes }: FieldOptions): Field {
+export function field(options: FieldOptions): Field {
+  const { name, label, hint = '', value = '', type = 'text', check, optional = false, attributes } = options
   const input = el('input', {
     ...attributes,
     id: newId(),
@@ -102,8 +105,21 @@ export function field({ name, label, hint = '', value = '', type = 'text', check
     label: labelElement,
     hint: hintElement,
     problem,
-    check: () => (input.value.trim() === '' ? 'Fill this in.' : (check?.(input.value) ?? null)),
+    check() {
+      if (input.value.trim() === '') return optional ? null : 'Fill this in.'
+      return check?.(input.value) ?? null
+    },
   }
+}
+
+export function emailField(): Field {
+  return field({
+    name: 'email',
+    label: 'E-mail address',
+    type: 'email',
+    attributes: { autocomplete: 'email' },
+    check: (value) => (/^\S+@\S+$/.test(value.trim()) ? null : 'An e-mail address looks like name@example.org.'),
+  })
 }
 
 function revealable(input: HTMLInputElement): HTMLElement {
@@ -129,6 +145,10 @@ export interface FormOptions {
   label: string
   busyLabel: string
   fields: Field[]
+  /** Of the submit button; `primary` unless the view is about something else. */
+  look?: string
+  /** Between the fields and the submit button: what no refusal is about. */
+  further?: Node[]
   /** Sentences of this form for certain codes; asked at the time of the refusal. */
   own?: () => Record<string, Words>
   /** Throws a `Refusal` to have it worded and tied to the fields. */
@@ -137,9 +157,10 @@ export interface FormOptions {
   beside?: Node[]
 }
 
-export function form({ action, label, busyLabel, fields, own, submit, beside = [] }: FormOptions): HTMLFormElement {
+export function form(options: FormOptions): HTMLFormElement {
+  const { action, label, busyLabel, fields, look = 'primary', further = [], own, submit, beside = [] } = options
   const errors = errorRegion()
-  const button = el('button', { type: 'submit', class: 'primary', 'data-action': action }, label)
+  const button = el('button', { type: 'submit', class: look, 'data-action': action }, label)
   for (const { input, hint, problem } of fields) {
     input.setAttribute('aria-describedby', `${hint.id} ${problem.id} ${errors.element.id}`)
   }
@@ -194,6 +215,7 @@ export function form({ action, label, busyLabel, fields, own, submit, beside = [
     },
     ...fields.map((each) => each.row),
     errors.element,
+    ...further,
     el('div', { class: 'actions' }, button, ...beside),
   )
   // Switching what is asked for makes the last answer stale.

@@ -1,3 +1,4 @@
+import type { RecoveryLink } from './api.ts'
 import { createApi } from './api.ts'
 import type { App, View } from './app.ts'
 import { el } from './dom.ts'
@@ -5,6 +6,8 @@ import { accountView } from './views/account.ts'
 import { backupCodesView } from './views/backup-codes.ts'
 import { challengeView } from './views/challenge.ts'
 import { loginView } from './views/login.ts'
+import { recoveryView } from './views/recovery.ts'
+import { recoveryLinkView } from './views/recovery-link.ts'
 import { registerView } from './views/register.ts'
 import { setupView } from './views/setup.ts'
 import { SESSION_ENDED } from './wording.ts'
@@ -19,6 +22,8 @@ const app: App = {
   toChallenge: (challenge) => show(challengeView(app, challenge)),
   toSetup: (given) => show(setupView(app, given)),
   toBackupCodes: (given) => show(backupCodesView(app, given)),
+  toRecovery: () => show(recoveryView(app)),
+  toRecoveryLink: (link) => show(recoveryLinkView(app, link)),
   toAccount: ({ notice } = {}) => show(accountView(app), notice),
 }
 
@@ -41,5 +46,25 @@ function must(id: string): HTMLElement {
   return element
 }
 
-if (app.api.isLoggedIn()) app.toAccount()
-else app.toLogin()
+function start(): void {
+  const link = takeLink()
+  if (link !== null) app.toRecoveryLink(link)
+  else if (app.api.isLoggedIn()) app.toAccount()
+  else app.toLogin()
+}
+
+/** The link of a mail, out of the address bar: nobody is to read the token there, nor in the history. */
+function takeLink(): RecoveryLink | null {
+  const said = new URLSearchParams(location.hash.slice(1))
+  const [uid, token] = [said.get('uid'), said.get('token')]
+  if (uid === null || token === null) return null
+  history.replaceState(null, '', location.pathname + location.search)
+  return { uid, token, onlyCancels: said.has('cancel') }
+}
+
+// A link that is opened where the page is open already loads nothing anew.
+window.addEventListener('hashchange', () => {
+  const link = takeLink()
+  if (link !== null) app.toRecoveryLink(link)
+})
+start()

@@ -7,6 +7,10 @@ export class Refusal extends Error {
   readonly fieldErrors: Record<string, string[]>
   /** From Retry-After; null when the server did not say. */
   readonly retryAfterSeconds: number | null
+  /** With a wrong code: further ones before one has to wait; null when the server did not say. */
+  readonly attemptsLeft: number | null
+  /** With a wrong code: how far the app's clock is ahead, when that is why; negative: behind. */
+  readonly clockOffsetSeconds: number | null
 
   constructor(code: string, given: Partial<Omit<Refusal, 'code'>> = {}) {
     super(code)
@@ -15,6 +19,8 @@ export class Refusal extends Error {
     this.detail = given.detail ?? null
     this.fieldErrors = given.fieldErrors ?? {}
     this.retryAfterSeconds = given.retryAfterSeconds ?? null
+    this.attemptsLeft = given.attemptsLeft ?? null
+    this.clockOffsetSeconds = given.clockOffsetSeconds ?? null
   }
 }
 
@@ -24,6 +30,8 @@ export async function readRefusal(response: Response): Promise<Refusal> {
     code?: string
     detail?: string
     errors?: Record<string, string[]>
+    attempts_left?: number
+    clock_offset_seconds?: number
   }
   const retryAfter = Number.parseInt(response.headers.get('Retry-After') ?? '', 10)
   return new Refusal(problem.code ?? 'server_failed', {
@@ -31,5 +39,7 @@ export async function readRefusal(response: Response): Promise<Refusal> {
     detail: problem.detail ?? null,
     fieldErrors: problem.errors ?? {},
     retryAfterSeconds: Number.isNaN(retryAfter) ? null : retryAfter,
+    attemptsLeft: problem.attempts_left ?? null,
+    clockOffsetSeconds: problem.clock_offset_seconds ?? null,
   })
 }

@@ -1,8 +1,10 @@
-import type { Status } from '../api.ts'
 import type { Account } from '../app.ts'
 import { withStepUp } from '../dialogs.ts'
 import { el, moment } from '../dom.ts'
 import { actionButton, type ErrorRegion, errorRegion } from '../form.ts'
+
+/** How the wire says that no time opens a lock. */
+const LAST_YEAR = '9999-'
 
 export function secondFactorOffCard(account: Account): HTMLElement {
   const errors = errorRegion()
@@ -24,39 +26,20 @@ export function setUpButton(action: string, look: string, { app, me }: Account, 
     class: look,
     errors,
     work: async () => {
-      const enrolment = await withStepUp('To set up two-factor authentication, enter a code.', app.api.create)
-      if (enrolment !== null) app.toSetup({ enrolment, username: me.username, replaces: false })
+      const reason = 'To set up two-factor authentication, enter a code.'
+      const enrolment = await withStepUp(reason, (code) => app.api.create('', code))
+      if (enrolment !== null) app.toSetup({ enrolment, username: me.username, live: [], enrolmentToken: null })
     },
   })
 }
 
-export function secondFactorOnCard({ app, me, status }: Account): HTMLElement {
-  const errors = errorRegion()
-  const newPhone = actionButton({
-    action: 'new-phone',
-    label: 'Set up a new phone',
-    busyLabel: 'Preparing…',
-    errors,
-    work: async () => {
-      const reason = 'To set up a new phone, enter a code from the present one, or a backup code.'
-      const enrolment = await withStepUp(reason, app.api.create)
-      if (enrolment !== null) app.toSetup({ enrolment, username: me.username, replaces: true })
-    },
-  })
+export function secondFactorOnCard({ status }: Account): HTMLElement {
   return el(
     'section',
     { class: 'card' },
     headingWithStatus('on', 'On'),
     status.locked_until === null ? null : lockedWarning(status.locked_until),
-    el(
-      'dl',
-      {},
-      fact('On since', status.confirmed_at === null ? 'unknown' : moment(status.confirmed_at)),
-      ...status.authenticators.map(authenticator),
-      status.trusted_devices === 0 ? null : fact('Trusted devices', String(status.trusted_devices)),
-    ),
-    errors.element,
-    el('div', { class: 'actions' }, newPhone),
+    el('p', {}, 'On since ', status.confirmed_at === null ? 'an unknown day' : moment(status.confirmed_at), '.'),
   )
 }
 
@@ -70,21 +53,13 @@ function headingWithStatus(state: 'on' | 'off', text: string): HTMLElement {
 }
 
 function lockedWarning(until: string): HTMLElement {
+  const state = until.startsWith(LAST_YEAR)
+    ? ['There were very many wrong codes: those from the app are no longer accepted. Ask support to open them again.']
+    : ['There were too many wrong codes. Those from the app are accepted again from ', moment(until), '.']
   return el(
     'p',
     { class: 'warning', 'data-locked': true },
-    'There were too many wrong codes. Codes from the app are accepted again from ',
-    moment(until),
-    '. If that was not you, somebody knows your password: change it.',
+    ...state,
+    ' If that was not you, somebody knows your password: change it.',
   )
-}
-
-function authenticator({ name, created_at, last_used_at }: Status['authenticators'][number]): HTMLElement {
-  const used = last_used_at === null ? ['not used yet'] : ['last used ', moment(last_used_at)]
-  const added = el('small', {}, 'added ', moment(created_at))
-  return fact(name || 'Authenticator', el('span', {}, ...used, ' ', added))
-}
-
-function fact(name: string, value: Node | string): HTMLElement {
-  return el('div', {}, el('dt', {}, name), el('dd', {}, value))
 }

@@ -1,6 +1,8 @@
 import type { Account, App, View } from '../app.ts'
+import { authenticatorsCard } from '../cards/authenticators.ts'
 import { backupCodesCard } from '../cards/backup-codes.ts'
 import { secondFactorOffCard, secondFactorOnCard } from '../cards/second-factor.ts'
+import { trustedDevicesCard } from '../cards/trusted-devices.ts'
 import { turnOffCard } from '../cards/turn-off.ts'
 import { closedVaultCard, vaultCard } from '../cards/vault.ts'
 import { logOutButton, whoCard } from '../cards/who.ts'
@@ -15,7 +17,9 @@ export function accountView(app: App): View {
     body.replaceChildren(el('p', { class: 'card', role: 'status' }, 'Loading…'))
     try {
       const [me, status] = await Promise.all([app.api.me(), app.api.status()])
-      body.replaceChildren(...cards({ app, me, status }))
+      const { trusted_devices: trustedDevices } =
+        status.trusted_devices === 0 ? { trusted_devices: [] } : await app.api.trustedDevices()
+      body.replaceChildren(...cards({ app, me, status, trustedDevices }))
     } catch (error) {
       const errors = errorRegion()
       const again = el(
@@ -39,7 +43,9 @@ function cards(account: Account): HTMLElement[] {
   return [
     who.element,
     secondFactorOnCard(account),
+    authenticatorsCard(account),
     backupCodesCard(account),
+    ...(account.trustedDevices.length === 0 ? [] : [trustedDevicesCard(account)]),
     vaultCard(account, who.update),
     turnOffCard(account),
   ]

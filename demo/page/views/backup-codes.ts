@@ -1,18 +1,25 @@
 import type { KeptCode } from '../api.ts'
-import type { App, View } from '../app.ts'
+import type { App, Occasion, View } from '../app.ts'
 import { copyButton } from '../copy-button.ts'
 import { el, moment } from '../dom.ts'
 
 interface Given {
   codes: KeptCode[]
   username: string
-  occasion: 'set-up' | 'rotated' | 'viewed'
+  occasion: Occasion
 }
 
+const FIRST_CODES =
+  'Two-factor authentication is on. One thing is left to do: save these codes, for the day your phone is lost or broken.'
+
 const WORDS = {
+  required: {
+    intro: FIRST_CODES,
+    done: 'I have saved them',
+    notice: 'Two-factor authentication is on. Log in again, now with a code.',
+  },
   'set-up': {
-    intro:
-      'Two-factor authentication is on. One thing is left to do: save these codes, for the day your phone is lost or broken.',
+    intro: FIRST_CODES,
     done: 'I have saved them',
     notice: 'Two-factor authentication is on.',
   },
@@ -32,6 +39,7 @@ export function backupCodesView(app: App, { codes, username, occasion }: Given):
   const { intro, done, notice } = WORDS[occasion]
   const heading = el('h1', { tabindex: '-1' }, 'Your backup codes')
   const list = el('ol', { class: 'codes', 'data-backup-codes': true }, ...codes.map(codeItem))
+  const leave = () => (occasion === 'required' ? app.toLogin({ notice, username }) : app.toAccount({ notice }))
   const usable = codes.filter(({ used_at }) => used_at === null).map(({ code }) => code)
 
   return {
@@ -68,11 +76,7 @@ export function backupCodesView(app: App, { codes, username, occasion }: Given):
         el(
           'div',
           { class: 'actions' },
-          el(
-            'button',
-            { type: 'button', class: 'primary', 'data-action': 'saved', onclick: () => app.toAccount({ notice }) },
-            done,
-          ),
+          el('button', { type: 'button', class: 'primary', 'data-action': 'saved', onclick: leave }, done),
         ),
       ),
     ],

@@ -1,17 +1,21 @@
 import type { App, View } from '../app.ts'
 import { codeField } from '../code-field.ts'
-import { el } from '../dom.ts'
+import { el, linkButton } from '../dom.ts'
 import { form } from '../form.ts'
 import { Refusal } from '../refusal.ts'
+import { trustChoice } from '../trust-choice.ts'
 import { CHALLENGE_OVER } from '../wording.ts'
 
 /** The second step of a log-in. The challenge token lives in this view only: a reload starts over. */
 export function challengeView(app: App, { token, username }: { token: string; username: string }): View {
   const code = codeField()
+  const trust = trustChoice()
 
   async function submit(): Promise<void> {
     try {
-      const codesLeft = await app.api.verify(token, code.kind(), code.code())
+      const deviceName = trust.trustedName()
+      const trusted = deviceName === null ? null : { username, deviceName }
+      const codesLeft = await app.api.verify(token, code.kind(), code.code(), trusted)
       app.toAccount(codesLeft === null ? {} : { notice: usedOne(codesLeft) })
     } catch (error) {
       if (!(error instanceof Refusal && error.code === 'challenge_invalid')) throw error
@@ -33,18 +37,16 @@ export function challengeView(app: App, { token, username }: { token: string; us
           label: 'Verify',
           busyLabel: 'Checking…',
           fields: [code],
+          further: [trust.element],
           own: code.words,
           submit,
           beside: [code.switcher],
         }),
         el(
           'p',
-          { class: 'elsewhere' },
-          el(
-            'button',
-            { type: 'button', class: 'link', 'data-action': 'go-login', onclick: () => app.toLogin() },
-            'Log in as somebody else',
-          ),
+          { class: 'elsewhere links' },
+          linkButton('go-recovery', 'Lost your phone?', app.toRecovery),
+          linkButton('go-login', 'Log in as somebody else', () => app.toLogin()),
         ),
       ),
     ],

@@ -1,5 +1,5 @@
 import type { App, View } from '../app.ts'
-import { el } from '../dom.ts'
+import { el, linkButton } from '../dom.ts'
 import { field, form } from '../form.ts'
 
 export function loginView(app: App, knownUsername = ''): View {
@@ -18,9 +18,12 @@ export function loginView(app: App, knownUsername = ''): View {
 
   async function submit(): Promise<void> {
     const name = username.input.value.trim()
-    const challenge = await app.api.logIn(name, password.input.value)
-    if (challenge === null) app.toAccount()
-    else app.toChallenge({ token: challenge, username: name })
+    const loggedIn = await app.api.logIn(name, password.input.value)
+    if (loggedIn.next === 'account') return app.toAccount()
+    const { next, token } = loggedIn
+    if (next === 'challenge') return app.toChallenge({ token, username: name })
+    const enrolment = await app.api.createBeforeLogIn(token)
+    app.toSetup({ enrolment, username: name, live: [], enrolmentToken: token })
   }
 
   return {
@@ -32,16 +35,7 @@ export function loginView(app: App, knownUsername = ''): View {
         { class: 'card narrow' },
         el('h1', { tabindex: '-1' }, 'Log in'),
         form({ action: 'login', label: 'Log in', busyLabel: 'Logging in…', fields: [username, password], submit }),
-        el(
-          'p',
-          { class: 'elsewhere' },
-          'No account yet? ',
-          el(
-            'button',
-            { type: 'button', class: 'link', 'data-action': 'go-register', onclick: app.toRegister },
-            'Register',
-          ),
-        ),
+        el('p', { class: 'elsewhere' }, 'No account yet? ', linkButton('go-register', 'Register', app.toRegister)),
       ),
     ],
     focus: knownUsername === '' ? username.input : password.input,

@@ -1,16 +1,10 @@
 import type { App, View } from '../app.ts'
-import { el } from '../dom.ts'
-import { field, form } from '../form.ts'
+import { el, linkButton } from '../dom.ts'
+import { emailField, field, form } from '../form.ts'
 
 export function registerView(app: App): View {
   const username = field({ name: 'username', label: 'User name', attributes: { autocomplete: 'username' } })
-  const email = field({
-    name: 'email',
-    label: 'E-mail address',
-    type: 'email',
-    attributes: { autocomplete: 'email' },
-    check: (value) => (/^\S+@\S+$/.test(value.trim()) ? null : 'An e-mail address looks like name@example.org.'),
-  })
+  const email = emailField()
   const password = field({
     name: 'password',
     label: 'Password',
@@ -55,11 +49,7 @@ export function registerView(app: App): View {
           'p',
           { class: 'elsewhere' },
           'You have an account? ',
-          el(
-            'button',
-            { type: 'button', class: 'link', 'data-action': 'go-login', onclick: () => app.toLogin() },
-            'Log in',
-          ),
+          linkButton('go-login', 'Log in', () => app.toLogin()),
         ),
       ),
     ],

@@ -1,19 +1,12 @@
-import type { Enrolment } from '../api.ts'
-import type { App, View } from '../app.ts'
+import type { App, Setup, View } from '../app.ts'
 import { copyButton } from '../copy-button.ts'
 import { el, readSvg } from '../dom.ts'
 import { field, form } from '../form.ts'
 import { Refusal } from '../refusal.ts'
 
-interface Given {
-  enrolment: Enrolment
-  username: string
-  /** A phone is in use already, and keeps working until the new one is confirmed. */
-  replaces: boolean
-}
-
-export function setupView(app: App, { enrolment, username, replaces }: Given): View {
-  const title = replaces ? 'Set up a new phone' : 'Set up two-factor authentication'
+export function setupView(app: App, { enrolment, username, live, enrolmentToken }: Setup): View {
+  const isFurther = live.length > 0
+  const title = isFurther ? 'Set up another phone or app' : 'Set up two-factor authentication'
   const heading = el('h1', { tabindex: '-1' }, title)
   const key = el('code', { class: 'secret', 'data-secret': true }, inFours(enrolment.secret))
   const code = field({
@@ -26,17 +19,32 @@ export function setupView(app: App, { enrolment, username, replaces }: Given): V
 
   async function submit(): Promise<void> {
     try {
-      const { backup_codes } = await app.api.confirm(code.input.value.trim())
-      if (backup_codes === null)
-        return app.toAccount({ notice: 'The new phone is set up. Your backup codes stay as they are.' })
+      const typed = code.input.value.trim()
+      const { backup_codes } = enrolmentToken
+        ? await app.api.confirmBeforeLogIn(enrolmentToken, typed)
+        : await app.api.confirm(typed)
+      if (backup_codes === null) return app.toAccount({ notice: await howItStands() })
       const codes = backup_codes.map((each) => ({ code: each, used_at: null }))
-      app.toBackupCodes({ codes, username, occasion: 'set-up' })
+      app.toBackupCodes({ codes, username, occasion: enrolmentToken ? 'required' : 'set-up' })
     } catch (error) {
       if (!isGone(error)) throw error
-      app.toAccount({
-        notice: 'The set-up was not finished within 15 minutes, so nothing was changed. Start it again.',
-      })
+      leave('The set-up was not finished within 15 minutes, so nothing was changed. Start it again.')
     }
+  }
+
+  /** The confirmation says the same whether the new one stands beside the others or took a place; the status tells. */
+  async function howItStands(): Promise<string> {
+    const codesStay = 'Your backup codes stay as they are.'
+    const status = await app.api.status().catch(() => null)
+    if (status === null) return `The new one is set up. ${codesStay}`
+    const replaced = live.some((id) => status.authenticators.every((each) => each.id !== id))
+    if (replaced) return `The new phone is set up; the codes of the old one no longer work. ${codesStay}`
+    return `The new one is set up, and the other keeps working. ${codesStay}`
+  }
+
+  function leave(notice = ''): void {
+    if (enrolmentToken === null) app.toAccount({ notice })
+    else app.toLogin({ notice, username })
   }
 
   return {
@@ -47,11 +55,16 @@ export function setupView(app: App, { enrolment, username, replaces }: Given): V
         'section',
         { class: 'card' },
         heading,
-        replaces
-          ? el('p', {}, 'The phone that you use now keeps working until the new one is confirmed.')
+        isFurther
+          ? el(
+              'p',
+              {},
+              'What you use now keeps working until the new one is confirmed. Trusted devices ask for a code once after that.',
+            )
           : el(
               'p',
               {},
+              enrolmentToken ? 'Your account needs a second factor before you can log in. ' : '',
               'You need an authenticator app on your phone, such as Aegis, Google Authenticator, 2FAS or 1Password.',
             ),
         el(
@@ -92,9 +105,7 @@ export function setupView(app: App, { enrolment, username, replaces }: Given): V
               busyLabel: 'Checking…',
               fields: [code],
               submit,
-              beside: [
-                el('button', { type: 'button', 'data-action': 'cancel', onclick: () => app.toAccount() }, 'Cancel'),
-              ],
+              beside: [el('button', { type: 'button', 'data-action': 'cancel', onclick: () => leave() }, 'Cancel')],
             }),
           ),
         ),
@@ -112,7 +123,9 @@ function isSixDigits(typed: string): boolean {
   return /^\d{6}$/.test(typed.normalize('NFKC').replace(/[\s\p{Pd}]/gu, ''))
 }
 
-/** The pending set-up has expired: `totp_already_enabled` is how that looks beside a phone that works. */
+/** The set-up has expired: the first is how that looks beside a phone that works, the last before the log-in. */
+const GONE = new Set(['totp_already_enabled', 'totp_not_set_up', 'unauthenticated'])
+
 function isGone(error: unknown): boolean {
-  return error instanceof Refusal && (error.code === 'totp_not_set_up' || error.code === 'totp_already_enabled')
+  return error instanceof Refusal && GONE.has(error.code)
 }
