@@ -1,6 +1,9 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
+import PostalMime from 'postal-mime'
 import { phoneFor } from 'totp-kit/testing'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { leftOut } from '../left-out.ts'
 import { chromiumPath, launchChromium, readQr } from './chromium.ts'
 import { type Demo, enrolled, now, startDemo } from './demo-process.ts'
@@ -16,7 +19,7 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
   let faults: string[]
 
   beforeAll(async () => {
-    demo = await startDemo({ TOTP_ISSUER: 'Küche & Söhne' })
+    demo = await startDemo({ TOTP_ISSUER: 'Küche & Söhne', OUTBOX_DIR: 'outbox' })
     browser = await launchChromium()
   })
   afterAll(async () => {
@@ -44,6 +47,31 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
   const view = (name: string) => page.locator(`[data-view=${name}]`).waitFor()
   const click = (action: string) => page.locator(`[data-action=${action}]`).first().click()
   const status = () => page.locator('[data-status]').getAttribute('data-status')
+  const error = (words: string | RegExp) => page.locator('[data-error]').filter({ hasText: words }).waitFor()
+  const notice = (words: string) => page.locator('[data-notice]').filter({ hasText: words }).waitFor()
+  const keptTokens = () => page.evaluate<Record<string, string>>('({ ...localStorage })')
+
+  async function answer(code: string): Promise<void> {
+    await view('challenge')
+    await page.fill('[name=code]', code)
+    await click('verify')
+  }
+
+  /** The link in the newest mail to that address which has one; waits for a mail that `seen` does not hold. */
+  function linkTo(address: string, seen: string[] = []): Promise<string> {
+    return vi.waitFor(
+      async () => {
+        const folder = join(demo.folder, 'outbox')
+        for (const file of (await readdir(folder)).sort().reverse()) {
+          const mail = await PostalMime.parse(await readFile(join(folder, file)))
+          const [link] = /http\S+#\S+/.exec(mail.text ?? '') ?? []
+          if (link && !seen.includes(link) && mail.to?.some((to) => to.address === address)) return link
+        }
+        throw new Error(`no mail with a link to ${address}`)
+      },
+      { timeout: 10_000 },
+    )
+  }
 
   async function logIn(username: string, password: string): Promise<void> {
     await view('login')
@@ -154,5 +182,204 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
       await page.locator('[data-error]:not(:empty)').first().waitFor()
     }
     expect(await page.locator('[data-error]').first().textContent()).toMatch(/\d+ ?s/)
+  })
+
+  test('says how many tries are left, how far the clock of the phone is off, and takes its next code then', async () => {
+    const user = await enrolled(demo, 'clock')
+    await logIn(user.username, user.password)
+    await answer('000000')
+    await error('4 more tries before you have to wait')
+    const at = now()
+    await answer(user.phone.codeAt(at + 90))
+    await error(/clock of your phone is about (60|90) seconds fast.*3 more tries/)
+    await answer(user.phone.codeAt(at + 120))
+    await view('account')
+  })
+
+  test('the last wrong code says how long to wait, and counts down', async () => {
+    const user = await enrolled(demo, 'impatient')
+    await logIn(user.username, user.password)
+    for (const left of ['4 more', '3 more', '2 more', 'One more']) {
+      await answer('000000')
+      await error(left)
+    }
+    await answer('000000')
+    await error(/Too many wrong codes.*in \d+ seconds/)
+    await error(/in 2[0-8] seconds/)
+  })
+
+  test('a trusted device logs in without a code, with a new token each time, until it is removed', async () => {
+    const user = await enrolled(demo, 'commuter')
+    await logIn(user.username, user.password)
+    await view('challenge')
+    await page.check('[name=trust-device]')
+    expect(await page.inputValue('[name=device-name]')).toMatch(/^Chrome on /)
+    await page.fill('[name=device-name]', 'Kitchen laptop')
+    // The choice holds when the code is to be another kind.
+    await click('use-backup-code')
+    await answer(user.nextCode())
+    await page.locator('[data-trusted-devices]').getByText('Kitchen laptop').waitFor()
+    const first = await keptTokens()
+    expect(Object.values(first)).toHaveLength(1)
+
+    for (let i = 0; i < 2; i++) {
+      await click('logout')
+      await logIn(user.username, user.password)
+      await view('account')
+    }
+    await page.locator('[data-trusted-devices]').waitFor()
+    const second = await keptTokens()
+    expect(Object.keys(second)).toEqual(Object.keys(first))
+    expect(Object.values(second)).not.toEqual(Object.values(first))
+
+    await click('open-vault')
+    await page.locator('dialog [name=password]').fill(user.password)
+    await page.locator('dialog [data-action=reauth]').click()
+    await page.locator('dialog [data-action=use-backup-code]').click()
+    await page.locator('dialog [data-action=cancel]').click()
+
+    await click('remove-device')
+    await page.locator('dialog [name=code]').fill('000000')
+    await page.locator('dialog [data-action=step-up]').click()
+    await page.locator('dialog [data-error]').filter({ hasText: 'wrong' }).waitFor()
+    await page.locator('dialog [name=code]').fill(user.backupCodes[0] ?? '')
+    await page.locator('dialog [data-action=step-up]').click()
+    await notice('no longer trusted')
+    await page.locator('[data-authenticators]').waitFor()
+    expect(await page.locator('[data-trusted-devices]').count()).toBe(0)
+
+    await click('logout')
+    await logIn(user.username, user.password)
+    await view('challenge')
+    expect(await keptTokens()).toEqual({})
+  })
+
+  test('a new phone takes the place of the old one, under the name that it was given', async () => {
+    const user = await enrolled(demo, 'upgrader')
+    await logIn(user.username, user.password)
+    await answer(user.nextCode())
+    await page.fill('[name=name]', 'Phone of the year')
+    await click('new-phone')
+    await view('setup')
+    const phone = phoneFor(await readQr(page.locator('[data-qr]')))
+    const confirmedAt = now()
+    await page.fill('[name=code]', phone.codeAt(confirmedAt))
+    await click('confirm')
+    await notice('the codes of the old one no longer work')
+    const names = page.locator('[data-authenticators] strong')
+    await names.first().waitFor()
+    expect(await names.allTextContents()).toEqual(['Phone of the year'])
+    expect(await page.locator('[data-action=remove-authenticator]').count()).toBe(0)
+
+    await click('logout')
+    await logIn(user.username, user.password)
+    await answer(user.phone.codeAt(now()))
+    await error('That code is wrong')
+    await answer(phone.codeAt(confirmedAt + 30))
+    await view('account')
+  })
+
+  test('where two authenticators are allowed, a second one stands beside the first, and the first can go', async () => {
+    const two = await startDemo({ TOTP_MAX_AUTHENTICATORS: '2' })
+    try {
+      const user = await enrolled(two, 'owner-of-two')
+      await page.goto(two.url)
+      await logIn(user.username, user.password)
+      await answer(user.nextCode())
+      await page.fill('[name=name]', 'Tablet')
+      await click('new-phone')
+      await view('setup')
+      const tablet = phoneFor(await readQr(page.locator('[data-qr]')))
+      // Times are whole seconds: the log-in has to lie in an earlier one than the change for it to be out of date.
+      const loggedInBy = now()
+      await vi.waitFor(() => expect(now()).toBeGreaterThan(loggedInBy), { timeout: 2000 })
+      const confirmedAt = now()
+      await page.fill('[name=code]', tablet.codeAt(confirmedAt))
+      await click('confirm')
+      await notice('the other keeps working')
+      const names = page.locator('[data-authenticators] strong')
+      await names.nth(1).waitFor()
+      expect((await names.allTextContents()).sort()).toEqual(['Authenticator app', 'Tablet'])
+
+      await page.getByRole('button', { name: 'Remove Authenticator app' }).click()
+      await page.locator('dialog [data-action=confirm-remove]').click()
+      // The log-in was proved with factors that have changed since.
+      await page.locator('dialog [name=code]').fill(tablet.codeAt(confirmedAt + 30))
+      await page.locator('dialog [data-action=step-up]').click()
+      await notice('is removed')
+      await names.first().waitFor()
+      expect(await names.allTextContents()).toEqual(['Tablet'])
+
+      await click('logout')
+      await logIn(user.username, user.password)
+      await answer(user.phone.codeAt(now()))
+      await error('That code is wrong')
+      await click('use-backup-code')
+      await answer(user.backupCodes[0] ?? '')
+      await view('account')
+    } finally {
+      await two.remove()
+    }
+  })
+
+  test('a lost phone: the link of the mail can be stopped, and the next one switches the second factor off', async () => {
+    const user = await enrolled(demo, 'loser')
+    const email = 'loser@example.com'
+    async function askFor(address: string): Promise<void> {
+      await view('recovery')
+      await page.fill('[name=email]', address)
+      await click('request-recovery')
+      await page.locator('[data-recovery-requested]').filter({ hasText: address }).waitFor()
+    }
+    await logIn(user.username, user.password)
+    await view('challenge')
+    await click('go-recovery')
+    await askFor('nobody@example.com')
+    await click('go-login')
+    await logIn(user.username, user.password)
+    await view('challenge')
+    await click('go-recovery')
+    await askFor(email)
+
+    const stopped = await linkTo(email)
+    await page.goto(stopped.replace('#', '#cancel=1&'))
+    await view('recovery-link')
+    expect(page.url()).toBe(`${demo.url}/`)
+    expect(await page.locator('[name=password]').count()).toBe(0)
+    await click('cancel-recovery')
+    await notice('The recovery is cancelled')
+
+    await page.goto(stopped)
+    await page.fill('[name=password]', user.password)
+    await click('confirm-recovery')
+    await error('was stopped')
+    await click('cancel-recovery')
+    await error('nothing left to stop')
+    await click('go-recovery')
+    await askFor(email)
+
+    await page.goto(await linkTo(email, [stopped]))
+    await view('recovery-link')
+    expect(page.url()).toBe(`${demo.url}/`)
+    await page.fill('[name=password]', 'not the password')
+    await click('confirm-recovery')
+    await error('That password is wrong')
+    await page.fill('[name=password]', user.password)
+    await click('confirm-recovery')
+    await notice('Two-factor authentication is off')
+    await logIn(user.username, user.password)
+    await view('account')
+    expect(await status()).toBe('off')
+  })
+
+  test('a link with "This wasn’t me" on its page stops the recovery as well', async () => {
+    const user = await enrolled(demo, 'watcher')
+    await demo.call('POST', '/api/totp/recovery/', { body: { email: 'watcher@example.com' } })
+    await page.goto(await linkTo('watcher@example.com'))
+    await view('recovery-link')
+    await page.getByText('This wasn’t me: cancel').click()
+    await notice('two-factor authentication stays on')
+    await logIn(user.username, user.password)
+    await view('challenge')
   })
 })
