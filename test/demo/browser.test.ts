@@ -316,7 +316,8 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
       await error('That code is wrong')
       await click('use-backup-code')
       await answer(user.backupCodes[0] ?? '')
-      await view('account')
+      // Loaded to the end, before the server goes.
+      await names.first().waitFor()
     } finally {
       await two.remove()
     }
