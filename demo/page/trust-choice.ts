@@ -25,6 +25,7 @@ export function trustChoice(): TrustChoice {
       name.row.hidden = !box.checked
     },
   })
+  name.input.setAttribute('aria-describedby', name.hint.id)
   name.row.hidden = true
   return {
     element: el(

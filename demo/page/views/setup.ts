@@ -59,7 +59,7 @@ export function setupView(app: App, { enrolment, username, live, enrolmentToken 
           ? el(
               'p',
               {},
-              'What you use now keeps working until the new one is confirmed. Trusted devices ask for a code once after that.',
+              'What you use now keeps working until the new one is confirmed. Trusted devices then ask for a code again.',
             )
           : el(
               'p',
