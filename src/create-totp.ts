@@ -146,7 +146,11 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const { on, announce } = createAnnouncer(onError)
   const clock = options.clock ?? systemClock
   const { later, settled } = laterWork(randomBytes, onError)
-  if (options.enforcement && !options.findUser) throw new TypeError('enforcement needs the option findUser')
+  const { enforcement } = options
+  if (enforcement && !options.findUser) throw new TypeError('enforcement needs the option findUser')
+  if (enforcement && [enforcement.required, enforcement.accountName].some((given) => typeof given !== 'function')) {
+    throw new TypeError('enforcement.required and enforcement.accountName must be functions')
+  }
   await checkCanary(options.store, keyring, clock())
   const ctx: Context = {
     policy,
@@ -160,7 +164,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     backupCodeKeys: keyring.deriveMacKeys('backup-code'),
     announce,
     findUser: options.findUser,
-    enforcement: options.enforcement as Enforcement | undefined,
+    enforcement: enforcement as Enforcement | undefined,
     later,
     onError,
   }

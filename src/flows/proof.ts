@@ -185,7 +185,7 @@ export function announceResynchronised(
 }
 
 /** Announces a refusal and makes the error that tells it. */
-export async function refusal(
+async function refusal(
   ctx: Context,
   refused: {
     userId: string

@@ -3,7 +3,7 @@ import type { Proof } from '../flows/proof.ts'
 import type { Caller } from '../flows/step-up.ts'
 
 /** The request headers that we look at. */
-export type HeaderName = 'content-type' | 'content-encoding' | 'content-length' | 'authorization' | 'cookie'
+type HeaderName = 'content-type' | 'content-encoding' | 'content-length' | 'authorization' | 'cookie'
 
 /** A request as the adapters hand it in: plain data and what is read only when it is needed. */
 export interface HttpRequest {

@@ -13,7 +13,7 @@ import {
 } from '../people.ts'
 
 /** What a path accepts. */
-export type Takes = 'app code' | 'backup code' | 'token'
+type Takes = 'app code' | 'backup code' | 'token'
 
 /** A way into the service that accepts a code or a token. */
 export interface Path {
