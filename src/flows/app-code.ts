@@ -26,7 +26,8 @@ export type Verdict =
 /**
  * Judges a code by each of the user's authenticators: within the window around the clock that the app had when its last
  * code was right (RFC 6238 §6), and else whether it would be right at another time, up to `maxDriftSteps` off. Such a
- * code alone is refused; when the app's very next code follows, the phone is known and its clock with it (RFC 4226 §7.4).
+ * code alone is refused, then and later; when the app's very next code follows, the phone is known and its clock with it
+ * (RFC 4226 §7.4).
  *
  * @throws TotpError `unavailable` when no authenticator matches and a secret does not open with any key, or belongs to
  * another user
@@ -43,7 +44,9 @@ export async function judgeAppCode(
     const { parameters, driftSteps } = authenticator
     const itsNow = now + driftSteps * parameters.periodSeconds
     const step = key && matchStep(key, code, itsNow, { ...parameters, window })
-    if (step !== null) return right(ctx, authenticator, step, now)
+    // Whoever typed it too early was told when it will be right: by itself it is not, or nine more guesses in a million
+    // would have become good ones by waiting.
+    if (step !== null && step !== authenticator.farStep) return right(ctx, authenticator, step, now)
   }
   for (const { authenticator, key } of opened) {
     const { parameters } = authenticator

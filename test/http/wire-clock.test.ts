@@ -48,6 +48,21 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
     expect((await typeFrom(service, enrolled, 0)).outcome).toBe('200')
   })
 
+  test('a code that was answered with when it will be right is not right then: a guesser would have been told', async () => {
+    const service = await startService(front, longSessions)
+    const enrolled = await enrol(service)
+    service.clock.advance(1200)
+    const guessed = enrolled.phone.codeAt(service.clock.now() + 120)
+    const verify = () => service.post('totp/verify/', { otp_code: guessed }, enrolled.session.access)
+    expect((await verify()).body).toMatchObject({ code: 'invalid_code', clock_offset_seconds: 120 })
+    for (let seconds = 90; seconds >= -60; seconds -= 30) {
+      service.clock.advance(30)
+      expect((await verify()).outcome, `${seconds} s early`).toBe('400 invalid_code')
+      await service.totp.unlock(enrolled.person.id)
+    }
+    expect((await typeFrom(service, enrolled, 0)).outcome, 'the phone itself goes on').toBe('200')
+  })
+
   test('is not followed further than five minutes', async () => {
     const service = await startService(front, longSessions)
     const enrolled = await enrol(service)

@@ -64,7 +64,7 @@ export function judge(phones: readonly ModelPhone[], code: string, now: number) 
   }
   for (const phone of phones) {
     const step = matches(phone, stepNow + phone.drift - WINDOW, stepNow + phone.drift + WINDOW)
-    if (step !== null) return { phone, step }
+    if (step !== null && step !== phone.far) return { phone, step }
   }
   for (const phone of phones) {
     const step = matches(phone, stepNow - MOST_DRIFT, stepNow + MOST_DRIFT)
