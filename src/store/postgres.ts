@@ -15,7 +15,8 @@ export interface PostgresResult {
 
 /** One connection: a `Client` of `pg`, one that a `Pool` lent, or a PGlite database. */
 export interface PostgresClient {
-  query(text: string, values?: unknown[]): Promise<PostgresResult>
+  /** A text, or a statement with a name, which the server keeps prepared; PGlite is given texts only. */
+  query(query: string | { name: string; text: string; values: unknown[] }, values?: unknown[]): Promise<PostgresResult>
 }
 
 /** A `Pool` of `pg`. */
@@ -219,7 +220,7 @@ async function ask(client: PostgresClient, statement: Statement, parameters: Par
   const { name, text, parameters: names } = statement
   const values = names.map((parameter) => parameters[parameter] ?? null)
   if ('waitReady' in client) return toResult(await client.query(text, values))
-  return toResult(await client.query({ name, text, values } as unknown as string))
+  return toResult(await client.query({ name, text, values }))
 }
 
 function toResult({ rows, rowCount, affectedRows }: PostgresResult): Result {
