@@ -4,7 +4,7 @@ import { test } from 'vitest'
 import { type Move, World } from './state-machine/world.ts'
 
 /** At least 100,000 steps where everything is run; a fifth of them all day. */
-const RUNS = process.env.REQUIRE_SERVICES === '1' ? 500 : 100
+const RUNS = process.env.REQUIRE_SERVICES === '1' ? 600 : 100
 const STEPS = 220
 
 const move: fc.Arbitrary<Move> = fc.record({
