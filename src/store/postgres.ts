@@ -55,7 +55,7 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   const store: TotpStore = {
     ...usual,
     ...counted,
-    spend: (spending) => spendIn(pooled, spending),
+    ...atOneStroke(pooled),
     migrate: () =>
       migratePooled(pooled, {
         dialect: 'postgres',
@@ -76,7 +76,7 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
       return {
         ...sqlStore(own),
         ...counted,
-        spend: (spending) => spendIn(inside, spending),
+        ...atOneStroke(inside),
         migrate: store.migrate,
         close: store.close,
       }
@@ -128,10 +128,23 @@ async function spendIn(pooled: Pick<Pooled, 'query'>, spending: Spending): Promi
   return { outcome: 'spent', backupCodesRemaining: Number(row.remaining) - own }
 }
 
+/** What takes a transaction elsewhere and one statement here. */
+function atOneStroke(pooled: Pick<Pooled, 'query'>): Pick<TotpStore, 'spend' | 'openFamily' | 'rotateFamily'> {
+  return {
+    spend: (spending) => spendIn(pooled, spending),
+    async openFamily({ id, userId, tokenId, expiresAt }, generation, now) {
+      await pooled.query('openFamilyWhole', { id, userId, tokenId, expiresAt, generation, now })
+    },
+    async rotateFamily(rotation) {
+      const { rows } = await pooled.query('rotateFamilyWhole', rotation)
+      return Number((rows[0] as Row).rotated) === 1 ? 'rotated' : 'dead'
+    },
+  }
+}
+
 function countIn(pooled: Pooled): TotpStore['countCall'] {
   return async ({ keyDigest, windowSeconds, now }) => {
     const { rows } = await pooled.query('countCallWhole', { keyDigest, expiresAt: now + windowSeconds, now })
-    await pooled.query('forgetTwoCalls', { now })
     const row = rows[0] as Row
     return { calls: Number(row.calls), endsAt: Number(row.expires_at) }
   }

@@ -30,12 +30,7 @@ function sources(dialect: Dialect, t: Tables) {
       : `INSERT INTO ${into} ${values} ON CONFLICT DO NOTHING`
   /** Locks what was read until the transaction ends. SQLite has locked the whole file by then. */
   const locked = dialect === 'sqlite' ? '' : 'FOR UPDATE'
-  /** Deletes two expired rows: each new row pays for two old ones, so that tables stay as small as what is alive. */
-  const deleteTwoExpired = (table: string, key: string) =>
-    dialect === 'mysql'
-      ? `DELETE FROM ${table} WHERE expires_at < :now ORDER BY expires_at LIMIT 2`
-      : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE expires_at < :now
-          ORDER BY expires_at LIMIT 2 ${dialect === 'postgres' ? 'FOR UPDATE SKIP LOCKED' : ''})`
+  const deleteTwoExpired = (table: string, key: string) => twoExpired(dialect, table, key)
 
   const { inPeriod, inPrevious, countOne, mayTry } = failureTerms(dialect)
 
@@ -157,6 +152,14 @@ function sources(dialect: Dialect, t: Tables) {
   }
 }
 
+/** Deletes two expired rows: each new row pays for two old ones, so that tables stay as small as what is alive. */
+function twoExpired(dialect: Dialect, table: string, key: string, except = ''): string {
+  return dialect === 'mysql'
+    ? `DELETE FROM ${table} WHERE expires_at < :now ORDER BY expires_at LIMIT 2`
+    : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE expires_at < :now ${except}
+        ORDER BY expires_at LIMIT 2 ${dialect === 'postgres' ? 'FOR UPDATE SKIP LOCKED' : ''})`
+}
+
 /** What the statements say of a failure count `f`; see `failures.ts` for the words. */
 function failureTerms(dialect: Dialect) {
   const least = dialect === 'sqlite' ? 'min' : 'least'
@@ -219,9 +222,7 @@ function postgresStatements(t: Tables) {
     given_back AS (
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0, in_period = greatest(0, in_period - 1)
       WHERE user_id = :userId AND method = :method AND EXISTS (SELECT 1 FROM marked)),
-    forgotten AS (
-      DELETE FROM ${t.burntToken} WHERE token_id IN (SELECT token_id FROM ${t.burntToken}
-        WHERE expires_at < :now ORDER BY expires_at LIMIT 2 FOR UPDATE SKIP LOCKED))
+    forgotten AS (${twoExpired('postgres', t.burntToken, 'token_id')})
     SELECT (SELECT count(*) FROM u) AS current, (SELECT count(*) FROM code) AS unspent,
       (SELECT count(*) FROM marked) AS marked,
       (SELECT count(*) FROM ${t.backupCode} WHERE user_id = :userId AND used_at IS NULL) AS remaining`
@@ -240,7 +241,21 @@ function postgresStatements(t: Tables) {
       `UPDATE ${t.backupCode} SET used_at = :now
         WHERE user_id = :userId AND digest = (SELECT digest FROM code) AND used_at IS NULL`,
     ),
+    openFamilyWhole: `
+      WITH forgotten AS (${twoExpired('postgres', t.refreshFamily, 'id')})
+      INSERT INTO ${t.refreshFamily} (id, user_id, token_id, generation, expires_at)
+      VALUES (:id, :userId, :tokenId, :generation, :expiresAt)`,
+    /** The family ends where nothing was rotated; a rotation that raced is waited for, and the row looked at again. */
+    rotateFamilyWhole: `
+      WITH rotated AS (
+        UPDATE ${t.refreshFamily} AS f SET token_id = :newTokenId, expires_at = :expiresAt
+        WHERE f.id = :familyId AND f.token_id = :tokenId AND f.expires_at > :now AND f.generation =
+          coalesce((SELECT u.generation FROM ${t.user} AS u WHERE u.user_id = f.user_id), 0)
+        RETURNING 1),
+      ended AS (DELETE FROM ${t.refreshFamily} WHERE id = :familyId AND NOT EXISTS (SELECT 1 FROM rotated))
+      SELECT count(*) AS rotated FROM rotated`,
     countCallWhole: `
+      WITH forgotten AS (${twoExpired('postgres', t.throttle, 'key_digest', 'AND key_digest <> :keyDigest')})
       INSERT INTO ${t.throttle} AS c (key_digest, calls, expires_at) VALUES (:keyDigest, 1, :expiresAt)
       ON CONFLICT (key_digest) DO UPDATE SET
         calls = CASE WHEN c.expires_at <= :now OR c.expires_at > :expiresAt THEN 1 ELSE c.calls + 1 END,
