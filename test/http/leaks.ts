@@ -19,7 +19,7 @@ const SECRET_MEMBERS = new Set([
   'password',
 ])
 
-const EVENT_TYPES: Record<TotpEvent['type'], true> = {
+const EVERY_TYPE: Record<TotpEvent['type'], true> = {
   'totp.created': true,
   'totp.confirmed': true,
   'totp.disabled': true,
@@ -50,6 +50,8 @@ const EVENT_TYPES: Record<TotpEvent['type'], true> = {
   'mail.failed': true,
 }
 
+export const EVENT_TYPES = Object.keys(EVERY_TYPE) as TotpEvent['type'][]
+
 /** Collects what is secret, and everything that must hold none of it. */
 export class LeakScan {
   private readonly secrets = new Set<string>()
@@ -58,7 +60,7 @@ export class LeakScan {
   /** Hears every event there is. */
   constructor(totp: Totp, encryptionKey: string) {
     this.secrets.add(encryptionKey)
-    for (const type of Object.keys(EVENT_TYPES) as TotpEvent['type'][]) {
+    for (const type of EVENT_TYPES) {
       totp.on(type, (event) => this.hear(`event ${JSON.stringify(event)}`))
     }
   }

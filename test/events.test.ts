@@ -1,0 +1,122 @@
+import { generateFernetKey, type TotpEvent } from 'totp-kit'
+import { memoryStore } from 'totp-kit/store/memory'
+import { expect, test } from 'vitest'
+import { useEverything } from './http/everything.ts'
+import { FETCH, type Service, startService } from './http/harness.ts'
+import { EVENT_TYPES } from './http/leaks.ts'
+import { challenge, enrol, logIn, logInWithPhone, nextCode, wrongCode } from './http/people.ts'
+
+function listen(service: Service): TotpEvent[] {
+  const heard: TotpEvent[] = []
+  for (const type of EVENT_TYPES) service.totp.on(type, (event) => void heard.push(event), { awaited: true })
+  return heard
+}
+
+const typesOf = (heard: readonly TotpEvent[]) => heard.map(({ type }) => type)
+
+test('every change, success and refusal is announced, each kind at least once', async () => {
+  const service = await startService(FETCH, {
+    maxAuthenticators: 2,
+    enforcement: {
+      required: ({ username }) => username === 'must',
+      accountName: ({ email }) => email,
+    },
+  })
+  const heard = listen(service)
+  await useEverything(service)
+  const must = service.register('must')
+  await service.post('jwt/create/', { username: must.username, password: must.password })
+  const carol = await enrol(service, 'carol')
+  const { username, password } = carol.person
+  const totp_challenge_token = await challenge(service, carol.person)
+  const trusting = { totp_challenge_token, otp_code: nextCode(service, carol.phone), trust_device: true }
+  const { trusted_device } = (await service.post('jwt/totp/verify/', trusting)).body
+  for (let times = 0; times < 2; times++) await service.post('jwt/create/', { username, password, trusted_device })
+  service.clock.advance(600)
+  for (const steps of [-4, -3]) {
+    const otp_code = carol.phone.codeAt(service.clock.now() + steps * 30)
+    const totp_challenge_token = await challenge(service, carol.person)
+    await service.post('jwt/totp/verify/', { totp_challenge_token, otp_code })
+  }
+  for (let failures = 0; failures < 100; failures++) {
+    service.clock.advance(901)
+    const otp_code = wrongCode(service, carol.phone)
+    await service.totp.verifyTotpCode(carol.person.id, otp_code).catch(() => undefined)
+  }
+  await service.totp.unlock(carol.person.id)
+  await service.totp.credentialsChanged(carol.person.id)
+
+  const never = EVENT_TYPES.filter((type) => !typesOf(heard).includes(type))
+  // These two need a database that was tampered with and a mail server that is gone: test/faults and test/mail.
+  expect(never).toEqual(['secret.unreadable', 'mail.failed'])
+})
+
+test('support lets a locked user try again, and leaves the factors as they are', async () => {
+  const service = await startService(FETCH)
+  const enrolled = await enrol(service)
+  const { id } = enrolled.person
+  for (let failures = 0; failures < 100; failures++) {
+    service.clock.advance(901)
+    await service.totp.verifyTotpCode(id, wrongCode(service, enrolled.phone)).catch(() => undefined)
+  }
+  service.clock.advance(86_400)
+  await expect(service.totp.verifyTotpCode(id, nextCode(service, enrolled.phone))).rejects.toThrow(
+    'second_factor_locked',
+  )
+  expect((await service.totp.getStatus(id)).lockedUntil).toBe('forever')
+
+  await service.totp.unlock(id)
+
+  await logInWithPhone(service, enrolled)
+  expect((await service.totp.getStatus(id)).backupCodesRemaining).toBe(10)
+})
+
+test('a listener that wants to be waited for is done before the answer, others are not waited for', async () => {
+  const service = await startService(FETCH)
+  const { access } = await logIn(service, service.register('alice'))
+  const order: string[] = []
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  service.totp.on('totp.created', async () => {
+    await held
+    order.push('one that is not waited for')
+  })
+  const audit = async () => {
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+    order.push('one that is')
+  }
+  service.totp.on('totp.created', audit, { awaited: true })
+
+  await service.post('totp/create/', undefined, access)
+  order.push('the answer')
+  release()
+  await held
+  await new Promise(setImmediate)
+
+  expect(order).toEqual(['one that is', 'the answer', 'one that is not waited for'])
+})
+
+test('a listener that fails fails no request, waited for or not; its failure reaches onError', async () => {
+  const service = await startService(FETCH)
+  const { access } = await logIn(service, service.register('alice'))
+  service.totp.on('totp.created', () => Promise.reject(new Error('the audit log is full')), { awaited: true })
+  service.totp.on('totp.created', () => {
+    throw new Error('another')
+  })
+
+  expect((await service.post('totp/create/', undefined, access)).outcome).toBe('201')
+
+  expect(service.errors.map((error) => (error as Error).message).sort()).toEqual(['another', 'the audit log is full'])
+})
+
+test('enforcement without a way to find users, or to name accounts, stops the start', async () => {
+  const { createTotp } = await import('totp-kit')
+  const options = { issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() }
+  const enforcement = { required: () => true, accountName: () => 'ann' }
+
+  await expect(createTotp({ ...options, enforcement })).rejects.toThrow(TypeError)
+  const nameless = { required: () => true } as unknown as typeof enforcement
+  await expect(createTotp({ ...options, findUser: () => 'ann', enforcement: nameless })).rejects.toThrow(TypeError)
+})
