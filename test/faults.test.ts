@@ -311,7 +311,8 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
     await host.query('COMMIT')
 
     assert.equal(await removed, true)
-    assert.equal(transactions, 2)
+    // On a machine that is busy the host may hold its lock long enough for a second one.
+    assert.ok(transactions >= 2)
     assert.equal((await postgresStore(pool).getUser('ann')).generation, generation + 1)
     host.release()
     await own.end()
@@ -358,7 +359,7 @@ describe.skipIf(!services.mysql)('transactions that MariaDB undoes', () => {
     await host.query('COMMIT')
 
     assert.equal(await removed, true)
-    assert.equal(begun, 2)
+    assert.ok(begun >= 2)
     assert.equal((await store.getUser('ann')).generation, generation + 1)
     host.release()
     await drop()
