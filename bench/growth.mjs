@@ -1,85 +1,162 @@
 /**
- * Does a login get dearer as users are added? Measures `answerChallenge` on PostgreSQL with 1,000 and with 1,000,000
- * enrolled users, in turn. See README.md.
+ * Does a login get dearer as users are added, or with the number of backup codes? Fills PostgreSQL and SQLite with users
+ * and measures `answerChallenge` at each size in turn. Run by run.mjs in a process of its own, or alone: see README.md.
+ * Prints JSON.
  */
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
-// By path: this folder is a package of its own, in which `totp-kit` is no self-reference.
 import { createTotp, generateFernetKey } from '../dist/index.js'
 import { postgresStore } from '../dist/store/postgres.js'
+import { sqliteStore } from '../dist/store/sqlite.js'
 import { givenClock, phoneFor } from '../dist/testing/index.js'
+import { makeDatabase, openSqlite, serverVersion } from './databases.mjs'
+import { median, progress } from './measure.mjs'
 
+const isShort = process.argv.includes('--short')
 const SMALL = 1_000
-const LARGE = Number(process.env.BENCH_USERS ?? 1_000_000)
-const USERS_PER_ROUND = 100
-/** As many as it takes for each user to have logged in once. */
-const WARM_UP_ROUNDS = SMALL / USERS_PER_ROUND
-const ROUNDS = 30
-
-/** The id of the added user `n`: no order among them, as with random ids. */
-const ADDED_ID = `'user-' || substr(md5(n::text), 1, 24)`
-
-const serverUrl = process.env.TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/test'
-const started = performance.now()
-const clock = givenClock(1_800_000_000)
+const SIZES = (process.env.BENCH_USERS ?? (isShort ? '1000,20000' : '1000,30000,1000000')).split(',').map(Number)
+const LOGINS_PER_ROUND = 100
+/** As many as it takes for each user to have logged in once, at each size. */
+const WARM_UP_ROUNDS = SMALL / LOGINS_PER_ROUND
+const ROUNDS = isShort ? 5 : 15
+const CODE_COUNTS = [1, 10, 50]
+const CODE_LOGINS = isShort ? 60 : 200
 const encryptionKey = generateFernetKey()
-const name = `totp_kit_bench_${randomBytes(6).toString('hex')}`
-const databaseUrl = new URL(serverUrl)
-databaseUrl.pathname = `/${name}`
+const clock = givenClock(1_800_000_000)
 
-const admin = new pg.Client({ connectionString: serverUrl })
-await admin.connect()
-await admin.query(`CREATE DATABASE ${name}`)
-// What is measured is the work, not the disk: waiting for it is the same for any number of users.
-await admin.query(`ALTER DATABASE ${name} SET synchronous_commit = off`)
-const pool = new pg.Pool({ connectionString: databaseUrl.href, max: 4 })
-pool.on('error', () => undefined)
-try {
-  await measure()
-} finally {
+const results = []
+for (const kind of ['sqlite', 'postgres']) {
+  if (kind === 'postgres' && (await serverVersion(kind)) === null) {
+    results.push({ database: kind, absent: 'no server answers' })
+    continue
+  }
+  const database = await makeDatabase(kind)
+  try {
+    const open = kind === 'sqlite' ? await onSqlite(database.url) : await onPostgres(database.url)
+    try {
+      results.push(await measure(kind, open))
+    } finally {
+      await open.end()
+    }
+  } finally {
+    await database.drop()
+  }
+}
+process.stdout.write(JSON.stringify(results))
+
+/** What differs between the databases: `sql` runs a statement, `fill` adds users to a set of tables. */
+async function onPostgres(url) {
+  const pool = new pg.Pool({ connectionString: url, max: 4 })
+  pool.on('error', () => undefined)
+  // What is measured is the work, not the disk: waiting for it is the same for any number of users.
+  await pool.query(`ALTER DATABASE ${new URL(url).pathname.slice(1)} SET synchronous_commit = off`)
   await pool.end()
-  await admin.query(`DROP DATABASE ${name} WITH (FORCE)`)
-  await admin.end()
+  const own = new pg.Pool({ connectionString: url, max: 4 })
+  own.on('error', () => undefined)
+  return {
+    sql: (text) => own.query(text),
+    store: (prefix) => postgresStore(own, { prefix }),
+    // In rising order, which fills an index fastest, and evenly spread, so that the users who log in lie among them.
+    id: (added) => `'user-' || lpad(to_hex(n * ${spread(added)}), 8, '0') || lpad(to_hex(n), 16, '0')`,
+    begin: 'SELECT 1',
+    commit: 'SELECT 1',
+    numbers: (first, last) => `generate_series(${first}::bigint, ${last}::bigint) AS n`,
+    async settle() {
+      await own.query('VACUUM (ANALYZE)')
+      await own.query('CHECKPOINT')
+    },
+    end: () => own.end(),
+  }
 }
 
-async function measure() {
-  const small = await open('small_')
-  const large = await open('large_')
-  const phones = await enrol(small, SMALL)
-  await fill('small_', 'large_', LARGE - SMALL)
-  await pool.query('VACUUM (ANALYZE)')
-  await pool.query('CHECKPOINT')
-  const { rows } = await pool.query('SELECT count(*) FROM large_authenticator')
-  report(`measuring; ${rows[0].count} authenticators in the large tables`)
+async function onSqlite(path) {
+  const database = await openSqlite(path)
+  database.exec('PRAGMA synchronous = OFF')
+  database.exec('PRAGMA cache_size = -200000')
+  return {
+    sql: async (text) => database.exec(text),
+    store: (prefix) => sqliteStore(database, { prefix }),
+    id: (added) => `printf('user-%08x%016x', n * ${spread(added)}, n)`,
+    begin: 'BEGIN',
+    commit: 'COMMIT',
+    numbers: (first, last) =>
+      `(WITH RECURSIVE counted(n) AS (SELECT ${first} UNION ALL SELECT n + 1 FROM counted WHERE n < ${last})
+        SELECT n FROM counted)`,
+    async settle() {
+      database.exec('ANALYZE')
+      database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    },
+    end: async () => database.close(),
+  }
+}
 
-  const times = { small: [], large: [] }
-  const users = [...phones]
+function spread(added) {
+  return Math.floor(0xffff_ffff / added)
+}
+
+async function measure(kind, on) {
+  progress(`growth, ${kind}: enrolling ${SMALL} users`)
+  const first = await open(on, 's0_')
+  const phones = await enrol(first, SMALL)
+  const services = [first]
+  for (const [index, size] of SIZES.entries()) {
+    if (index === 0) continue
+    progress(`growth, ${kind}: filling up to ${size.toLocaleString('en')} users`)
+    services.push(await open(on, `s${index}_`))
+    await fill(on, `s${index}_`, size - SMALL)
+  }
+  await on.settle()
+  const sizes = await compareSizes(kind, services, [...phones])
+  return { database: kind, sizes, codes: await compareCodes(kind, on) }
+}
+
+async function compareSizes(kind, services, users) {
+  const times = services.map(() => [])
   for (let round = 0; round < WARM_UP_ROUNDS + ROUNDS; round++) {
     clock.advance(30)
-    const first = (round * USERS_PER_ROUND) % SMALL
-    const chosen = users.slice(first, first + USERS_PER_ROUND)
-    const inTurn = [
-      [small, times.small],
-      [large, times.large],
-    ]
-    if (round % 2 === 1) inTurn.reverse()
-    for (const [totp, taken] of inTurn) {
-      const microseconds = await logIn(totp, chosen)
-      if (round >= WARM_UP_ROUNDS) taken.push(microseconds)
+    const first = (round * LOGINS_PER_ROUND) % SMALL
+    const chosen = users.slice(first, first + LOGINS_PER_ROUND)
+    const order = services.map((_, index) => (index + round) % services.length)
+    for (const index of order) {
+      const microseconds = await logIn(services[index], chosen)
+      if (round >= WARM_UP_ROUNDS) times[index].push(median(microseconds))
     }
+    if (round % 5 === 0) progress(`growth, ${kind}: round ${round + 1} of ${WARM_UP_ROUNDS + ROUNDS}`)
   }
-  print(times)
+  return SIZES.map((users, index) => ({ users, times: times[index] }))
 }
 
-async function open(prefix) {
-  const store = postgresStore(pool, { prefix })
+async function compareCodes(kind, on) {
+  progress(`growth, ${kind}: ${CODE_COUNTS.join(', ')} backup codes`)
+  const totp = await open(on, 's0_')
+  const users = [...(await enrol(totp, CODE_COUNTS.length * 10)).keys()]
+  const times = CODE_COUNTS.map(() => [])
+  for (let login = 0; login < CODE_LOGINS; login++) {
+    for (const [index, count] of CODE_COUNTS.entries()) {
+      const userId = users[index * 10 + (login % 10)]
+      const codes = Array.from({ length: count }, () => randomBytes(10).toString('hex').toUpperCase())
+      await totp.storeBackupCodes(userId, codes)
+      const token = await totp.generateChallengeToken(userId)
+      const code = codes[Math.floor(count / 2)]
+      const begin = performance.now()
+      await totp.answerChallenge(token, { method: 'backup_code', code })
+      times[index].push((performance.now() - begin) * 1000)
+    }
+  }
+  const part = Math.ceil(CODE_LOGINS / 10)
+  const inTenths = (all) =>
+    Array.from({ length: 10 }, (_, n) => median(all.slice(n * part, (n + 1) * part))).filter(Number.isFinite)
+  return CODE_COUNTS.map((count, index) => ({ count, times: inTenths(times[index]) }))
+}
+
+async function open(on, prefix) {
+  const store = await on.store(prefix)
   await store.migrate()
   return createTotp({ issuer: 'Bench', encryptionKey, store, clock: clock.now })
 }
 
 /** Users as the package makes them, and their phones. */
 async function enrol(totp, count) {
-  report(`enrolling ${count} users`)
   const phones = new Map()
   for (let made = 0; made < count; made++) {
     const id = `user-${randomBytes(12).toString('hex')}`
@@ -92,77 +169,44 @@ async function enrol(totp, count) {
 }
 
 /**
- * Copies the users of one set of tables to another, in ten parts, each with a tenth of `added` users more between them,
- * who have what a user has but share one user's sealed texts: nobody logs in as one of them.
+ * Copies the users of the first set of tables, in ten parts, each with a tenth of `added` users more between them, who
+ * have what a user has but share one user's sealed texts: nobody logs in as one of them.
  */
-async function fill(from, to, added) {
-  const indexes = await takeIndexes(to)
-  const hasher = (part) => `abs(hashtext(user_id)) % 10 = ${part}`
-  await pool.query(
-    `INSERT INTO ${to}canary SELECT * FROM ${from}canary ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed`,
-  )
+async function fill(on, to, added) {
+  const { sql, numbers } = on
+  const id = on.id(added)
+  await sql(`DELETE FROM ${to}canary`)
+  await sql(`INSERT INTO ${to}canary SELECT * FROM s0_canary`)
+  await sql(on.begin)
   for (let part = 0; part < 10; part++) {
-    report(`filling: ${Math.round((added / 10) * part)} of ${added} users`)
     for (const table of ['user', 'authenticator', 'backup_code', 'failure']) {
-      await pool.query(`INSERT INTO ${to}${table} SELECT * FROM ${from}${table} WHERE ${hasher(part)}`)
+      const of = `s0_${table} WHERE user_id IN (SELECT user_id FROM s0_user ORDER BY user_id LIMIT 100 OFFSET ${part * 100})`
+      await sql(`INSERT INTO ${to}${table} SELECT * FROM ${of}`)
     }
-    const users = [Math.floor((added * part) / 10) + 1, Math.floor((added * (part + 1)) / 10)]
-    await Promise.all([fillUsers(to, from, users), fillBackupCodes(to, from, users)])
+    const some = numbers(Math.floor((added * part) / 10) + 1, Math.floor((added * (part + 1)) / 10))
+    await sql(
+      `INSERT INTO ${to}user (user_id, generation, changed_at, confirmed_at)
+       SELECT ${id}, u.generation, u.changed_at, u.confirmed_at FROM ${some}, (SELECT * FROM s0_user LIMIT 1) AS u`,
+    )
+    await sql(
+      `INSERT INTO ${to}authenticator (id, user_id, name, sealed_secret, algorithm, digits, period_seconds, created_at,
+         last_step, last_used_at)
+       SELECT ${id}, ${id}, a.name, a.sealed_secret, a.algorithm, a.digits, a.period_seconds, a.created_at,
+         a.last_step, a.last_used_at FROM ${some}, (SELECT * FROM s0_authenticator LIMIT 1) AS a`,
+    )
+    await sql(
+      `INSERT INTO ${to}failure (user_id, method, consecutive, blocked_until, period, in_period, in_previous_period)
+       SELECT ${id}, f.method, f.consecutive, f.blocked_until, f.period, f.in_period, f.in_previous_period
+       FROM ${some}, (SELECT * FROM s0_failure LIMIT 1) AS f`,
+    )
+    await sql(
+      `INSERT INTO ${to}backup_code (user_id, digest, position, sealed_code, used_at)
+       SELECT ${id}, ${id} || '-' || c.position, c.position, c.sealed_code, c.used_at
+       FROM ${some}, (SELECT * FROM s0_backup_code WHERE user_id = (SELECT user_id FROM s0_user LIMIT 1)) AS c`,
+    )
+    progress(`growth: ${(part + 1) * 10} % filled`)
   }
-  for (const [index, definition] of indexes.entries()) {
-    report(`building index ${index + 1} of ${indexes.length}`)
-    await pool.query(definition)
-  }
-}
-
-async function fillUsers(to, from, users) {
-  await pool.query(
-    `INSERT INTO ${to}user (user_id, generation, changed_at, confirmed_at)
-     SELECT ${ADDED_ID}, u.generation, u.changed_at, u.confirmed_at
-     FROM generate_series($1::bigint, $2::bigint) AS n, (SELECT * FROM ${from}user LIMIT 1) AS u`,
-    users,
-  )
-  await pool.query(
-    `INSERT INTO ${to}authenticator (id, user_id, name, sealed_secret, algorithm, digits, period_seconds, created_at,
-       last_step, last_used_at)
-     SELECT gen_random_uuid()::text, ${ADDED_ID}, a.name, a.sealed_secret, a.algorithm, a.digits, a.period_seconds,
-       a.created_at, a.last_step, a.last_used_at
-     FROM generate_series($1::bigint, $2::bigint) AS n, (SELECT * FROM ${from}authenticator LIMIT 1) AS a`,
-    users,
-  )
-  await pool.query(
-    `INSERT INTO ${to}failure (user_id, method, consecutive, blocked_until, period, in_period, in_previous_period)
-     SELECT ${ADDED_ID}, f.method, f.consecutive, f.blocked_until, f.period, f.in_period, f.in_previous_period
-     FROM generate_series($1::bigint, $2::bigint) AS n, (SELECT * FROM ${from}failure LIMIT 1) AS f`,
-    users,
-  )
-}
-
-async function fillBackupCodes(to, from, users) {
-  await pool.query(
-    `INSERT INTO ${to}backup_code (user_id, digest, position, sealed_code, used_at)
-     SELECT ${ADDED_ID}, md5(n || '-' || c.position), c.position, c.sealed_code, c.used_at
-     FROM generate_series($1::bigint, $2::bigint) AS n,
-       (SELECT * FROM ${from}backup_code WHERE user_id = (SELECT user_id FROM ${from}user LIMIT 1)) AS c`,
-    users,
-  )
-}
-
-/** Drops the indexes of the tables to be filled, and gives the statements that make them again: much the faster way. */
-async function takeIndexes(prefix) {
-  const { rows } = await pool.query(
-    `SELECT i.indexrelid::regclass::text AS index, i.indrelid::regclass::text AS table, c.conname AS key,
-       coalesce(pg_get_constraintdef(c.oid), pg_get_indexdef(i.indexrelid)) AS definition
-     FROM pg_index AS i LEFT JOIN pg_constraint AS c ON c.conindid = i.indexrelid
-     WHERE i.indrelid::regclass::text = ANY($1)`,
-    [['user', 'authenticator', 'backup_code', 'failure'].map((table) => prefix + table)],
-  )
-  for (const { index, table, key } of rows) {
-    await pool.query(key ? `ALTER TABLE ${table} DROP CONSTRAINT ${key}` : `DROP INDEX ${index}`)
-  }
-  return rows.map(({ table, key, definition }) =>
-    key ? `ALTER TABLE ${table} ADD CONSTRAINT ${key} ${definition}` : definition,
-  )
+  await sql(on.commit)
 }
 
 /** Logs all of `users` in, one after the other. @returns µs for the second step of each */
@@ -176,36 +220,4 @@ async function logIn(totp, users) {
     taken.push((performance.now() - begin) * 1000)
   }
   return taken
-}
-
-function print(times) {
-  const rows = [
-    [SMALL, times.small],
-    [LARGE, times.large],
-  ].map(([users, rounds]) => {
-    const all = rounds.flat()
-    return {
-      'enrolled users': users.toLocaleString('en'),
-      logins: all.length,
-      'median µs': Math.round(quantile(all, 0.5)),
-      'middle half µs': `${Math.round(quantile(all, 0.25))}–${Math.round(quantile(all, 0.75))}`,
-      'p95 µs': Math.round(quantile(all, 0.95)),
-    }
-  })
-  console.table(rows)
-  const ratios = times.small.map((round, index) => quantile(times.large[index], 0.5) / quantile(round, 0.5))
-  const ratio = quantile(times.large.flat(), 0.5) / quantile(times.small.flat(), 0.5)
-  const spread = `${quantile(ratios, 0.25).toFixed(2)}–${quantile(ratios, 0.75).toFixed(2)}`
-  const counts = `${LARGE.toLocaleString('en')} / ${SMALL.toLocaleString('en')} users`
-  console.log(`ratio ${counts}: ${ratio.toFixed(2)} (middle half of ${ratios.length} rounds: ${spread})`)
-  report('done')
-}
-
-function quantile(values, part) {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.floor((sorted.length - 1) * part)]
-}
-
-function report(doing) {
-  console.log(`${Math.round((performance.now() - started) / 1000)} s: ${doing}`)
 }
