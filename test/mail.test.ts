@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { inspect } from 'node:util'
 import { createTransport } from 'nodemailer'
 import PostalMime, { type Email } from 'postal-mime'
 import { SMTPServer } from 'smtp-server'
 import { createTotp, generateFernetKey, type Totp, type TotpEvent } from 'totp-kit'
-import { mailNotices, type Notice, nodemailerSender, type SendNotice } from 'totp-kit/mail'
+import { type MailTransport, mailNotices, type Notice, nodemailerSender, type SendNotice } from 'totp-kit/mail'
 import { accountRecovery, type Recovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { givenClock, phoneFor } from 'totp-kit/testing'
@@ -19,7 +20,7 @@ interface Received {
 }
 
 /** A real SMTP server on loopback. */
-async function smtpServer({ refuses }: { refuses?: string } = {}) {
+async function smtpServer({ refuses, quotes = false }: { refuses?: string; quotes?: boolean } = {}) {
   const received: Received[] = []
   const server = new SMTPServer({
     authOptional: true,
@@ -29,6 +30,7 @@ async function smtpServer({ refuses }: { refuses?: string } = {}) {
       const chunks: Buffer[] = []
       for await (const chunk of stream) chunks.push(chunk as Buffer)
       const mail = await PostalMime.parse(Buffer.concat(chunks))
+      if (quotes) return done(new Error(`5.7.1 blocked: ${/https?:\S+/.exec(mail.text ?? '')}`))
       received.push({ recipients: envelope.rcptTo.map(({ address }) => address), mail })
       done()
     },
@@ -52,7 +54,10 @@ interface Host {
 }
 
 /** Ann, with two addresses and a second factor, in a service that mails through `send`. */
-async function serviceThatMails(send: SendNotice, addresses = ['ann@example.com', 'ann@home.example']): Promise<Host> {
+async function serviceThatMails(
+  send: SendNotice,
+  addressesOf = async () => ['ann@example.com', 'ann@home.example'],
+): Promise<Host> {
   const clock = givenClock(NOON)
   const errors: unknown[] = []
   const events: TotpEvent[] = []
@@ -67,7 +72,6 @@ async function serviceThatMails(send: SendNotice, addresses = ['ann@example.com'
   const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann@example.com' })
   await totp.confirmTotpSetup('ann', phoneFor(uri).codeAt(NOON))
   totp.on('mail.failed', (event) => void events.push(event))
-  const addressesOf = async () => addresses
   mailNotices(totp, { addressesOf, send })
   const recovery = accountRecovery(totp, {
     findAccount: async (email) => (email === 'ann@example.com' ? { userId: 'ann', email } : null),
@@ -188,12 +192,42 @@ test('each kind of notice has words of its own, and they can be replaced kind by
   for (const { mail } of received)
     assert.equal(mail.headers.find(({ key }) => key === 'auto-submitted')?.value, 'auto-generated')
   assert.match(received[0]?.mail.text ?? '', /works from 15 January 2027, 08:01 UTC/)
+  assert.match(received[1]?.mail.text ?? '', /works from 15 January 2027, 08:01 UTC/)
+  const ours = received.filter((_, index) => !['totp_enabled', 'backup_code_used'].includes(notices[index]?.kind ?? ''))
+  assert.equal(ours.length, notices.length - 2)
+  for (const { mail } of ours) {
+    assert.match(mail.text ?? '', /on 15 January 2027, 08:00 UTC|(since|until) 15 January 2027, 08:00 UTC/)
+    assert.match(mail.text ?? '', /[Ii]f (this|it) was not you/)
+    for (const line of mail.text?.split('\n').filter((line) => line !== '') ?? []) {
+      assert.ok(mail.html?.replaceAll('&quot;', '"').replaceAll('&amp;', '&').includes(line.replace(/:$/, '')), line)
+    }
+  }
   const own = received[notices.findIndex(({ kind }) => kind === 'totp_enabled')]
   assert.equal(own?.mail.text?.trim(), `Acme ${NOON}`)
   assert.equal(own?.mail.html, undefined)
   assert.deepEqual(own?.recipients, ['ann@example.com'], 'a subject is one line and adds no recipient')
   assert.equal(own?.mail.bcc, undefined)
   assert.equal(received[10]?.mail.html?.trim(), '<p>x</p>')
+})
+
+test('what users chose and what templates say stays on one line, and is no markup', async () => {
+  const sent: Parameters<MailTransport['sendMail']>[0][] = []
+  const transport: MailTransport = { sendMail: async (mail) => void sent.push(mail) }
+  const send = nodemailerSender(transport, {
+    from: FROM,
+    templates: { totp_disabled: () => ({ subject: 'Off\r\nBcc: eve@example.com\u2028', text: 'Off.' }) },
+  })
+  const common = { to: 'ann@example.com', userId: 'ann', issuer: 'Küche & "Söhne" <b>', at: NOON }
+
+  await send({ ...common, kind: 'trusted_device_kept', name: 'A"&<img src=x>\n\nYour account is closed: evil.example' })
+  await send({ ...common, kind: 'totp_disabled' })
+
+  const [device, off] = sent
+  assert.equal(device?.subject, 'Küche & "Söhne" <b>: a device is trusted')
+  assert.match(device?.text ?? '', /^The device "A"&<img src=x> Your account is closed: evil.example" is not asked/)
+  assert.match(device?.html ?? '', /The device &quot;A&quot;&amp;&lt;img src=x&gt; Your/)
+  assert.match(device?.html ?? '', /<title>Küche &amp; &quot;Söhne&quot; &lt;b&gt;: a device is trusted<\/title>/)
+  assert.equal(off?.subject, 'Off Bcc: eve@example.com ')
 })
 
 test('an address with a comma in it is one address', async () => {
@@ -210,15 +244,71 @@ test('an SMTP server that is down fails no request; the failure is told without 
   await new Promise<void>((resolve) => gone.listen(0, '127.0.0.1', resolve))
   const { port } = gone.address() as AddressInfo
   await new Promise((resolve) => gone.close(resolve))
-  const { totp, recovery, events, errors } = await serviceThatMails(senderTo(port))
+  const byMail = senderTo(port)
+  const links: string[] = []
+  const { totp, recovery, events, errors } = await serviceThatMails(async (notice) => {
+    if (notice.kind === 'recovery_link') links.push(notice.url)
+    await byMail(notice)
+  })
 
   await recovery.requestRecovery('ann@example.com')
   await totp.rotateBackupCodes('ann')
   await totp.close()
+  const said = new URLSearchParams(new URL(String(links[0])).hash.slice(1))
+  const link = { uid: String(said.get('uid')), token: String(said.get('token')) }
+  await recovery.confirmRecovery({ ...link, password: 'correct horse' })
+  assert.equal(await totp.isTotpEnabled('ann'), false)
+  await totp.close()
 
-  assert.equal(events.length, 4, 'one for each mail')
-  assert.equal(errors.length, 4)
-  expect(JSON.stringify([events, errors.map((error) => `${(error as Error).stack}`)])).not.toMatch(/token=|gAAAA/)
+  assert.equal(events.length, 6, 'one for each mail')
+  assert.equal(errors.length, 6)
+  expect(inspect([events, errors], { depth: 9 })).toMatch(/ECONNREFUSED/)
+  expect(inspect([events, errors], { depth: 9 })).not.toMatch(/token=|gAAAA/)
+})
+
+test('an SMTP server that quotes the link in its answer does not get it into an error', async () => {
+  const { port } = await smtpServer({ quotes: true })
+  const { totp, recovery, events, errors } = await serviceThatMails(senderTo(port))
+
+  await recovery.requestRecovery('ann@example.com')
+  await totp.close()
+
+  assert.equal(events.length, 2)
+  expect(inspect(errors, { depth: 9 })).toMatch(/EMESSAGE DATA 450/)
+  expect(inspect(errors, { depth: 9 })).not.toMatch(/token=|gAAAA|app\.example/)
+})
+
+test('when the addresses of a user cannot be had, or one mail fails at once, that is told and the rest goes on', async () => {
+  const notices: Notice[] = []
+  const send: SendNotice = (notice) => {
+    if (notice.to === 'ann@example.com') throw new Error('a sender that throws')
+    notices.push(notice)
+    return Promise.resolve()
+  }
+  let areGone = false
+  const { totp, events, errors } = await serviceThatMails(send, async () => {
+    if (areGone) throw new Error('no users')
+    return ['ann@example.com', 'ann@home.example']
+  })
+
+  await totp.rotateBackupCodes('ann')
+  await totp.close()
+  areGone = true
+  await totp.rotateBackupCodes('ann')
+  await totp.close()
+
+  assert.deepEqual(
+    notices.map(({ to, kind }) => `${kind} ${to}`),
+    ['backup_codes_rotated ann@home.example'],
+  )
+  assert.deepEqual(
+    errors.map((error) => (error as Error).message),
+    ['a sender that throws', 'no users'],
+  )
+  assert.deepEqual(
+    events.map(({ type, userId }) => `${type} ${userId}`),
+    ['mail.failed ann', 'mail.failed ann'],
+  )
 })
 
 test('an SMTP server that accepts and says nothing holds up no request', async () => {

@@ -29,17 +29,22 @@ export function mailNotices(
 ): void {
   const ctx = contextOf(totp)
   const { issuer } = ctx.policy
+  const orAnnounce = async (userId: string, work: () => Promise<void>) => {
+    try {
+      await work()
+    } catch (error) {
+      ctx.onError(error)
+      await ctx.announce({ type: 'mail.failed', userId, at: ctx.clock() })
+    }
+  }
   const tell = ({ userId, at }: TotpEvent, told: Told) =>
-    ctx.later(async () => {
-      for (const to of await addressesOf(userId)) {
-        try {
-          await send({ ...told, to, userId, issuer, at } as Notice)
-        } catch (error) {
-          ctx.onError(error)
-          await ctx.announce({ type: 'mail.failed', userId, at: ctx.clock() })
+    ctx.later(() =>
+      orAnnounce(userId, async () => {
+        for (const to of await addressesOf(userId)) {
+          await orAnnounce(userId, () => send({ ...told, to, userId, issuer, at } as Notice))
         }
-      }
-    })
+      }),
+    )
   totp.on('totp.confirmed', (event) => {
     const kind = event.replaced ? 'totp_replaced' : event.added ? 'authenticator_added' : 'totp_enabled'
     tell(event, { kind })

@@ -1,5 +1,5 @@
 import type { Notice, SendNotice } from './notice.ts'
-import { defaultMail, type Mail, type MailTemplates } from './templates.ts'
+import { defaultMail, type Mail, type MailTemplates, oneLine } from './templates.ts'
 
 /** What is needed of a transport of `nodemailer`. */
 export interface MailTransport {
@@ -41,15 +41,23 @@ export function nodemailerSender(transport: MailTransport, { from, templates = {
   return async (notice) => {
     const template = templates[notice.kind] as ((notice: Notice) => Mail) | undefined
     const { subject, text, html } = (template ?? defaultMail)(notice)
-    await transport.sendMail({
+    const sent = transport.sendMail({
       from,
       // As one address, whatever stands in it: a comma must not make it two.
       to: { name: '', address: notice.to },
-      subject,
+      subject: oneLine(subject),
       text,
       ...(html === undefined ? {} : { html }),
       // RFC 3834 §5: nobody's holiday notice answers it.
       headers: { 'Auto-Submitted': 'auto-generated' },
     })
+    await ('url' in notice ? sent.catch(failWithoutWords) : sent)
   }
+}
+
+/** A server that refuses a mail may quote from it, in its answer the link: what it said is left out, its codes are not. */
+function failWithoutWords(error: unknown): never {
+  const { code, command, responseCode } = error as { code?: unknown; command?: unknown; responseCode?: unknown }
+  const codes = [code, command, responseCode].filter((part) => part !== undefined)
+  throw new Error(`a mail with a link was not sent: ${codes.join(' ')}`)
 }

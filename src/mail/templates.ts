@@ -24,15 +24,22 @@ interface Letter {
 export function defaultMail(notice: Notice): Mail {
   const { subject, paragraphs, link, after = [] } = letterOf(notice)
   const text = [...paragraphs, ...(link ? [`${link.label}:\n${link.url}`] : []), ...after].join('\n\n')
+  const title = `${notice.issuer}: ${subject}`
   const html = [
+    '<!doctype html>',
+    `<html lang="en"><title>${escapeHtml(title)}</title>`,
     ...paragraphs.map(paragraph),
     ...(link ? [`<p><a href="${escapeHtml(link.url)}">${escapeHtml(link.label)}</a></p>`, paragraph(link.url)] : []),
     ...after.map(paragraph),
+    '</html>',
   ].join('\n')
-  return { subject: `${notice.issuer}: ${subject}`, text: `${text}\n`, html: `<!doctype html>\n${html}\n` }
+  return { subject: title, text: `${text}\n`, html: `${html}\n` }
 }
 
 const NOT_YOU = 'If this was not you, log in, change your password and check your two-factor authentication.'
+/** Who follows a recovery link has read the owner's mail. */
+const NOT_YOU_BY_LINK =
+  'If this was not you, somebody else reads your mail and knows your password: change both passwords now.'
 const SOMEBODY_KNOWS =
   'If this was not you, somebody else knows your password: change it now. Your second factor has kept them out.'
 
@@ -58,16 +65,28 @@ function letterOf(notice: Notice): Letter {
         paragraphs: [
           `Somebody asked on ${at} to switch two-factor authentication off for your account at ${issuer}. A link for ` +
             'that was sent to another address of yours.',
-          'If it was you, there is nothing to do here. If not, stop it:',
+          ...(notice.worksFrom > notice.at ? [`That link works from ${moment(notice.worksFrom)}.`] : []),
+          `If it was you, there is nothing to do here. If it was not you, stop it before ${moment(notice.expiresAt)}:`,
         ],
         link: { label: 'This was not me: cancel', url: notice.url },
+        after: ['Without your password nothing changes.'],
       }
     case 'recovery_confirmed':
-      return told('two-factor authentication is off', `was switched off on ${at} by a recovery link`, issuer)
+      return {
+        subject: 'two-factor authentication is off',
+        paragraphs: [
+          `Two-factor authentication of your account at ${issuer} was switched off on ${at}, with a recovery link and your ` +
+            'password.',
+          NOT_YOU_BY_LINK,
+        ],
+      }
     case 'recovery_cancelled':
       return {
         subject: 'the recovery was cancelled',
-        paragraphs: [`The request to switch two-factor authentication off at ${issuer} was cancelled on ${at}.`],
+        paragraphs: [
+          `The request to switch two-factor authentication off at ${issuer} was cancelled on ${at}.`,
+          'If this was not you, somebody else reads your mail: secure your mailbox, then ask for a new link.',
+        ],
       }
     case 'totp_enabled':
       return told('two-factor authentication is on', `was switched on on ${at}`, issuer)
@@ -90,7 +109,7 @@ function letterOf(notice: Notice): Letter {
         ],
       }
     case 'trusted_device_kept': {
-      const name = notice.name === null ? 'A device' : `The device "${notice.name}"`
+      const name = notice.name === null ? 'A device' : `The device "${oneLine(notice.name)}"`
       return {
         subject: 'a device is trusted',
         paragraphs: [`${name} is not asked for a code at ${issuer} since ${at}, for some days.`, NOT_YOU],
@@ -128,6 +147,11 @@ function moment(at: UnixSeconds): string {
 
 function paragraph(text: string): string {
   return `<p>${escapeHtml(text)}</p>`
+}
+
+/** Lines of its own would let a name pass for words of ours. */
+export function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
