@@ -53,7 +53,7 @@ async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Pro
   const { userId } = account
   const { confirmedAt, generation } = await ctx.store.getUser(userId)
   const now = ctx.clock()
-  if (confirmedAt === null || !(await mayMail(ctx, userId, now))) return
+  if (confirmedAt === null || !(await isActive(ctx, userId)) || !(await mayMail(ctx, userId, now))) return
   const claims = { id: newId(ctx), userId, generation }
   const common = {
     userId,
@@ -82,6 +82,13 @@ async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Pro
   }
 }
 
+/** False when the host's `findUser`, if it gave one, does not know the user any more. */
+async function isActive(ctx: Context, userId: string): Promise<boolean> {
+  if (ctx.findUser === undefined) return true
+  const user = await ctx.findUser(userId)
+  return user !== null && user !== undefined
+}
+
 async function mayMail(ctx: Context, userId: string, now: UnixSeconds): Promise<boolean> {
   const keyDigest = createHash('sha256').update(`recovery mail ${userId}`).digest('base64url')
   return (await ctx.store.countCall({ keyDigest, windowSeconds: MAILS_WINDOW_SECONDS, now })).calls <= MOST_MAILS
@@ -108,10 +115,7 @@ export async function confirmRecovery(
   if (now < worksFrom) {
     throw await refusal(ctx, userId, 'recovery_link_invalid', now, { retryAfterSeconds: worksFrom - now })
   }
-  const user = await ctx.findUser?.(userId)
-  if (ctx.findUser !== undefined && (user === null || user === undefined)) {
-    throw await refusal(ctx, userId, 'recovery_link_invalid', now)
-  }
+  if (!(await isActive(ctx, userId))) throw await refusal(ctx, userId, 'recovery_link_invalid', now)
   const { failures: limits } = ctx.policy
   const method = 'recovery_password'
   const reservation = await ctx.store.reserveAttempt({ userId, method, against: 'live', challenge: link, now, limits })
