@@ -1,0 +1,376 @@
+import { createTotp, generateFernetKey, TotpError, type TotpEvent } from 'totp-kit'
+import { jwtTokens } from 'totp-kit/jwt'
+import type { Notice } from 'totp-kit/mail'
+import { accountRecovery } from 'totp-kit/recovery'
+import { memoryStore } from 'totp-kit/store/memory'
+import { sqliteStore } from 'totp-kit/store/sqlite'
+import { givenClock, phoneFor } from 'totp-kit/testing'
+import { describe, expect, onTestFinished, test } from 'vitest'
+
+const NOON = 1_800_000_000
+const HOUR = 3600
+const PASSWORD = 'correct horse'
+
+interface Link {
+  uid: string
+  token: string
+}
+
+const stores = [
+  { name: 'memory', open: async () => memoryStore() },
+  { name: 'SQLite', open: () => sqliteStore(':memory:') },
+]
+
+describe.each(stores)('$name', ({ open }) => {
+  /** Ann and Bob with 2FA, Ann with two addresses; Cid without; Dan, who may not log in any more. */
+  async function service({ delaySeconds = 0 } = {}) {
+    const clock = givenClock(NOON)
+    const mails: Notice[] = []
+    const events: TotpEvent[] = []
+    const errors: unknown[] = []
+    let passwordsJudged = 0
+    const gone = new Set<string>()
+    const addresses: Record<string, string[]> = { ann: ['Ann@example.com', 'ann@home.example'] }
+    const store = await open()
+    onTestFinished(() => store.close())
+    const totp = await createTotp({
+      issuer: 'Acme',
+      encryptionKey: generateFernetKey(),
+      // The store stays the test's: `totp.close` waits for what is under way, and everything can go on after it.
+      store: { ...store, close: async () => undefined },
+      clock: clock.now,
+      findUser: (id) => (gone.has(id) ? null : { id }),
+      trustedDevices: { days: 30 },
+      onError: (error) => void errors.push(error),
+    })
+    for (const type of [
+      'recovery.requested',
+      'recovery.refused',
+      'recovery.confirmed',
+      'recovery.cancelled',
+    ] as const) {
+      totp.on(type, (event) => void events.push(event))
+    }
+    const recovery = accountRecovery(totp, {
+      async findAccount(email) {
+        const [, userId] = /^(ann|bob|cid|dan)@example\.com$/i.exec(email) ?? []
+        const id = userId?.toLowerCase()
+        return id === undefined ? null : { userId: id, email: addresses[id]?.[0] ?? `${id}@example.com` }
+      },
+      addressesOf: async (id) => addresses[id] ?? [`${id}@example.com`],
+      async checkPassword(_userId, password) {
+        passwordsJudged++
+        return password === PASSWORD
+      },
+      send: async (mail) => void mails.push(mail),
+      pageUrl: 'https://app.example/recover',
+      delaySeconds,
+    })
+    const enrol = async (id: string) => {
+      const { uri } = await totp.createTotpSetup({ id, accountName: `${id}@example.com` })
+      const phone = phoneFor(uri)
+      await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
+      return phone
+    }
+    const phone = await enrol('ann')
+    await enrol('bob')
+    await enrol('dan')
+    gone.add('dan')
+    /** The mails of one request, by the time that nothing is under way any more. */
+    const mailsFor = async (email: string) => {
+      const before = mails.length
+      await recovery.requestRecovery(email)
+      await totp.close()
+      return mails.slice(before)
+    }
+    const linkFor = async (email: string) => linkIn((await mailsFor(email))[0])
+    const confirm = (link: Link, password = PASSWORD) => outcome(recovery.confirmRecovery({ ...link, password }))
+    const cancel = (link: Link) => outcome(recovery.cancelRecovery(link))
+    return {
+      totp,
+      recovery,
+      clock,
+      mails,
+      events,
+      errors,
+      gone,
+      phone,
+      enrol,
+      mailsFor,
+      linkFor,
+      confirm,
+      cancel,
+      passwordsJudged: () => passwordsJudged,
+    }
+  }
+
+  test('of ten confirmations at once with the right password exactly one switches 2FA off', async () => {
+    const { totp, linkFor, confirm, events } = await service()
+    const link = await linkFor('ann@example.com')
+
+    const outcomes = await Promise.all(Array.from({ length: 10 }, () => confirm(link)))
+
+    expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
+    expect(await totp.isTotpEnabled('ann')).toBe(false)
+    expect(await totp.isTotpEnabled('bob')).toBe(true)
+    expect(await confirm(link)).toBe('recovery_link_invalid')
+    expect(events.filter(({ type }) => type === 'recovery.confirmed')).toEqual([
+      { type: 'recovery.confirmed', userId: 'ann', at: NOON },
+    ])
+  })
+
+  test('a link is good for an hour, to the second', async () => {
+    const { totp, clock, linkFor, confirm } = await service()
+    const early = await linkFor('ann@example.com')
+    clock.advance(1)
+    const late = await linkFor('bob@example.com')
+
+    clock.advance(HOUR)
+
+    expect(await confirm(early)).toBe('recovery_link_invalid')
+    expect(await confirm(late)).toBe('done')
+    expect(await totp.isTotpEnabled('ann')).toBe(true)
+  })
+
+  test('with a delay the link is refused before its time, and the refusal says how long to wait', async () => {
+    const { totp, clock, mailsFor, confirm, passwordsJudged } = await service({ delaySeconds: 86_400 })
+    const [mail] = await mailsFor('ann@example.com')
+    expect(mail).toMatchObject({ worksFrom: NOON + 86_400, expiresAt: NOON + 86_400 + HOUR })
+    const link = linkIn(mail)
+
+    expect(await confirm(link)).toBe('recovery_link_invalid in 86400')
+    clock.advance(86_399)
+    expect(await confirm(link)).toBe('recovery_link_invalid in 1')
+    expect(passwordsJudged(), 'a password before the time is not judged').toBe(0)
+    expect(await totp.isTotpEnabled('ann')).toBe(true)
+
+    clock.advance(1)
+    expect(await confirm(link)).toBe('done')
+  })
+
+  test('in the meantime the owner can stop it, at the address that asked or at the other', async () => {
+    for (const [index, kind] of ['recovery_link', 'recovery_requested'].entries()) {
+      const { totp, clock, mailsFor, confirm, cancel, events } = await service({ delaySeconds: 86_400 })
+      const sent = await mailsFor('ann@example.com')
+      expect(sent.map(({ kind, to }) => `${kind} ${to}`)).toEqual([
+        'recovery_link Ann@example.com',
+        'recovery_requested ann@home.example',
+      ])
+      expect(sent[index]?.kind).toBe(kind)
+
+      expect(await cancel(linkIn(sent[index]))).toBe('done')
+
+      clock.advance(86_400)
+      expect(await confirm(linkIn(sent[0]))).toBe('recovery_link_invalid')
+      expect(await cancel(linkIn(sent[0]))).toBe('recovery_link_invalid')
+      expect(await cancel(linkIn(sent[1]))).toBe('recovery_link_invalid')
+      expect(await totp.isTotpEnabled('ann')).toBe(true)
+      expect(events.map(({ type }) => type)).toContain('recovery.cancelled')
+    }
+  })
+
+  test('the link that went to another address stops the recovery, and cannot confirm it', async () => {
+    const { totp, mailsFor, confirm, passwordsJudged } = await service()
+    const [own, other] = await mailsFor('ann@example.com')
+
+    expect(await confirm(linkIn(other))).toBe('recovery_link_invalid')
+
+    expect(passwordsJudged()).toBe(0)
+    expect(await totp.isTotpEnabled('ann')).toBe(true)
+    expect(await confirm(linkIn(own))).toBe('done')
+  })
+
+  test('of confirmations and cancellations at once exactly one succeeds', async () => {
+    const { totp, mailsFor, confirm, cancel } = await service()
+    const [own, other] = (await mailsFor('ann@example.com')).map(linkIn) as [Link, Link]
+
+    const outcomes = await Promise.all([
+      ...Array.from({ length: 3 }, () => [confirm(own), cancel(own), cancel(other)]).flat(),
+    ])
+
+    expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
+    expect(await totp.isTotpEnabled('ann')).toBe(outcomes.indexOf('done') % 3 !== 0)
+  })
+
+  test.each([
+    ['a change of the password', ({ totp }: Service) => totp.credentialsChanged('ann')],
+    ['a new phone', ({ enrol }: Service) => enrol('ann')],
+    ['disabling', ({ totp }: Service) => totp.disableTotp('ann')],
+    [
+      'disabling and a new enrolment',
+      async ({ totp, enrol }: Service) => {
+        await totp.disableTotp('ann')
+        await enrol('ann')
+      },
+    ],
+  ])('a link dies with %s', async (_name, change) => {
+    const running = await service()
+    const [own, other] = (await running.mailsFor('ann@example.com')).map(linkIn) as [Link, Link]
+    const bobs = await running.linkFor('bob@example.com')
+
+    running.clock.advance(30)
+    await change(running)
+    const isOn = await running.totp.isTotpEnabled('ann')
+
+    expect(await running.confirm(own)).toBe('recovery_link_invalid')
+    expect(await running.cancel(own)).toBe('recovery_link_invalid')
+    expect(await running.cancel(other)).toBe('recovery_link_invalid')
+    expect(running.passwordsJudged()).toBe(0)
+    expect(await running.totp.isTotpEnabled('ann')).toBe(isOn)
+    expect(await running.confirm(bobs), 'that of another user lives').toBe('done')
+  })
+
+  test('of two links the second is dead once the first was used', async () => {
+    const { enrol, clock, linkFor, confirm, totp } = await service()
+    const [first, second] = [await linkFor('ann@example.com'), await linkFor('ann@example.com')]
+    expect(await confirm(first)).toBe('done')
+    clock.advance(30)
+    await enrol('ann')
+
+    expect(await confirm(second)).toBe('recovery_link_invalid')
+
+    expect(await totp.isTotpEnabled('ann')).toBe(true)
+  })
+
+  test('of 50 wrong passwords at once five are judged; then the right one has to wait as well', async () => {
+    const { totp, clock, linkFor, confirm, passwordsJudged } = await service()
+    const link = await linkFor('ann@example.com')
+
+    const outcomes = await Promise.all(Array.from({ length: 50 }, () => confirm(link, 'wrong horse')))
+
+    expect(outcomes.filter((outcome) => outcome === 'invalid_credentials')).toHaveLength(5)
+    expect(outcomes.filter((outcome) => outcome === 'too_many_attempts in 30')).toHaveLength(45)
+    expect(passwordsJudged()).toBe(5)
+    expect(await confirm(link)).toBe('too_many_attempts in 30')
+    clock.advance(29)
+    expect(await confirm(link)).toBe('too_many_attempts in 1')
+    expect(passwordsJudged()).toBe(5)
+    expect(await totp.isTotpEnabled('ann')).toBe(true)
+    clock.advance(1)
+    expect(await confirm(link), 'a wrong password does not use the link up').toBe('done')
+  })
+
+  test('wrong passwords are counted per user, over all links', async () => {
+    const { linkFor, confirm, passwordsJudged } = await service()
+    const links = await Promise.all(Array.from({ length: 3 }, () => linkFor('ann@example.com')))
+    const bobs = await linkFor('bob@example.com')
+    for (const link of [...links, ...links]) await confirm(link, 'wrong horse')
+
+    expect(passwordsJudged()).toBe(5)
+    expect(await confirm(bobs, 'wrong horse')).toBe('invalid_credentials')
+  })
+
+  test('wrong passwords there take nothing from the codes of the app, nor the other way round', async () => {
+    const { totp, clock, phone, linkFor, confirm } = await service()
+    const link = await linkFor('ann@example.com')
+    for (let n = 0; n < 6; n++) await confirm(link, 'wrong horse')
+    clock.advance(30)
+
+    await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))
+
+    for (let n = 0; n < 6; n++) await outcome(totp.verifyTotpCode('ann', '12345'))
+    expect(await confirm(link)).toBe('done')
+  })
+
+  test('a link is for its user, and no token of another kind is one', async () => {
+    const { totp, clock, phone, linkFor, confirm, cancel, passwordsJudged } = await service()
+    const [link, bobs] = [await linkFor('ann@example.com'), await linkFor('bob@example.com')]
+    const challenge = await totp.generateChallengeToken('ann')
+    clock.advance(30)
+    const proof = await totp.answerChallenge(challenge, { method: 'totp', code: phone.codeAt(clock.now()) })
+    const tokens = jwtTokens(totp, { authenticate: async () => 'ann' })
+    const { access, refresh } = await tokens.issueTokens(proof)
+    const another = {
+      ...link,
+      token: `${link.token.slice(0, 40)}${link.token[40] === 'A' ? 'B' : 'A'}${link.token.slice(41)}`,
+    }
+    const others: Record<string, Link> = {
+      "another user's id": { uid: bobs.uid, token: link.token },
+      "another user's token": { uid: link.uid, token: bobs.token },
+      'the id as it is': { uid: 'ann', token: link.token },
+      'a challenge': { uid: link.uid, token: await totp.generateChallengeToken('ann') },
+      'a challenge that was answered': { uid: link.uid, token: challenge },
+      'a trusted device': { uid: link.uid, token: String(await totp.trustDevice(proof)) },
+      'an access token': { uid: link.uid, token: access },
+      'a refresh token': { uid: link.uid, token: refresh },
+      "a text of the host's": { uid: link.uid, token: totp.encrypt('["x","ann",1]') },
+      'an altered token': another,
+      nothing: { uid: '', token: '' },
+    }
+    for (const [name, other] of Object.entries(others)) {
+      expect(other.token === '' || other.token.length > 20, name).toBe(true)
+      expect(await confirm(other), name).toBe('recovery_link_invalid')
+      expect(await cancel(other), name).toBe('recovery_link_invalid')
+    }
+    expect(passwordsJudged()).toBe(0)
+    expect(await outcome(totp.verifyChallengeToken(link.token))).toBe('challenge_invalid')
+    expect((await totp.startLogin('ann', { trustedDevice: link.token })).isTotpEnabled).toBe(true)
+    expect(await confirm(link), 'none of it has used the link up').toBe('done')
+  })
+
+  test('unknown, without 2FA, not allowed in: the answer is the same and no mail goes out', async () => {
+    const { recovery, totp, mails, events, errors, confirm, linkFor, gone } = await service()
+    gone.delete('dan')
+    const dans = await linkFor('dan@example.com')
+    gone.add('dan')
+    mails.length = 0
+    events.length = 0
+
+    for (const email of ['nobody@example.com', 'cid@example.com', 'dan@example.com', 'no address', '']) {
+      expect(await recovery.requestRecovery(email)).toBeUndefined()
+    }
+    await totp.close()
+
+    expect([mails, events, errors]).toEqual([[], [], []])
+    expect(await confirm(dans)).toBe('recovery_link_invalid')
+    expect(await totp.isTotpEnabled('dan')).toBe(true)
+  })
+
+  test('the mail goes to the address that is kept, not to the one that was typed', async () => {
+    const { mailsFor } = await service()
+
+    expect((await mailsFor('aNN@EXAMPLE.com')).map(({ to }) => to)).toEqual(['Ann@example.com', 'ann@home.example'])
+  })
+
+  test("a stranger gets five mails an hour into a user's mailbox, however many are asked for at once", async () => {
+    const { recovery, totp, clock, mails } = await service()
+    const ask = async (times: number) => {
+      await Promise.all(Array.from({ length: times }, () => recovery.requestRecovery('bob@example.com')))
+      await totp.close()
+    }
+
+    await ask(20)
+    expect(mails).toHaveLength(5)
+    clock.advance(HOUR - 1)
+    await ask(1)
+    expect(mails).toHaveLength(5)
+    clock.advance(1)
+    await ask(20)
+
+    expect(mails).toHaveLength(10)
+    expect(new Set(mails.map((mail) => 'url' in mail && mail.url)).size, 'each with a link of its own').toBe(10)
+  })
+})
+
+type Service = {
+  totp: Awaited<ReturnType<typeof createTotp>>
+  enrol: (id: string) => Promise<unknown>
+}
+
+/** `done`, or the code of the refusal, with the time to wait where there is one. */
+async function outcome(work: Promise<unknown>): Promise<string> {
+  try {
+    await work
+    return 'done'
+  } catch (error) {
+    if (!(error instanceof TotpError)) throw error
+    return error.retryAfterSeconds === undefined ? error.code : `${error.code} in ${error.retryAfterSeconds}`
+  }
+}
+
+/** What the page behind the link posts. */
+function linkIn(mail: Notice | undefined): Link {
+  if (mail === undefined || !('url' in mail)) throw new TypeError('a mail without a link')
+  const said = new URLSearchParams(new URL(mail.url).hash.slice(1))
+  return { uid: String(said.get('uid')), token: String(said.get('token')) }
+}
