@@ -10,7 +10,7 @@ export interface User {
 
 /** The demo's own users: what an application has before it adds a second factor. */
 export interface Users {
-  /** Null when user name or e-mail address is taken; `taken` says which. */
+  /** `taken` when the user name is, or the e-mail address in whichever case. */
   register(user: { username: string; email: string; password: string }): Promise<User | { taken: 'username' | 'email' }>
   /** The user's id; null for an unknown name or a wrong password, after the same work. */
   authenticate(username: string, password: string): Promise<string | null>
@@ -37,6 +37,11 @@ export async function usersIn(database: Database): Promise<Users> {
   const nobody = { id: null, salt: randomBytes(16).toString('hex'), password_hash: '00'.repeat(HASH_BYTES) }
   const byName = (username: string) =>
     database.all('SELECT id, salt, password_hash FROM demo_user WHERE username = ?', [username])
+  const byEmail = async (email: string) => {
+    const sql = 'SELECT id, username, email FROM demo_user WHERE lower(email) = lower(?)'
+    const [row] = (await database.all(sql, [email])) as unknown as User[]
+    return row ? { id: row.id, username: row.username, email: row.email } : null
+  }
   const check = async ([row]: Record<string, unknown>[], password: string): Promise<string | null> => {
     const { id, salt, password_hash } = (row ?? nobody) as { id: string; salt: string; password_hash: string }
     const given = await hash(password, Buffer.from(salt, 'hex'), HASH_BYTES)
@@ -49,7 +54,8 @@ export async function usersIn(database: Database): Promise<Users> {
       const salt = randomBytes(16)
       const passwordHash = (await hash(password, salt, HASH_BYTES)).toString('hex')
       const row = [id, username, email, salt.toString('hex'), passwordHash]
-      if (await database.insert('demo_user (id, username, email, salt, password_hash)', row)) {
+      const isFree = (await byEmail(email)) === null
+      if (isFree && (await database.insert('demo_user (id, username, email, salt, password_hash)', row))) {
         return { id, username, email }
       }
       return { taken: (await byName(username)).length > 0 ? 'username' : 'email' }
@@ -62,12 +68,7 @@ export async function usersIn(database: Database): Promise<Users> {
       return (await check(rows, password)) === id
     },
 
-    async findByEmail(email) {
-      const [row] = (await database.all('SELECT id, username, email FROM demo_user WHERE lower(email) = lower(?)', [
-        email,
-      ])) as unknown as User[]
-      return row ? { id: row.id, username: row.username, email: row.email } : null
-    },
+    findByEmail: byEmail,
 
     async find(id) {
       const [row] = (await database.all('SELECT id, username, email FROM demo_user WHERE id = ?', [
