@@ -42,7 +42,8 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const redisUrl = env.REDIS_URL || null
   if (redisUrl !== null && !/^rediss?:\/\//.test(redisUrl)) throw new SettingError('REDIS_URL: must read redis://…')
   const smtpUrl = env.SMTP_URL || null
-  if (smtpUrl !== null && !/^smtps?:\/\/[^/]/.test(smtpUrl)) {
+  if (smtpUrl !== null && !(/^smtps?:\/\/[^/]/.test(smtpUrl) && URL.canParse(smtpUrl))) {
+    // Not repeated either.
     throw new SettingError('SMTP_URL: must read smtp://… or smtps://…')
   }
   const [, path] = /^sqlite:(?:\/\/)?(.+)$/.exec(databaseUrl) ?? []

@@ -24,6 +24,10 @@ test.each([
   ['TOTP_MAX_BACKUP_CODES', { TOTP_MAX_BACKUP_CODES: '0' }],
   ['TOTP_TOKEN_MAX_AGE', { TOTP_TOKEN_MAX_AGE: '-1' }],
   ['DATABASE_URL', { DATABASE_URL: 'oracle://secret' }],
+  ['SMTP_URL', { SMTP_URL: 'mail.example:25' }],
+  ['SMTP_URL', { SMTP_URL: 'smtp://demo:secret@[mail' }],
+  ['SMTP_URL', { SMTP_URL: 'smtp://demo:secret@mail.example:99999' }],
+  ['TOTP_MAX_AUTHENTICATORS', { TOTP_MAX_AUTHENTICATORS: '6' }],
   ['issuer', { TOTP_ISSUER: 'Acme: the shop' }],
 ])(
   'a wrong %s stops the start with one clear line that does not repeat the value, and exit code 1',
