@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createTransport } from 'nodemailer'
 import { type MailTransport, nodemailerSender, type SendNotice } from 'totp-kit/mail'
@@ -22,8 +22,10 @@ function outboxTransport(folder: string): MailTransport {
     async sendMail(mail) {
       const { message } = await composer.sendMail(mail)
       await mkdir(folder, { recursive: true })
-      // A recovery link stands in it: for the owner's eyes.
-      await writeFile(join(folder, `${Date.now()}-${randomUUID()}.eml`), message as Buffer, { mode: 0o600 })
+      const path = join(folder, `${Date.now()}-${randomUUID()}`)
+      // A recovery link stands in it: for the owner's eyes. Whoever watches the folder finds it whole or not at all.
+      await writeFile(`${path}.part`, message as Buffer, { mode: 0o600, flag: 'wx' })
+      await rename(`${path}.part`, `${path}.eml`)
     },
   }
 }
