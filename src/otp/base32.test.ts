@@ -54,6 +54,7 @@ describe('a text that is not the one spelling of its bytes is refused', () => {
     ['a letter of two UTF-16 units', 'MZXW6YT𝐁'],
   ])('%s', (_what, text) => {
     expect(() => decodeBase32(text)).toThrow(RangeError)
+    expect(() => decodeBase32(text)).toThrow(/^base32 /)
   })
 })
 

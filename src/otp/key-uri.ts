@@ -22,12 +22,13 @@ const LONGEST_URI = 700
  * control character, or when the whole is too long for a QR code that phones read
  */
 export function keyUri({ issuer, accountName, secret, algorithm, digits, periodSeconds }: KeyUri): string {
-  const label = `${encodeLabel('issuer', issuer)}:${encodeLabel('account name', accountName)}`
+  const service = encodeLabel('issuer', issuer)
+  const label = `${service}:${encodeLabel('account name', accountName)}`
   const defaults = { algorithm: 'SHA1', digits: 6, period: 30 }
   const chosen = Object.entries({ algorithm, digits, period: periodSeconds })
     .filter(([name, value]) => value !== defaults[name as keyof typeof defaults])
     .map(([name, value]) => `&${name}=${value}`)
-  const uri = `otpauth://totp/${label}?secret=${secret}&issuer=${encodeLabel('issuer', issuer)}${chosen.join('')}`
+  const uri = `otpauth://totp/${label}?secret=${secret}&issuer=${service}${chosen.join('')}`
   if (uri.length > LONGEST_URI) throw new RangeError('issuer and account name are too long for a QR code')
   return uri
 }

@@ -58,15 +58,17 @@ describe.each([
   ['a usual key URI', usual],
   ['the longest key URI', longest],
 ])('the picture of %s', (_what, text) => {
-  const { size, isDark, pixels } = rasterOf(qrSvg(text))
-
   test('is black and white and nowhere transparent, so that dark mode does not shine through', () => {
+    const { pixels } = rasterOf(qrSvg(text))
+
     const colours = new Set(pixels.map((pixel) => pixel.join()))
 
     expect(colours).toEqual(new Set(['0,0,0,255', '255,255,255,255']))
   })
 
   test('has a quiet zone of four light modules on each side, and begins right after it', () => {
+    const { size, isDark } = rasterOf(qrSvg(text))
+
     const all = Array.from({ length: size }, (_, index) => index)
     const darkColumns = all.filter((x) => all.some((y) => isDark(x, y)))
     const darkRows = all.filter((y) => all.some((x) => isDark(x, y)))
@@ -77,6 +79,8 @@ describe.each([
   })
 
   test('is at level M: the first two bits of the format are 00, under the mask 10 (ISO/IEC 18004 §7.9)', () => {
+    const { isDark } = rasterOf(qrSvg(text))
+
     expect([isDark(4, 4 + 8), isDark(5, 4 + 8)]).toEqual([true, false])
   })
 })

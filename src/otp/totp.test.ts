@@ -161,6 +161,8 @@ describe('matchStep', () => {
     ['mathematical digits of two UTF-16 units', inDigitsFrom(0x1d7ce)],
     // The low byte of each is the ASCII digit, so a Latin-1 buffer of it would be the right code.
     ['letters whose low byte is the right digit', inDigitsFrom(0x0130)],
+    ['such a letter for the first digit', inDigitsFrom(0x0130).charAt(0) + code.slice(1)],
+    ['such a letter for the last digit', code.slice(0, -1) + inDigitsFrom(0x0130).slice(-1)],
     ['lone surrogates', '\ud800'.repeat(6)],
   ])('a malformed code matches nothing and does not throw: %s', (_what, typed) => {
     expect(matchStep(secret, typed, noon, parameters)).toBeNull()

@@ -1,0 +1,17 @@
+import { room } from './rooms.mjs'
+
+export default {
+  testRunner: 'vitest',
+  vitest: { configFile: 'test/mutation/vitest.config.ts', related: false },
+  plugins: ['@stryker-mutator/vitest-runner'],
+  coverageAnalysis: 'perTest',
+  mutate: [...room.mutate, '!src/**/*.test.ts'],
+  ignorePatterns: ['dist', 'dist-demo', 'coverage', 'bench', 'data', 'test/*/node_modules', 'test/mutation/reports'],
+  reporters: ['clear-text', 'json', 'progress-append-only'],
+  clearTextReporter: { allowColor: false, reportTests: false },
+  jsonReporter: { fileName: `test/mutation/reports/${process.env.ROOM}.json` },
+  tempDirName: `test/mutation/.stryker-tmp/${process.env.ROOM}`,
+  concurrency: Number(process.env.CONCURRENCY ?? 2),
+  timeoutMS: 20_000,
+  thresholds: { high: 95, low: 90, break: 90 },
+}
