@@ -183,6 +183,14 @@ describe('what is sealed', () => {
   })
 })
 
+test('a token too short to hold a header, a block and a signature is refused, whatever its length', () => {
+  const key = keyOf(spec.secret)
+
+  for (let length = 0; length < 1 + 8 + 16 + 16 + 32; length++) {
+    expect(openFernet(key, encodeBase64Url(new Uint8Array(length).fill(0x80, 0, 1)))).toBeNull()
+  }
+})
+
 describe('the age of a token', () => {
   const key = keyOf(spec.secret)
   const sealedAt = 1_700_000_000

@@ -15,6 +15,18 @@ test('a token says what it was sealed with, and when it ends', () => {
   expect(challenges.ttlSeconds).toBe(300)
 })
 
+test('what a kind of token says besides comes back with it, also when it is empty', () => {
+  for (const more of ['device-1', '']) {
+    const token = challenges.seal({ ...claims, more }, noon)
+
+    expect(challenges.open(token, noon)).toEqual({ ...claims, more, expiresAt: noon + 300 })
+  }
+})
+
+test('a token that says nothing besides has no member for it', () => {
+  expect(challenges.open(challenges.seal(claims, noon), noon)).not.toHaveProperty('more')
+})
+
 test('a token is good at exactly its ttl and dead one second later', () => {
   const token = challenges.seal(claims, noon)
 

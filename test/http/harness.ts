@@ -157,11 +157,16 @@ export const EXPRESS_WITH_PARSERS: Front = {
 export const FETCH: Front = { name: 'Fetch', store: () => sqliteStore(':memory:'), open: openFetch }
 
 /** Every way into every framework: for the rules about requests. */
-export const fronts: readonly Front[] = [NODE, EXPRESS, EXPRESS_WITH_PARSERS, FETCH]
+export const fronts: readonly Front[] = chosen([NODE, EXPRESS, EXPRESS_WITH_PARSERS, FETCH])
 /** One way into each framework: for the rules that do not depend on who reads the body. */
-export const frameworks: readonly Front[] = [NODE, EXPRESS_WITH_PARSERS, FETCH]
+export const frameworks: readonly Front[] = chosen([NODE, EXPRESS_WITH_PARSERS, FETCH])
 /** A disk is slow: for a few tests. */
 export const NODE_OVER_A_FILE: Front = { name: 'node:http over an SQLite file', store: sqliteFile, open: openNode }
+
+/** All of them, or the one that TEST_FRONT names: test/mutation changes the rules, which are the same behind each. */
+function chosen(all: readonly Front[]): readonly Front[] {
+  return all.filter(({ name }) => name === (process.env.TEST_FRONT ?? name))
+}
 
 /** Starts an application behind a front; it ends with the test. */
 export async function startService(front: Front, options: ServiceOptions = {}): Promise<Service> {

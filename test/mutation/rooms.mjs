@@ -1,18 +1,33 @@
+/** No server listens there: its tests are left out. */
+const withoutServers = {
+  TEST_POSTGRES_URL: 'postgres://127.0.0.1:1/none',
+  TEST_MYSQL_URL: 'mysql://127.0.0.1:1/none',
+  TEST_REDIS_URL: 'redis://127.0.0.1:1',
+}
+
 /** What is mutated, and the tests that a mutant there has to pass: those that reach the room in this process. */
 export const rooms = {
   otp: { mutate: ['src/otp/**/*.ts'], tests: ['src/otp/*.test.ts'] },
   crypto: { mutate: ['src/crypto/**/*.ts'], tests: ['src/crypto/*.test.ts'] },
-  flows: { mutate: ['src/flows/**/*.ts'], tests: ['src/*.test.ts', 'test/mail.test.ts', 'test/http/wire-*.test.ts'] },
-  store: {
-    mutate: ['src/store/*.ts', 'src/store/sql/*.ts', '!src/store/{mysql,postgres}.ts', '!src/store/sql/pooled.ts'],
-    tests: ['test/stores.test.ts', 'test/sqlite.test.ts', 'test/migrations.test.ts'],
+  flows: {
+    mutate: ['src/flows/**/*.ts'],
+    tests: ['test/http/wire-*.test.ts', 'test/mail.test.ts'],
+    environment: { TEST_FRONT: 'Fetch' },
   },
+  /** All that runs without a server; PostgreSQL's statements on PGlite. */
+  store: {
+    mutate: ['src/store/**/*.ts', '!src/store/{mysql,postgres}.ts', '!src/store/sql/pooled.ts'],
+    tests: ['test/stores.test.ts', 'test/sqlite.test.ts', 'test/migrations.test.ts'],
+    environment: withoutServers,
+  },
+  /** What speaks to PostgreSQL and MariaDB over a socket; both must be up. */
   servers: {
     mutate: ['src/store/{mysql,postgres}.ts', 'src/store/sql/pooled.ts'],
     tests: ['test/stores.test.ts', 'test/postgres.test.ts', 'test/mysql.test.ts', 'test/within.test.ts'],
   },
 }
 
-/** The room that `ROOM` names. */
-export const room = rooms[process.env.ROOM ?? '']
+export const name = process.env.ROOM ?? ''
+export const room = rooms[name]
 if (room === undefined) throw new Error(`ROOM is one of ${Object.keys(rooms).join(', ')}`)
+Object.assign(process.env, room.environment)

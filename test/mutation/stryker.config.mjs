@@ -1,4 +1,4 @@
-import { room } from './rooms.mjs'
+import { name, room } from './rooms.mjs'
 
 export default {
   testRunner: 'vitest',
@@ -9,8 +9,8 @@ export default {
   ignorePatterns: ['dist', 'dist-demo', 'coverage', 'bench', 'data', 'test/*/node_modules', 'test/mutation/reports'],
   reporters: ['clear-text', 'json', 'progress-append-only'],
   clearTextReporter: { allowColor: false, reportTests: false },
-  jsonReporter: { fileName: `test/mutation/reports/${process.env.ROOM}.json` },
-  tempDirName: `test/mutation/.stryker-tmp/${process.env.ROOM}`,
+  jsonReporter: { fileName: `test/mutation/reports/${name}.json` },
+  tempDirName: `test/mutation/.stryker-tmp/${name}`,
   concurrency: Number(process.env.CONCURRENCY ?? 2),
   timeoutMS: 20_000,
   thresholds: { high: 95, low: 90, break: 90 },

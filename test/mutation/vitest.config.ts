@@ -1,8 +1,28 @@
+import type { File, Test } from '@vitest/runner'
 import { defineConfig } from 'vitest/config'
+import type { Reporter } from 'vitest/node'
 import base from '../../vitest.config.ts'
 import { room } from './rooms.mjs'
 
+/** A file that a mutant keeps from being read has no tests, and Stryker would see nothing fail: here it has one. */
+const unreadFiles: Reporter = {
+  onTestModuleEnd(module) {
+    const errors = module.errors()
+    const { task: file } = module as unknown as { task: File }
+    if (errors.length === 0 || file.tasks.length > 0) return
+    file.tasks.push({ type: 'test', mode: 'run', name: 'is read', file, result: { state: 'fail', errors } } as Test)
+  },
+}
+
 export default defineConfig({
   ...base,
-  test: { ...base.test, include: room.tests, maxWorkers: 1, isolate: false, coverage: { enabled: false } },
+  test: {
+    ...base.test,
+    include: room.tests,
+    // One worker after the other, each for one run: the modules are read once in it, with the mutant in place.
+    maxWorkers: 1,
+    isolate: false,
+    reporters: [unreadFiles],
+    coverage: { enabled: false },
+  },
 })
