@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
 const source = (path: string) => new URL(`src/${path}`, import.meta.url).pathname
 
@@ -22,6 +22,8 @@ export default defineConfig({
   },
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    // Stryker copies the tests into it while it runs.
+    exclude: [...configDefaults.exclude, 'test/mutation/**'],
     // Much of the run waits for browsers, servers and npm: on two cores Vitest by itself would use one worker.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 20_000,

@@ -26,8 +26,3 @@ export const rooms = {
     tests: ['test/stores.test.ts', 'test/postgres.test.ts', 'test/mysql.test.ts', 'test/within.test.ts'],
   },
 }
-
-export const name = process.env.ROOM ?? ''
-export const room = rooms[name]
-if (room === undefined) throw new Error(`ROOM is one of ${Object.keys(rooms).join(', ')}`)
-Object.assign(process.env, room.environment)

@@ -1,4 +1,4 @@
-import { name, room } from './rooms.mjs'
+import { name, room } from './room.mjs'
 
 export default {
   testRunner: 'vitest',

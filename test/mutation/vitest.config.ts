@@ -2,7 +2,7 @@ import type { File, Test } from '@vitest/runner'
 import { defineConfig } from 'vitest/config'
 import type { Reporter } from 'vitest/node'
 import base from '../../vitest.config.ts'
-import { room } from './rooms.mjs'
+import { room } from './room.mjs'
 
 /** A file that a mutant keeps from being read has no tests, and Stryker would see nothing fail: here it has one. */
 const unreadFiles: Reporter = {
