@@ -1,0 +1,416 @@
+import assert from 'node:assert/strict'
+import { createTotp, generateFernetKey, type Proof, type TotpError, type TotpEvent, type TotpOptions } from 'totp-kit'
+import { memoryStore } from 'totp-kit/store/memory'
+import { givenClock, type Phone, phoneFor } from 'totp-kit/testing'
+import { describe, test } from 'vitest'
+
+const NOON = 1_800_000_000
+
+const types: readonly TotpEvent['type'][] = [
+  'totp.created',
+  'totp.confirmed',
+  'totp.disabled',
+  'totp.verified',
+  'totp.refused',
+  'totp.failing',
+  'totp.locked',
+  'totp.unlocked',
+  'totp.resynchronised',
+  'authenticator.removed',
+  'login.challenged',
+  'step_up.refused',
+  'enrolment.required',
+  'backup_codes.rotated',
+  'backup_codes.viewed',
+  'backup_code.used',
+  'trusted_device.kept',
+  'trusted_device.used',
+  'trusted_device.refused',
+  'trusted_device.removed',
+  'credentials.changed',
+  'secret.unreadable',
+]
+
+/** A service as a host calls it itself, without an endpoint, and what it announced since it was last asked. */
+async function host(options: Partial<TotpOptions<string>> = {}) {
+  const clock = givenClock(NOON)
+  const store = options.store ?? memoryStore()
+  const encryptionKey = options.encryptionKey ?? generateFernetKey()
+  const totp = await createTotp<string>({ issuer: 'Acme', clock: clock.now, ...options, store, encryptionKey })
+  const heard: TotpEvent[] = []
+  for (const type of types) totp.on(type, (event) => void heard.push(event), { awaited: true })
+  const announced = () => heard.splice(0)
+  const enrol = async (id = 'ann'): Promise<{ phone: Phone; backupCodes: string[] }> => {
+    const phone = phoneFor((await totp.createTotpSetup({ id, accountName: id })).uri)
+    const backupCodes = (await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))) ?? []
+    clock.advance(30)
+    announced()
+    return { phone, backupCodes }
+  }
+  return { totp, clock, store, encryptionKey, announced, enrol }
+}
+
+function refusing(code: TotpError['code'], details: Partial<TotpError> = {}) {
+  return (error: unknown) => {
+    const { retryAfterSeconds, cause, fields } = error as TotpError
+    assert.equal((error as TotpError).code, code)
+    for (const [name, value] of Object.entries(details)) {
+      assert.deepEqual({ retryAfterSeconds, cause, fields }[name as 'cause'], value)
+    }
+    return true
+  }
+}
+
+async function challengeFor(totp: Awaited<ReturnType<typeof host>>['totp'], amr?: string[]): Promise<string> {
+  const start = await totp.startLogin('ann', amr ? { amr } : {})
+  assert.ok('challengeToken' in start)
+  return start.challengeToken
+}
+
+describe('what is announced', () => {
+  test('of an enrolment, a second authenticator and its removal', async () => {
+    const { totp, clock, announced } = await host({ maxAuthenticators: 2 })
+    const first = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+    await totp.confirmTotpSetup('ann', first.codeAt(NOON))
+    const second = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann', name: 'Tablet' })).uri)
+    await totp.confirmTotpSetup('ann', second.codeAt(NOON))
+    clock.advance(60)
+    const third = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+    await totp.confirmTotpSetup('ann', third.codeAt(clock.now()))
+    const { authenticators } = await totp.getStatus('ann')
+    const removed = authenticators.find(({ name }) => name !== 'Tablet')?.id ?? ''
+    await totp.removeAuthenticator('ann', removed)
+
+    const late = NOON + 60
+    assert.deepEqual(announced(), [
+      { type: 'totp.created', userId: 'ann', at: NOON },
+      { type: 'totp.confirmed', userId: 'ann', replaced: false, added: false, at: NOON },
+      { type: 'totp.created', userId: 'ann', at: NOON },
+      { type: 'totp.confirmed', userId: 'ann', replaced: false, added: true, at: NOON },
+      { type: 'totp.created', userId: 'ann', at: late },
+      { type: 'totp.confirmed', userId: 'ann', replaced: true, added: false, at: late },
+      { type: 'authenticator.removed', userId: 'ann', authenticatorId: removed, at: late },
+    ])
+  })
+
+  test('of a login, a backup code, and the set of codes', async () => {
+    const { totp, clock, announced, enrol } = await host()
+    const { phone, backupCodes } = await enrol()
+    const at = clock.now()
+
+    await totp.answerChallenge(await challengeFor(totp), { method: 'totp', code: phone.codeAt(at) })
+    await totp.verifyBackupCode('ann', backupCodes[0] ?? '')
+    await assert.rejects(totp.verifyBackupCode('ann', backupCodes[0] ?? ''), refusing('invalid_code'))
+    await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(at)), refusing('code_already_used'))
+    await totp.rotateBackupCodes('ann')
+    await totp.listBackupCodes('ann')
+    await totp.generateChallengeToken('ann')
+    await totp.credentialsChanged('ann')
+    await totp.unlock('ann')
+    await totp.disableTotp('ann')
+
+    assert.deepEqual(announced(), [
+      { type: 'login.challenged', userId: 'ann', at },
+      { type: 'totp.verified', userId: 'ann', method: 'totp', at },
+      { type: 'totp.verified', userId: 'ann', method: 'backup_code', at },
+      { type: 'backup_code.used', userId: 'ann', remaining: backupCodes.length - 1, at },
+      { type: 'totp.refused', userId: 'ann', method: 'backup_code', code: 'invalid_code', at },
+      { type: 'totp.refused', userId: 'ann', method: 'totp', code: 'code_already_used', at },
+      { type: 'backup_codes.rotated', userId: 'ann', at },
+      { type: 'backup_codes.viewed', userId: 'ann', at },
+      { type: 'login.challenged', userId: 'ann', at },
+      { type: 'credentials.changed', userId: 'ann', at },
+      { type: 'totp.unlocked', userId: 'ann', at },
+      { type: 'totp.disabled', userId: 'ann', at },
+    ])
+  })
+
+  test('of wrong codes: when the next has to wait, and when the second factor is locked', async () => {
+    const { totp, clock, announced, enrol } = await host({ failures: { hardCap: 6 } })
+    const { phone } = await enrol()
+    const wrong = phone.codeAt(NOON + 100_000)
+    for (let attempt = 1; attempt <= 6; attempt++) {
+      await assert.rejects(totp.verifyTotpCode('ann', wrong), refusing('invalid_code'))
+      clock.advance(attempt < 5 ? 0 : 30)
+    }
+    await assert.rejects(totp.verifyTotpCode('ann', wrong), refusing('second_factor_locked'))
+
+    const found = announced().map(({ at: _, userId: __, ...event }) => event)
+    assert.deepEqual(
+      found.filter(({ type }) => type !== 'totp.refused').map(({ type }) => type),
+      ['totp.failing', 'totp.locked'],
+    )
+    assert.deepEqual(
+      found.find(({ type }) => type === 'totp.failing'),
+      { type: 'totp.failing', method: 'totp', consecutive: 5 },
+    )
+    assert.deepEqual(found.at(-1), { type: 'totp.refused', method: 'totp', code: 'second_factor_locked' })
+  })
+
+  test('of a trusted device, from its first day to its last', async () => {
+    const { totp, clock, announced, enrol } = await host({ trustedDevices: { days: 30 } })
+    const { phone } = await enrol()
+    const at = clock.now()
+    const proof = await totp.verifyTotpCode('ann', phone.codeAt(at))
+    const token = (await totp.trustDevice(proof, 'Laptop')) ?? ''
+    const [device] = await totp.listTrustedDevices('ann')
+    const deviceId = device?.id ?? ''
+    const login = await totp.startLogin('ann', { trustedDevice: token })
+    assert.ok('proof' in login && login.trustedDevice)
+    assert.deepEqual([login.proof.method, login.proof.amr], ['trusted_device', ['pwd']])
+    assert.ok('challengeToken' in (await totp.startLogin('ann', { trustedDevice: token })))
+    await assert.rejects(totp.removeTrustedDevice('ann', deviceId), refusing('not_found'))
+    const other = await totp.trustDevice(proof)
+    assert.ok(other)
+    const [kept] = await totp.listTrustedDevices('ann')
+    await totp.removeTrustedDevice('ann', kept?.id ?? '')
+
+    assert.deepEqual(announced(), [
+      { type: 'totp.verified', userId: 'ann', method: 'totp', at },
+      { type: 'trusted_device.kept', userId: 'ann', deviceId, name: 'Laptop', at },
+      { type: 'trusted_device.used', userId: 'ann', deviceId, at },
+      { type: 'trusted_device.refused', userId: 'ann', deviceId, at },
+      { type: 'login.challenged', userId: 'ann', at },
+      { type: 'trusted_device.kept', userId: 'ann', deviceId: kept?.id, name: null, at },
+      { type: 'trusted_device.removed', userId: 'ann', deviceId: kept?.id, at },
+    ])
+  })
+})
+
+describe('a challenge token, asked by the host', () => {
+  test('names its user, and the user of the host, and is not used up by it', async () => {
+    const { totp, clock, enrol } = await host({ findUser: (id) => (id === 'ann' ? 'Ann' : null) })
+    const { phone } = await enrol()
+    const token = await challengeFor(totp)
+
+    assert.equal(await totp.verifyChallengeToken(token), 'ann')
+    assert.equal(await totp.getUserFromChallengeToken(token), 'Ann')
+
+    const proof = await totp.answerChallenge(token, { method: 'totp', code: phone.codeAt(clock.now()) })
+    assert.equal(proof.userId, 'ann')
+    await assert.rejects(totp.verifyChallengeToken(token), refusing('challenge_invalid'))
+    await assert.rejects(totp.getUserFromChallengeToken(token), refusing('challenge_invalid'))
+  })
+
+  test('names nobody once the credentials have changed, when it is altered, or past its time', async () => {
+    const { totp, clock, enrol } = await host()
+    await enrol()
+    const changed = await challengeFor(totp)
+    await totp.credentialsChanged('ann')
+    const old = await challengeFor(totp)
+    clock.advance(3600)
+
+    for (const token of [changed, old, '', 'x']) {
+      await assert.rejects(totp.verifyChallengeToken(token), refusing('challenge_invalid'))
+    }
+  })
+
+  test.each([[null], [undefined]])('names no user whom the host does not know: %s', async (nobody) => {
+    const { totp, clock, enrol } = await host({ findUser: () => nobody as unknown as null })
+    const { phone } = await enrol()
+    const token = await challengeFor(totp)
+
+    await assert.rejects(totp.getUserFromChallengeToken(token), refusing('challenge_invalid'))
+    const code = { method: 'totp', code: phone.codeAt(clock.now()) } as const
+    await assert.rejects(totp.answerChallenge(token, code), refusing('challenge_invalid'))
+  })
+
+  test('needs findUser to give a user', async () => {
+    const { totp, enrol } = await host()
+    await enrol()
+
+    await assert.rejects(
+      totp.getUserFromChallengeToken(await challengeFor(totp)),
+      new TypeError('getUserFromChallengeToken needs the option findUser'),
+    )
+  })
+
+  test('remembers how the first factor was proved: each word of it is in the proof', async () => {
+    const { totp, clock, enrol } = await host()
+    const { phone } = await enrol()
+    const amrOf = async (amr?: string[]) => {
+      clock.advance(30)
+      const token = await challengeFor(totp, amr)
+      return (await totp.answerChallenge(token, { method: 'totp', code: phone.codeAt(clock.now()) })).amr
+    }
+
+    assert.deepEqual(await amrOf(), ['pwd', 'otp', 'mfa'])
+    assert.deepEqual(await amrOf(['fed', 'hwk']), ['fed', 'hwk', 'otp', 'mfa'])
+  })
+})
+
+test('a log-in without a second factor gives a proof of the first, and says so', async () => {
+  const { totp } = await host()
+
+  const start = await totp.startLogin('bob', { amr: ['hwk'] })
+
+  assert.ok('proof' in start)
+  const proof: Proof = start.proof
+  assert.deepEqual(
+    { ...proof },
+    { userId: 'bob', method: 'first_factor', amr: ['hwk'], verifiedAt: NOON, backupCodesRemaining: null },
+  )
+  assert.deepEqual([start.isTotpEnabled, start.mustEnrol, start.trustedDevice], [false, false, null])
+})
+
+describe("backup codes of the host's own", () => {
+  test('take the place of the others, and are read like ours', async () => {
+    const { totp, announced, enrol, clock } = await host()
+    const { backupCodes } = await enrol()
+
+    await totp.storeBackupCodes('ann', ['0123456789', 'abcde-fghij-kl'])
+
+    assert.deepEqual(announced(), [{ type: 'backup_codes.rotated', userId: 'ann', at: clock.now() }])
+    await assert.rejects(totp.verifyBackupCode('ann', backupCodes[0] ?? ''), refusing('invalid_code'))
+    assert.equal((await totp.verifyBackupCode('ann', 'ABCDE FGHIJ KL')).backupCodesRemaining, 1)
+    assert.deepEqual(await totp.listBackupCodes('ann'), [
+      { code: '0123456789', usedAt: null },
+      { code: 'abcde-fghij-kl', usedAt: clock.now() },
+    ])
+  })
+
+  test('of nine characters are refused, hyphens not counted, and so are two that are read alike', async () => {
+    const { totp, enrol } = await host()
+    const { backupCodes } = await enrol()
+    const tooShort = new RangeError('a backup code has at least 10 characters, spaces and hyphens not counted')
+
+    await assert.rejects(totp.storeBackupCodes('ann', ['0123456789', '012-345-678']), tooShort)
+    await assert.rejects(
+      totp.storeBackupCodes('ann', ['0123456789', 'O123 456789']),
+      new RangeError('two backup codes are the same'),
+    )
+    assert.equal((await totp.listBackupCodes('ann')).length, backupCodes.length)
+  })
+
+  test('are none for a user without a second factor', async () => {
+    const { totp } = await host()
+
+    await assert.rejects(totp.storeBackupCodes('bob', ['0123456789']), refusing('totp_not_set_up'))
+    await assert.rejects(totp.rotateBackupCodes('bob'), refusing('totp_not_set_up'))
+    await assert.rejects(totp.listBackupCodes('bob'), refusing('totp_not_set_up'))
+    await totp.createTotpSetup({ id: 'bob', accountName: 'bob' })
+    await assert.rejects(totp.listBackupCodes('bob'), refusing('totp_not_enabled'))
+  })
+})
+
+test('codes that are kept hashed cannot be viewed, nor those from a time when they were, or were not', async () => {
+  const hashed = { backupCodes: { storage: 'hashed' } } as const
+  const { totp, enrol, store, encryptionKey } = await host(hashed)
+  await enrol()
+  await assert.rejects(totp.listBackupCodes('ann'), refusing('not_found'))
+
+  const sealing = await host({ store, encryptionKey })
+  await assert.rejects(sealing.totp.listBackupCodes('ann'), refusing('not_found'))
+  await sealing.totp.rotateBackupCodes('ann')
+  assert.notEqual((await sealing.totp.listBackupCodes('ann')).length, 0)
+  await assert.rejects(totp.listBackupCodes('ann'), refusing('not_found'))
+})
+
+test('what no key opens is unavailable, and told, and is not taken for a wrong code', async () => {
+  const [first, second] = [generateFernetKey(), generateFernetKey()]
+  const store = memoryStore()
+  await host({ store, encryptionKey: first })
+  const { phone } = await (await host({ store, encryptionKey: [second, first] })).enrol()
+  const { totp, announced, clock } = await host({ store, encryptionKey: first })
+  const unreadable = [{ type: 'secret.unreadable', userId: 'ann', at: clock.now() }]
+
+  const secret = new Error('a stored secret does not open with any encryption key')
+  await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(NOON)), refusing('unavailable', { cause: secret }))
+  assert.deepEqual(announced(), unreadable)
+
+  const code = new Error('a stored backup code does not open with any key')
+  await assert.rejects(totp.listBackupCodes('ann'), refusing('unavailable', { cause: code }))
+  assert.deepEqual(announced(), unreadable)
+})
+
+test('a second authenticator that opens is as good as ever beside one that does not', async () => {
+  const [first, second] = [generateFernetKey(), generateFernetKey()]
+  const store = memoryStore()
+  const options = { store, maxAuthenticators: 2 }
+  const { enrol } = await host({ ...options, encryptionKey: first })
+  const { phone } = await enrol()
+  const both = await host({ ...options, encryptionKey: [second, first] })
+  both.clock.advance(30)
+  await both.enrol()
+  const { totp, clock, announced } = await host({ ...options, encryptionKey: first })
+  clock.advance(90)
+
+  assert.equal((await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))).userId, 'ann')
+  assert.deepEqual(
+    announced().map(({ type }) => type),
+    ['totp.verified'],
+  )
+})
+
+test('the last authenticator is not removed, and one that is not there is not found', async () => {
+  const { totp, announced, enrol } = await host()
+  await enrol()
+  const [last] = (await totp.getStatus('ann')).authenticators
+  const fields = { id: ['The last authenticator cannot be removed. Switch two-factor authentication off instead.'] }
+
+  await assert.rejects(totp.removeAuthenticator('ann', last?.id ?? ''), refusing('validation_failed', { fields }))
+  await assert.rejects(totp.removeAuthenticator('ann', 'another'), refusing('not_found'))
+  assert.deepEqual(announced(), [])
+})
+
+test('a lock is lifted by the host, and the factors stay', async () => {
+  const { totp, clock, enrol } = await host({ failures: { hardCap: 5 } })
+  const { phone } = await enrol()
+  for (let attempt = 0; attempt < 5; attempt++) await assert.rejects(totp.verifyTotpCode('ann', '000000000'))
+  await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now())), refusing('second_factor_locked'))
+
+  await totp.unlock('ann')
+
+  assert.equal((await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))).method, 'totp')
+})
+
+describe('what a host must not mistake', () => {
+  test('an id that is no text of 1 to 255 characters', async () => {
+    const { totp } = await host()
+    const wrong = [undefined, null, 7, {}, '', 'x'.repeat(256)] as string[]
+
+    for (const id of wrong) {
+      for (const call of [
+        () => totp.isTotpEnabled(id),
+        async () => totp.getStatus(id),
+        () => totp.startLogin(id),
+        () => totp.generateChallengeToken(id),
+        () => totp.createTotpSetup({ id, accountName: 'ann' }),
+        () => totp.confirmTotpSetup(id, '000000'),
+        () => totp.verifyTotpCode(id, '000000'),
+        () => totp.disableTotp(id),
+        () => totp.unlock(id),
+        () => totp.listTrustedDevices(id),
+        () => totp.credentialsChanged(id),
+        () => totp.listBackupCodes(id),
+      ]) {
+        await assert.rejects(call, TypeError)
+      }
+    }
+    assert.equal(await totp.isTotpEnabled('x'.repeat(255)), false)
+  })
+
+  test('a look-alike for a proof, and a proof of the first factor for one of the second', async () => {
+    const { totp } = await host({ trustedDevices: { days: 30 } })
+    const start = await totp.startLogin('bob')
+    assert.ok('proof' in start)
+
+    await assert.rejects(
+      totp.trustDevice({ ...start.proof }),
+      new TypeError('not a Proof made by totp-kit; was an await forgotten?'),
+    )
+    await assert.rejects(totp.trustDevice(start.proof), new TypeError('only a second factor makes a device trusted'))
+  })
+
+  test('trusted devices that are off, and a forecast without users', async () => {
+    const { totp, clock, enrol } = await host({ trustedDevices: false })
+    const { phone } = await enrol()
+    const proof = await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))
+
+    await assert.rejects(totp.trustDevice(proof), new TypeError('trustDevice needs the option trustedDevices'))
+    await assert.rejects(
+      totp.forecastEnforcement(['ann'], () => true),
+      new TypeError('forecastEnforcement needs the option findUser'),
+    )
+  })
+})
