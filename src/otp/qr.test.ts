@@ -97,6 +97,10 @@ test('the picture does not hold the text: nothing of a name is markup, and the s
   )
 })
 
+test('no stroke of the picture is empty', () => {
+  expect(qrSvg(usual)).not.toMatch(/h0\b/)
+})
+
 test('the same text is the same picture', () => {
   expect(qrSvg(usual)).toBe(qrSvg(usual))
 })

@@ -11,8 +11,13 @@ export const rooms = {
   crypto: { mutate: ['src/crypto/**/*.ts'], tests: ['src/crypto/*.test.ts'] },
   flows: {
     mutate: ['src/flows/**/*.ts'],
-    tests: ['test/http/wire-*.test.ts', 'test/mail.test.ts'],
-    environment: { TEST_FRONT: 'Fetch' },
+    tests: [
+      'test/host.test.ts',
+      'test/http/wire-!(requests|throttle).test.ts',
+      'test/faults.test.ts',
+      'test/mail.test.ts',
+    ],
+    environment: { ...withoutServers, TEST_FRONT: 'Fetch' },
   },
   /** All that runs without a server; PostgreSQL's statements on PGlite. */
   store: {

@@ -7,7 +7,16 @@ export default {
   coverageAnalysis: 'perTest',
   // FILES=src/store/memory.ts,… : some of the room's files only.
   mutate: process.env.FILES?.split(',') ?? [...room.mutate, '!src/**/*.test.ts'],
-  ignorePatterns: ['dist', 'dist-demo', 'coverage', 'bench', 'data', 'test/*/node_modules', 'test/mutation/reports'],
+  ignorePatterns: [
+    '.stryker-tmp',
+    'dist',
+    'dist-demo',
+    'coverage',
+    'bench',
+    'data',
+    'test/*/node_modules',
+    'test/mutation/reports',
+  ],
   reporters: ['clear-text', 'json', 'progress-append-only'],
   clearTextReporter: { allowColor: false, reportTests: false },
   jsonReporter: { fileName: process.env.REPORT ?? `test/mutation/reports/${name}.json` },
