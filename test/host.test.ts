@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { createTotp, generateFernetKey, type Proof, type TotpError, type TotpEvent, type TotpOptions } from 'totp-kit'
+import {
+  createTotp,
+  generateFernetKey,
+  type Proof,
+  type Totp,
+  type TotpError,
+  type TotpEvent,
+  type TotpOptions,
+  type TotpStore,
+} from 'totp-kit'
+import { jwtTokens } from 'totp-kit/jwt'
 import { memoryStore } from 'totp-kit/store/memory'
 import { givenClock, type Phone, phoneFor } from 'totp-kit/testing'
 import { describe, test } from 'vitest'
@@ -367,7 +377,8 @@ test('a lock is lifted by the host, and the factors stay', async () => {
 describe('what a host must not mistake', () => {
   test('an id that is no text of 1 to 255 characters', async () => {
     const { totp } = await host()
-    const wrong = [undefined, null, 7, {}, '', 'x'.repeat(256)] as string[]
+    const expected = new TypeError('a user id is a text of 1 to 255 characters; convert numbers with String()')
+    const wrong = [undefined, null, 7, {}, '', 'x'.repeat(256), 'a\0b', '\ud800'] as string[]
 
     for (const id of wrong) {
       for (const call of [
@@ -384,7 +395,7 @@ describe('what a host must not mistake', () => {
         () => totp.credentialsChanged(id),
         () => totp.listBackupCodes(id),
       ]) {
-        await assert.rejects(call, TypeError)
+        await assert.rejects(call, expected)
       }
     }
     assert.equal(await totp.isTotpEnabled('x'.repeat(255)), false)
@@ -413,4 +424,94 @@ describe('what a host must not mistake', () => {
       new TypeError('forecastEnforcement needs the option findUser'),
     )
   })
+})
+
+/** A store in which the credentials change right before `operation`: what a flow has read is out of date by then. */
+function changingBefore(operation: 'spend' | 'putPending' | 'removeFactors' | 'replaceBackupCodes') {
+  const store = memoryStore()
+  const changing = { is: false }
+  const change = async (userId: string) => {
+    if (changing.is) await store.raiseGeneration(userId, NOON)
+  }
+  const before = {
+    spend: async (spending: Parameters<TotpStore['spend']>[0]) => {
+      await change(spending.userId)
+      return store.spend(spending)
+    },
+    putPending: async (...given: Parameters<TotpStore['putPending']>) => {
+      await change(given[0])
+      return store.putPending(...given)
+    },
+    removeFactors: async (removal: Parameters<TotpStore['removeFactors']>[0]) => {
+      await change(removal.userId)
+      return store.removeFactors(removal)
+    },
+    replaceBackupCodes: async (...given: Parameters<TotpStore['replaceBackupCodes']>) => {
+      await change(given[0])
+      return store.replaceBackupCodes(...given)
+    },
+  }
+  return { store: { ...store, [operation]: before[operation] } as TotpStore, changing }
+}
+
+describe('when the credentials change between a look and the write', () => {
+  test('a code of before is a wrong one, and a challenge of before is invalid', async () => {
+    const { store, changing } = changingBefore('spend')
+    const { totp, clock, announced, enrol } = await host({ store })
+    const { phone } = await enrol()
+    const token = await challengeFor(totp)
+    announced()
+    changing.is = true
+    const at = clock.now()
+    const code = phone.codeAt(at)
+
+    await assert.rejects(totp.verifyTotpCode('ann', code), refusing('invalid_code'))
+    await totp.unlock('ann')
+    await assert.rejects(totp.answerChallenge(token, { method: 'totp', code }), refusing('challenge_invalid'))
+    assert.deepEqual(announced(), [
+      { type: 'totp.refused', userId: 'ann', method: 'totp', code: 'invalid_code', at },
+      { type: 'totp.unlocked', userId: 'ann', at },
+      { type: 'totp.refused', userId: 'ann', method: 'totp', code: 'challenge_invalid', at },
+    ])
+  })
+
+  test.each(['putPending', 'removeFactors', 'replaceBackupCodes'] as const)(
+    'a change asks anew: %s',
+    async (operation) => {
+      const { store, changing } = changingBefore(operation)
+      const { totp, announced, enrol } = await host({ store, stepUp: { maxAgeSeconds: 77 } })
+      await enrol()
+      changing.is = true
+      const call = {
+        putPending: () => totp.createTotpSetup({ id: 'ann', accountName: 'ann' }),
+        removeFactors: () => totp.disableTotp('ann'),
+        replaceBackupCodes: () => totp.rotateBackupCodes('ann'),
+      }[operation]
+
+      await assert.rejects(call, (error) => {
+        assert.equal((error as TotpError).code, 'step_up_required')
+        assert.equal((error as TotpError).maxAgeSeconds, 77)
+        return true
+      })
+      assert.deepEqual(announced(), [])
+    },
+  )
+
+  test('and there is no second factor, there is nothing to prove', async () => {
+    const { store, changing } = changingBefore('putPending')
+    const { totp } = await host({ store })
+    changing.is = true
+
+    await assert.rejects(totp.createTotpSetup({ id: 'bob', accountName: 'bob' }), refusing('totp_not_set_up'))
+  })
+})
+
+test('what createTotp did not make is told, the promise of it above all', async () => {
+  const options = { authenticate: () => null }
+  const promise = host()
+
+  for (const notIt of [promise, {}] as unknown as Totp[]) {
+    assert.throws(() => jwtTokens(notIt, options), new TypeError('not made by createTotp; was an await forgotten?'))
+  }
+  jwtTokens((await promise).totp as Totp, options)
 })
