@@ -507,7 +507,7 @@ describe('when the credentials change between a look and the write', () => {
 })
 
 test('what createTotp did not make is told, the promise of it above all', async () => {
-  const options = { authenticate: () => null }
+  const options = { authenticate: async () => null }
   const promise = host()
 
   for (const notIt of [promise, {}] as unknown as Totp[]) {
