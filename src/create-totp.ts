@@ -17,7 +17,12 @@ import {
   verifyChallengeToken,
 } from './flows/challenge.ts'
 import { type Context, failClosed, laterWork, registerContext } from './flows/context.ts'
-import { type Enforcement, type EnforcementForecast, forecastEnforcement, type Required } from './flows/enforcement.ts'
+import {
+  type Enforcement,
+  type EnforcementForecast,
+  type EnforcementRule,
+  forecastEnforcement,
+} from './flows/enforcement.ts'
 import { confirmTotpSetup, createTotpSetup, type TotpSetup } from './flows/enrolment.ts'
 import { type Proof, proveCode, type TypedCode } from './flows/proof.ts'
 import { disableTotp, removeAuthenticator, unlock } from './flows/removal.ts'
@@ -93,7 +98,7 @@ export interface Totp<User = unknown> {
   /** What a policy would do if it were switched on now. Changes nothing. @throws TypeError when no `findUser` was given */
   forecastEnforcement(
     userIds: Iterable<string> | AsyncIterable<string>,
-    required: Required<User>,
+    required: EnforcementRule<User>,
   ): Promise<EnforcementForecast>
 
   /** Stores codes that the host brings along, in the place of the user's codes. */
@@ -189,7 +194,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     trustDevice: (proof, name) => trustDevice(ctx, proof, name ?? null),
     listTrustedDevices: (userId) => listTrustedDevices(ctx, userId),
     removeTrustedDevice: async (userId, deviceId) => removeTrustedDevice(ctx, await grantHost(ctx, userId), deviceId),
-    forecastEnforcement: (userIds, required) => forecastEnforcement(ctx, userIds, required as Required),
+    forecastEnforcement: (userIds, required) => forecastEnforcement(ctx, userIds, required as EnforcementRule),
     storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes),
     verifyBackupCode: (userId, code) => verify(userId, { method: 'backup_code', code }),
     rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId)),

@@ -186,7 +186,8 @@ function readRate(rate: string): Rate | null {
   return { limit: Number(limit), windowSeconds }
 }
 
-function whole(name: string, value: unknown, least: number, most: number): number {
+/** @throws RangeError, naming the option, when `value` is no whole number from `least` to `most` */
+export function whole(name: string, value: unknown, least: number, most: number): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
     throw new RangeError(`${name} must be a whole number from ${least} to ${most}`)
   }

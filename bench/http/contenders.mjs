@@ -33,11 +33,7 @@ export const DJANGO_PACKAGES =
   'python3-django python3-djangorestframework python3-djangorestframework-simplejwt python3-pyotp ' +
   'python3-cryptography python3-qrcode python3-psycopg2 gunicorn'
 
-/**
- * Why a contender cannot run on a database, or null when it can.
- *
- * @returns `works`: what it does; `weight`: how many times dearer than totp-kit its requests are, about
- */
+/** `works`: what it does; `weight`: how many times dearer than totp-kit its requests are, about; `missing`: where not, and why. */
 export const CONTENDERS = {
   'totp-kit': { works: ['login', 'backup', 'create', 'status'], weight: 1, start: startNode },
   limit: { works: ['login', 'backup', 'create', 'status'], weight: 1, start: startNode },

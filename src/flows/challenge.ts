@@ -1,7 +1,7 @@
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
 import type { SingleUse } from '../store/store.ts'
-import { type Context, checkUserId, newId } from './context.ts'
+import { type Context, checkUserId, isActive, newId } from './context.ts'
 import { mustEnrol, sealEnrolmentToken } from './enforcement.ts'
 import { makeProof, type Proof, proveCode, type TypedCode } from './proof.ts'
 import { recogniseDevice } from './trusted-devices.ts'
@@ -103,15 +103,8 @@ export async function getUserFromChallengeToken(ctx: Context, token: string): Pr
  */
 export async function answerChallenge(ctx: Context, token: string, typed: TypedCode): Promise<Proof> {
   const { userId, challenge, firstFactor } = openChallenge(ctx, token, ctx.clock())
-  await checkActive(ctx, userId, 'challenge_invalid')
+  if (!(await isActive(ctx, userId))) throw new TotpError('challenge_invalid')
   return proveCode(ctx, typed, { userId, challenge, firstFactor })
-}
-
-/** Refuses with `code` when the host's `findUser`, if it gave one, does not know the user any more. */
-export async function checkActive(ctx: Context, userId: string, code: TotpError['code']): Promise<void> {
-  if (ctx.findUser === undefined) return
-  const user = await ctx.findUser(userId)
-  if (user === null || user === undefined) throw new TotpError(code)
 }
 
 /**

@@ -78,6 +78,13 @@ export function checkUserId(userId: string): void {
   }
 }
 
+/** False when the host's `findUser`, if it gave one, does not know the user any more: gone, or not to log in. */
+export async function isActive({ findUser }: Context, userId: string): Promise<boolean> {
+  if (findUser === undefined) return true
+  const user = await findUser(userId)
+  return user !== null && user !== undefined
+}
+
 const contexts = new WeakMap<object, Context>()
 
 /** Ties a context to the object that the host holds, so that the doors find it and the host cannot reach into it. */

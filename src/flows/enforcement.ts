@@ -6,13 +6,13 @@ import type { Caller } from './step-up.ts'
  * Whether a user must have a second factor: false; true; or from when on, so that there is time to enrol. Gets what
  * `findUser` gives.
  */
-export type Required<User = unknown> = (
+export type EnforcementRule<User = unknown> = (
   user: User,
 ) => boolean | { from: UnixSeconds } | Promise<boolean | { from: UnixSeconds }>
 
 /** How a host makes some users have a second factor. */
 export interface Enforcement<User = unknown> {
-  required: Required<User>
+  required: EnforcementRule<User>
   /** Shown in the authenticator app: an address or a user name, without a colon. */
   accountName: (user: User) => string
 }
@@ -70,7 +70,7 @@ export async function enrolmentCaller(ctx: Context, authorization: string | unde
 export async function forecastEnforcement(
   ctx: Context,
   userIds: Iterable<string> | AsyncIterable<string>,
-  required: Required,
+  required: EnforcementRule,
 ): Promise<EnforcementForecast> {
   const { findUser } = ctx
   if (findUser === undefined) throw new TypeError('forecastEnforcement needs the option findUser')

@@ -3,7 +3,7 @@ import type { UnixSeconds } from '../clock.ts'
 import type { TokenSealer } from '../crypto/sealed-token.ts'
 import { type ErrorCode, TotpError } from '../errors.ts'
 import type { SingleUse } from '../store/store.ts'
-import { type Context, newId } from './context.ts'
+import { type Context, isActive, newId } from './context.ts'
 
 /** What recovery needs beside the context; put together in `recovery/index.ts`. */
 export interface RecoveryParts {
@@ -80,13 +80,6 @@ async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Pro
       await ctx.announce({ type: 'mail.failed', userId, at: ctx.clock() })
     }
   }
-}
-
-/** False when the host's `findUser`, if it gave one, does not know the user any more. */
-async function isActive(ctx: Context, userId: string): Promise<boolean> {
-  if (ctx.findUser === undefined) return true
-  const user = await ctx.findUser(userId)
-  return user !== null && user !== undefined
 }
 
 async function mayMail(ctx: Context, userId: string, now: UnixSeconds): Promise<boolean> {

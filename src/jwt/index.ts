@@ -2,9 +2,9 @@ import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 import type { UnixSeconds } from '../clock.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
-import { checkActive } from '../flows/challenge.ts'
-import { contextOf, newId } from '../flows/context.ts'
+import { contextOf, isActive, newId } from '../flows/context.ts'
 import { generationOf, type Proof } from '../flows/proof.ts'
+import { whole } from '../policy.ts'
 
 export interface JwtOptions {
   /**
@@ -82,8 +82,8 @@ interface Claims {
 export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   const ctx = contextOf(totp)
   const lifetimes = {
-    access: lifetime('accessSeconds', options.accessSeconds ?? 300, 30, 86_400),
-    refresh: lifetime('refreshSeconds', options.refreshSeconds ?? 86_400, 60, 7_776_000),
+    access: whole('accessSeconds', options.accessSeconds ?? 300, 30, 86_400),
+    refresh: whole('refreshSeconds', options.refreshSeconds ?? 86_400, 60, 7_776_000),
   }
   const keys = ctx.keyring.deriveMacKeys('jwt')
 
@@ -146,7 +146,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
 
     async refreshTokens(refresh) {
       const claims = await openRefresh(refresh)
-      await checkActive(ctx, claims.userId, 'invalid_token')
+      if (!(await isActive(ctx, claims.userId))) throw new TotpError('invalid_token')
       const now = ctx.clock()
       const newTokenId = newId(ctx)
       const { familyId, tokenId } = claims
@@ -161,7 +161,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     async verifyToken(token) {
       const access = await open('access', token)
       const { userId, familyId, tokenId } = access ?? (await openRefresh(token))
-      await checkActive(ctx, userId, 'invalid_token')
+      if (!(await isActive(ctx, userId))) throw new TotpError('invalid_token')
       const alive = await ctx.store.isFamilyAlive(familyId, access ? null : tokenId, ctx.clock())
       if (!alive) throw new TotpError('invalid_token')
     },
@@ -188,11 +188,4 @@ function claimsOf(payload: JWTPayload): Claims {
     amr: payload.amr as string[],
     authTime: Number(payload.auth_time),
   }
-}
-
-function lifetime(name: string, seconds: number, least: number, most: number): number {
-  if (!Number.isInteger(seconds) || seconds < least || seconds > most) {
-    throw new RangeError(`${name} must be a whole number from ${least} to ${most}`)
-  }
-  return seconds
 }

@@ -3,6 +3,7 @@ import { tokenSealer } from '../crypto/sealed-token.ts'
 import { contextOf } from '../flows/context.ts'
 import { cancelRecovery, confirmRecovery, type RecoveryParts, requestRecovery } from '../flows/recovery.ts'
 import type { Notice } from '../mail/notice.ts'
+import { whole } from '../policy.ts'
 
 export interface RecoveryOptions {
   /**
@@ -56,8 +57,8 @@ export interface Recovery {
  */
 export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery {
   const ctx = contextOf(totp)
-  const linkSeconds = seconds('linkSeconds', options.linkSeconds ?? 3600, 60, 86_400)
-  const delaySeconds = seconds('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
+  const linkSeconds = whole('linkSeconds', options.linkSeconds ?? 3600, 60, 86_400)
+  const delaySeconds = whole('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
   const { pageUrl } = options
   if (typeof pageUrl === 'string' && !URL.canParse(pageUrl)) throw new TypeError('pageUrl must be a URL')
   const lifetime = delaySeconds + linkSeconds
@@ -81,11 +82,4 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
     confirmRecovery: (link) => confirmRecovery(ctx, parts, link),
     cancelRecovery: (link) => cancelRecovery(ctx, parts, link),
   }
-}
-
-function seconds(name: string, value: number, least: number, most: number): number {
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(`${name} must be a whole number from ${least} to ${most}`)
-  }
-  return value
 }

@@ -112,10 +112,8 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
     await Promise.all([...ids, ...ids, ...ids].map(remove))
     const left = await authenticatorsOf(service, access)
     expect(left).toHaveLength(1)
-    const fresh = sessionsOf(service, enrolled)
-    const last = await remove(String(left[0]?.id))
-    expect(last.outcome).toMatch(/^(400 validation_failed|401 step_up_required)$/)
-    expect(await fresh).toBe(1)
+    expect((await remove(String(left[0]?.id))).outcome).toMatch(/^(400 validation_failed|401 step_up_required)$/)
+    expect((await service.totp.getStatus(enrolled.person.id)).authenticators).toHaveLength(1)
   })
 
   test('ends the other sessions, and not the one that added it', async () => {
@@ -127,10 +125,6 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
     expect((await service.post('jwt/verify/', { token: access })).outcome).toBe('200')
   })
 })
-
-async function sessionsOf(service: Service, { person }: Enrolled): Promise<number> {
-  return (await service.totp.getStatus(person.id)).authenticators.length
-}
 
 describe.each(frameworks)('$name: the last authenticator', (front) => {
   test('cannot be removed by itself: 2FA is switched off instead', async () => {

@@ -217,56 +217,33 @@ const tokenPaths: Path[] = [
       }
     },
   },
-  {
-    name: 'POST jwt/refresh',
-    takes: 'token',
-    good: '200',
-    once: true,
-    async prepare(service, username = 'alice') {
-      const person = service.register(username)
-      return {
-        person,
-        enrolled: null,
-        fresh: async () => (await logIn(service, person)).refresh,
-        wrong: notAToken,
-        send: (refresh) => service.post('jwt/refresh/', { refresh }),
-      }
-    },
-  },
-  ...(['access', 'refresh'] as const).map(
-    (kind): Path => ({
-      name: `POST jwt/verify, ${kind} token`,
+  ...(
+    [
+      { name: 'POST jwt/refresh', kind: 'refresh', good: '200', once: true },
+      { name: 'POST jwt/verify, access token', kind: 'access', good: '200', once: false },
+      { name: 'POST jwt/verify, refresh token', kind: 'refresh', good: '200', once: false },
+      { name: 'POST jwt/logout', kind: 'refresh', good: '204', once: false },
+    ] as const
+  ).map(
+    ({ name, kind, good, once }): Path => ({
+      name,
       takes: 'token',
-      good: '200',
-      once: false,
+      good,
+      once,
       async prepare(service, username = 'alice') {
         const person = service.register(username)
+        const [path = ''] = name.replace('POST ', '').split(',')
+        const member = path === 'jwt/verify' ? 'token' : 'refresh'
         return {
           person,
           enrolled: null,
           fresh: async () => (await logIn(service, person))[kind],
           wrong: notAToken,
-          send: (token) => service.post('jwt/verify/', { token }),
+          send: (token) => service.post(`${path}/`, { [member]: token }),
         }
       },
     }),
   ),
-  {
-    name: 'POST jwt/logout',
-    takes: 'token',
-    good: '204',
-    once: false,
-    async prepare(service, username = 'alice') {
-      const person = service.register(username)
-      return {
-        person,
-        enrolled: null,
-        fresh: async () => (await logIn(service, person)).refresh,
-        wrong: notAToken,
-        send: (refresh) => service.post('jwt/logout/', { refresh }),
-      }
-    },
-  },
   ...(['confirm', 'cancel'] as const).map(
     (act): Path => ({
       name: `POST totp/recovery_${act}`,
