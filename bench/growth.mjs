@@ -10,7 +10,7 @@ import { postgresStore } from '../dist/store/postgres.js'
 import { sqliteStore } from '../dist/store/sqlite.js'
 import { givenClock, phoneFor } from '../dist/testing/index.js'
 import { makeDatabase, openSqlite, serverVersion } from './databases.mjs'
-import { median, progress } from './measure.mjs'
+import { median, progress, ratioOf, ratioText } from './measure.mjs'
 
 const isShort = process.argv.includes('--short')
 const SMALL = 1_000
@@ -41,6 +41,16 @@ for (const kind of ['sqlite', 'postgres']) {
   } finally {
     await database.drop()
   }
+}
+for (const { database, sizes, codes } of results) {
+  if (sizes === undefined) continue
+  const [first, last] = [sizes[0], sizes.at(-1)]
+  progress(
+    `growth, ${database}: ${last.users} users cost ${ratioText(ratioOf(last.times, first.times))} × ${first.users}`,
+  )
+  progress(
+    `growth, ${database}: ${codes.at(-1).count} backup codes cost ${ratioText(ratioOf(codes.at(-1).times, codes[0].times))} × 1`,
+  )
 }
 process.stdout.write(JSON.stringify(results))
 
