@@ -187,6 +187,57 @@ describe('what is announced', () => {
   })
 })
 
+describe('a trusted device', () => {
+  async function withDevice() {
+    const parts = await host({ trustedDevices: { days: 30 } })
+    const { phone } = await parts.enrol()
+    const proof = await parts.totp.verifyTotpCode('ann', phone.codeAt(parts.clock.now()))
+    const token = (await parts.totp.trustDevice(proof)) ?? ''
+    parts.announced()
+    return { ...parts, token }
+  }
+
+  test('gets a new token at each log-in, which is good for the next one', async () => {
+    const { totp, clock, token, announced } = await withDevice()
+    let current = token
+    for (let login = 0; login < 3; login++) {
+      clock.advance(86_400)
+      const start = await totp.startLogin('ann', { trustedDevice: current })
+      assert.ok('proof' in start && start.trustedDevice)
+      assert.notEqual(start.trustedDevice, current)
+      current = start.trustedDevice
+    }
+    assert.deepEqual(
+      announced().map(({ type }) => type),
+      ['trusted_device.used', 'trusted_device.used', 'trusted_device.used'],
+    )
+  })
+
+  test('says nothing of another user, and is not told of either', async () => {
+    const { totp, token, announced, enrol, clock } = await withDevice()
+    await enrol('bob')
+    const texts = [token, await totp.generateChallengeToken('bob'), totp.encrypt('bob'), '']
+    announced()
+
+    for (const text of texts) {
+      assert.ok('challengeToken' in (await totp.startLogin('bob', { trustedDevice: text })))
+      assert.deepEqual(announced(), [{ type: 'login.challenged', userId: 'bob', at: clock.now() }])
+    }
+    assert.ok('proof' in (await totp.startLogin('ann', { trustedDevice: token })))
+  })
+
+  test('is none any more where the host has switched them off, and is not told of', async () => {
+    const { store, encryptionKey, token } = await withDevice()
+    const { totp, announced } = await host({ store, encryptionKey, trustedDevices: false })
+
+    assert.ok('challengeToken' in (await totp.startLogin('ann', { trustedDevice: token })))
+    assert.deepEqual(
+      announced().map(({ type }) => type),
+      ['login.challenged'],
+    )
+  })
+})
+
 describe('a challenge token, asked by the host', () => {
   test('names its user, and the user of the host, and is not used up by it', async () => {
     const { totp, clock, enrol } = await host({ findUser: (id) => (id === 'ann' ? 'Ann' : null) })
@@ -353,6 +404,84 @@ test('a second authenticator that opens is as good as ever beside one that does 
   )
 })
 
+test('a wrong code beside a secret that does not open is unavailable: it may have been the code of that one', async () => {
+  const [first, second] = [generateFernetKey(), generateFernetKey()]
+  const options = { store: memoryStore(), maxAuthenticators: 2 }
+  await (await host({ ...options, encryptionKey: first })).enrol()
+  const both = await host({ ...options, encryptionKey: [second, first] })
+  both.clock.advance(30)
+  const { phone } = await both.enrol()
+  const { totp, clock, announced } = await host({ ...options, encryptionKey: first })
+  clock.advance(90)
+
+  await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now())), refusing('unavailable'))
+
+  assert.deepEqual(announced(), [{ type: 'secret.unreadable', userId: 'ann', at: clock.now() }])
+})
+
+test('the wrong code that begins a delay says how long it is, and those before it say nothing of one', async () => {
+  const { totp, enrol } = await host()
+  await enrol()
+  const told: (number | undefined)[] = []
+
+  for (let attempt = 1; attempt <= 5; attempt++) {
+    await totp.verifyTotpCode('ann', '000000000').catch((error) => told.push(error.retryAfterSeconds))
+  }
+
+  assert.deepEqual(told, [undefined, undefined, undefined, undefined, 30])
+})
+
+test('of two confirmations at once one switches 2FA on, and the other is told that it is on', async () => {
+  const { totp, announced } = await host()
+  const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+  announced()
+  const confirm = () => totp.confirmTotpSetup('ann', phone.codeAt(NOON))
+
+  const ends = await Promise.allSettled([confirm(), confirm()])
+
+  const refused = ends.filter((end) => end.status === 'rejected')
+  assert.deepEqual(
+    refused.map(({ reason }) => reason.code),
+    ['totp_already_enabled'],
+  )
+  assert.deepEqual(announced(), [{ type: 'totp.confirmed', userId: 'ann', replaced: false, added: false, at: NOON }])
+})
+
+test('a phone whose clock is slow is resynchronised by its next code, when it enrols as well', async () => {
+  const { totp, clock, announced } = await host()
+  const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+  announced()
+  const shown = () => phone.codeAt(clock.now() - 90)
+
+  await assert.rejects(totp.confirmTotpSetup('ann', shown()), refusing('invalid_code'))
+  clock.advance(30)
+  await totp.confirmTotpSetup('ann', shown())
+
+  const { authenticators } = await totp.getStatus('ann')
+  assert.deepEqual(announced().slice(1), [
+    {
+      type: 'totp.resynchronised',
+      userId: 'ann',
+      authenticatorId: authenticators[0]?.id,
+      clockOffsetSeconds: -90,
+      at: NOON + 30,
+    },
+    { type: 'totp.confirmed', userId: 'ann', replaced: false, added: false, at: NOON + 30 },
+  ])
+})
+
+test('an enrolment that was never confirmed is dropped without a word of 2FA switched off', async () => {
+  const { totp, announced } = await host()
+  await assert.rejects(totp.disableTotp('ann'), refusing('totp_not_set_up'))
+  await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
+  announced()
+
+  await totp.disableTotp('ann')
+
+  assert.deepEqual(announced(), [])
+  await assert.rejects(totp.confirmTotpSetup('ann', '000000'), refusing('totp_not_set_up'))
+})
+
 test('the last authenticator is not removed, and one that is not there is not found', async () => {
   const { totp, announced, enrol } = await host()
   await enrol()
@@ -428,7 +557,9 @@ describe('what a host must not mistake', () => {
 })
 
 /** A store in which the credentials change right before `operation`: what a flow has read is out of date by then. */
-function changingBefore(operation: 'spend' | 'putPending' | 'removeFactors' | 'replaceBackupCodes') {
+function changingBefore(
+  operation: 'spend' | 'putPending' | 'removeFactors' | 'removeAuthenticator' | 'replaceBackupCodes',
+) {
   const store = memoryStore()
   const changing = { is: false }
   const change = async (userId: string) => {
@@ -446,6 +577,10 @@ function changingBefore(operation: 'spend' | 'putPending' | 'removeFactors' | 'r
     removeFactors: async (removal: Parameters<TotpStore['removeFactors']>[0]) => {
       await change(removal.userId)
       return store.removeFactors(removal)
+    },
+    removeAuthenticator: async (removal: Parameters<TotpStore['removeAuthenticator']>[0]) => {
+      await change(removal.userId)
+      return store.removeAuthenticator(removal)
     },
     replaceBackupCodes: async (...given: Parameters<TotpStore['replaceBackupCodes']>) => {
       await change(given[0])
@@ -476,7 +611,7 @@ describe('when the credentials change between a look and the write', () => {
     ])
   })
 
-  test.each(['putPending', 'removeFactors', 'replaceBackupCodes'] as const)(
+  test.each(['putPending', 'removeFactors', 'removeAuthenticator', 'replaceBackupCodes'] as const)(
     'a change asks anew: %s',
     async (operation) => {
       const { store, changing } = changingBefore(operation)
@@ -486,6 +621,7 @@ describe('when the credentials change between a look and the write', () => {
       const call = {
         putPending: () => totp.createTotpSetup({ id: 'ann', accountName: 'ann' }),
         removeFactors: () => totp.disableTotp('ann'),
+        removeAuthenticator: () => totp.removeAuthenticator('ann', 'any'),
         replaceBackupCodes: () => totp.rotateBackupCodes('ann'),
       }[operation]
 

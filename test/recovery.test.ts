@@ -23,7 +23,7 @@ const stores = [
 
 describe.each(stores)('$name', ({ open }) => {
   /** Ann and Bob with 2FA, Ann with two addresses; Cid without; Dan, who may not log in any more. */
-  async function service({ delaySeconds = 0 } = {}) {
+  async function service({ delaySeconds = 0, hardCap = 100 } = {}) {
     const clock = givenClock(NOON)
     const mails: Notice[] = []
     const events: TotpEvent[] = []
@@ -41,6 +41,7 @@ describe.each(stores)('$name', ({ open }) => {
       clock: clock.now,
       findUser: (id) => (gone.has(id) ? null : { id }),
       trustedDevices: { days: 30 },
+      failures: { hardCap },
       onError: (error) => void errors.push(error),
     })
     for (const type of [
@@ -53,7 +54,7 @@ describe.each(stores)('$name', ({ open }) => {
     }
     const recovery = accountRecovery(totp, {
       async findAccount(email) {
-        const [, userId] = /^(ann|bob|cid|dan)@example\.com$/i.exec(email) ?? []
+        const [, userId] = /^(ann|bob|cid|dan|x+)@example\.com$/i.exec(email) ?? []
         const id = userId?.toLowerCase()
         return id === undefined ? null : { userId: id, email: addresses[id]?.[0] ?? `${id}@example.com` }
       },
@@ -84,6 +85,12 @@ describe.each(stores)('$name', ({ open }) => {
       return mails.slice(before)
     }
     const linkFor = async (email: string) => linkIn((await mailsFor(email))[0])
+    /** The links to a user's two addresses. */
+    const linksOf = async (id: string): Promise<[Link, Link]> => {
+      addresses[id] = [`${id}@example.com`, `${id}@home.example`]
+      const [own, other] = await mailsFor(`${id}@example.com`)
+      return [linkIn(own), linkIn(other)]
+    }
     const confirm = (link: Link, password = PASSWORD) => outcome(recovery.confirmRecovery({ ...link, password }))
     const cancel = (link: Link) => outcome(recovery.cancelRecovery(link))
     return {
@@ -98,6 +105,7 @@ describe.each(stores)('$name', ({ open }) => {
       enrol,
       mailsFor,
       linkFor,
+      linksOf,
       confirm,
       cancel,
       passwordsJudged: () => passwordsJudged,
@@ -250,6 +258,67 @@ describe.each(stores)('$name', ({ open }) => {
     expect(await confirm(link), 'a wrong password does not use the link up').toBe('done')
   })
 
+  test('wrong passwords up to the hard cap lock the recovery, and time does not open it', async () => {
+    const { totp, clock, linkFor, confirm, passwordsJudged, events } = await service({ hardCap: 6 })
+    const link = await linkFor('ann@example.com')
+    for (let n = 0; n < 5; n++) await confirm(link, 'wrong horse')
+    clock.advance(30)
+    expect(await confirm(link, 'wrong horse')).toBe('invalid_credentials')
+    events.length = 0
+
+    clock.advance(30)
+    expect(await confirm(link)).toBe('second_factor_locked')
+
+    expect(passwordsJudged()).toBe(6)
+    expect(events).toEqual([{ type: 'recovery.refused', userId: 'ann', code: 'second_factor_locked', at: clock.now() }])
+    expect(await totp.isTotpEnabled('ann')).toBe(true)
+  })
+
+  test('each step is announced, and each refusal of a link that was ours', async () => {
+    const { clock, linkFor, confirm, cancel, events, gone } = await service({ delaySeconds: 60 })
+    const link = await linkFor('ann@example.com')
+    await confirm(link)
+    clock.advance(60)
+    gone.add('ann')
+    await confirm(link)
+    gone.delete('ann')
+    await confirm(link, 'wrong horse')
+    await cancel(link)
+    await cancel(link)
+    await confirm(link)
+    const second = await linkFor('ann@example.com')
+    clock.advance(60)
+    await confirm(second)
+
+    const [early, late] = [NOON + 60, NOON + 120]
+    const refused = { type: 'recovery.refused', userId: 'ann', code: 'recovery_link_invalid' }
+    expect(events).toEqual([
+      { type: 'recovery.requested', userId: 'ann', at: NOON },
+      { ...refused, at: NOON },
+      { ...refused, at: early },
+      { ...refused, code: 'invalid_credentials', at: early },
+      { type: 'recovery.cancelled', userId: 'ann', at: early },
+      { ...refused, at: early },
+      { ...refused, at: early },
+      { type: 'recovery.requested', userId: 'ann', at: early },
+      { type: 'recovery.confirmed', userId: 'ann', at: late },
+    ])
+  })
+
+  test.each([1, 17, 33])('a link is not padded, and good without it, for a user id of %i letters', async (length) => {
+    const { totp, enrol, linksOf, confirm, cancel } = await service()
+    const id = 'x'.repeat(length)
+    await enrol(id)
+    const [, stopping] = await linksOf(id)
+    const [confirming] = await linksOf(id)
+    for (const { token } of [stopping, confirming]) expect(token).toMatch(/^[\w-]+$/)
+
+    expect(await cancel(stopping)).toBe('done')
+    expect(await confirm(confirming)).toBe('done')
+
+    expect(await totp.isTotpEnabled(id)).toBe(false)
+  })
+
   test('wrong passwords are counted per user, over all links', async () => {
     const { linkFor, confirm, passwordsJudged } = await service()
     const links = await Promise.all(Array.from({ length: 3 }, () => linkFor('ann@example.com')))
@@ -349,6 +418,13 @@ describe.each(stores)('$name', ({ open }) => {
 
     expect(mails).toHaveLength(10)
     expect(new Set(mails.map((mail) => 'url' in mail && mail.url)).size, 'each with a link of its own').toBe(10)
+
+    await recovery.requestRecovery('ann@example.com')
+    await totp.close()
+    expect(
+      mails.slice(10).map(({ to }) => to),
+      'others get theirs',
+    ).toEqual(['Ann@example.com', 'ann@home.example'])
   })
 })
 

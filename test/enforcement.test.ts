@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict'
+import { createTotp, type Enforcement, generateFernetKey, type TotpEvent } from 'totp-kit'
+import { fetchTotp } from 'totp-kit/fetch'
+import { memoryStore } from 'totp-kit/store/memory'
+import { givenClock, phoneFor } from 'totp-kit/testing'
+import { describe, test } from 'vitest'
+
+const NOON = 1_800_000_000
+
+/** A host that knows Ann and Bob, and asks `required` about both. */
+async function host(required: Enforcement<string>['required'], nobody: null | undefined = null) {
+  const clock = givenClock(NOON)
+  const asked: string[] = []
+  const events: TotpEvent[] = []
+  const users = new Map([
+    ['ann', 'Ann'],
+    ['bob', 'Bob'],
+  ])
+  const totp = await createTotp<string>({
+    issuer: 'Acme',
+    encryptionKey: generateFernetKey(),
+    store: memoryStore(),
+    clock: clock.now,
+    findUser: (id) => users.get(id) ?? (nobody as null),
+    enforcement: {
+      required(user) {
+        asked.push(user)
+        return required(user)
+      },
+      accountName: (user) => `${user}@example.com`,
+    },
+  })
+  totp.on('enrolment.required', (event) => void events.push(event))
+  const handler = fetchTotp(totp, { caller: () => null, clientAddress: () => '127.0.0.1' })
+  const status = async (authorization?: string) => {
+    const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
+    return (await handler(new Request('http://service.test/api/totp/status/', { headers }))).status
+  }
+  const tokenFor = async (id: string) => {
+    const start = await totp.startLogin(id)
+    assert.ok('enrolmentToken' in start)
+    return start.enrolmentToken
+  }
+  return { totp, clock, asked, events, users, status, tokenFor }
+}
+
+test.each([[null], [undefined]])('a user whom the host does not know is not let in: %s', async (nobody) => {
+  const { totp, asked } = await host(() => false, nobody)
+
+  assert.equal('enrolmentToken' in (await totp.startLogin('eve')), true)
+  assert.deepEqual(asked, [], 'the rule gets users only')
+})
+
+test('who must enrol is announced, and who need not is not', async () => {
+  const { totp, events, asked } = await host((user) => user === 'Ann')
+
+  assert.equal('enrolmentToken' in (await totp.startLogin('ann')), true)
+  assert.equal('proof' in (await totp.startLogin('bob')), true)
+
+  assert.deepEqual(events, [{ type: 'enrolment.required', userId: 'ann', at: NOON }])
+  assert.deepEqual(asked, ['Ann', 'Bob'])
+})
+
+test('from the second on that the rule names', async () => {
+  const { totp, clock } = await host(() => ({ from: NOON + 1 }))
+
+  assert.equal('proof' in (await totp.startLogin('ann')), true)
+  clock.advance(1)
+  assert.equal('enrolmentToken' in (await totp.startLogin('ann')), true)
+})
+
+describe('the token that opens enrolment', () => {
+  test('stands in the header as RFC 6750 has it: the scheme in any letters, the token and nothing else', async () => {
+    const { status, tokenFor } = await host(() => true)
+    const token = await tokenFor('ann')
+
+    for (const header of [`Bearer ${token}`, `bearer ${token}`, `BEARER   ${token}`, `Bearer ${token}  `]) {
+      assert.equal(await status(header), 200, header.replace(token, '…'))
+    }
+    const others = [undefined, '', token, 'Bearer', 'Bearer ', `Basic ${token}`, `Bearer${token}`, `xBearer ${token}`]
+    for (const header of [...others, `Bearer ${token} x`, `Bearer ${token}, Bearer ${token}`, `Bearer x ${token}`]) {
+      assert.equal(await status(header), 401, header?.replace(token, '…'))
+    }
+  })
+
+  test('is good while the host knows the user and the factors have not changed', async () => {
+    const { totp, status, tokenFor, users } = await host(() => true)
+    const [anns, bobs] = [await tokenFor('ann'), await tokenFor('bob')]
+    users.delete('bob')
+    assert.deepEqual([await status(`Bearer ${anns}`), await status(`Bearer ${bobs}`)], [200, 401])
+
+    await totp.credentialsChanged('ann')
+
+    assert.equal(await status(`Bearer ${anns}`), 401)
+  })
+
+  test('is not asked for where the host enforces nothing', async () => {
+    const { tokenFor } = await host(() => true)
+    const plain = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
+    const handler = fetchTotp(plain, { caller: () => null, clientAddress: () => '127.0.0.1' })
+    const headers = { authorization: `Bearer ${await tokenFor('ann')}` }
+
+    const { status } = await handler(new Request('http://service.test/api/totp/status/', { headers }))
+
+    assert.equal(status, 401)
+  })
+})
+
+test.each([[null], [undefined]])(
+  'a forecast leaves out whom the host does not know, and whom no rule asks: %s',
+  async (nobody) => {
+    const { totp } = await host(() => false, nobody)
+    const phone = phoneFor((await totp.createTotpSetup({ id: 'bob', accountName: 'bob' })).uri)
+    await totp.confirmTotpSetup('bob', phone.codeAt(NOON))
+    const forecast = (required: Enforcement<string>['required']) =>
+      totp.forecastEnforcement(['ann', 'bob', 'eve'], required)
+
+    assert.deepEqual(await forecast(() => false), { users: 2, enabled: 1, asked: 0, shutOut: 0 })
+    assert.deepEqual(await forecast(() => true), { users: 2, enabled: 1, asked: 0, shutOut: 1 })
+    assert.deepEqual(await forecast(() => ({ from: NOON })), { users: 2, enabled: 1, asked: 0, shutOut: 1 })
+    assert.deepEqual(await forecast(() => ({ from: NOON + 1 })), { users: 2, enabled: 1, asked: 1, shutOut: 0 })
+  },
+)
