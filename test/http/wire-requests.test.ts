@@ -452,13 +452,15 @@ describe.each(fronts.filter((front) => front !== FETCH))('$name: on the wire its
   })
 
   // A parser in front waits for the whole of a body that it refuses.
-  test.skipIf(front.parsesBefore)('a length that is declared too large is refused before the body comes', async () => {
-    const service = await startService(front)
-    const length = `Content-Length: ${MOST_BYTES * 64}`
-    const target = '/api/jwt/create/'
-    const answer = await exchange(service.port, head(target, length, 'Content-Type: application/json'))
-    expect(answer).toMatch(/^HTTP\/1\.1 413 /)
-  })
+  if (!front.parsesBefore) {
+    test('a length that is declared too large is refused before the body comes', async () => {
+      const service = await startService(front)
+      const length = `Content-Length: ${MOST_BYTES * 64}`
+      const target = '/api/jwt/create/'
+      const answer = await exchange(service.port, head(target, length, 'Content-Type: application/json'))
+      expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+    })
+  }
 
   test('a client that goes away in the middle of its body harms nobody', async () => {
     const service = await startService(front)
