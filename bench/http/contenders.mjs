@@ -126,6 +126,7 @@ async function startNode(name, database, count) {
       const each = await Promise.all(processes.slice(0, used).map((process) => process.ask('cpu')))
       return each.reduce((sum, microseconds) => sum + microseconds, 0)
     },
+    profile: (step) => processes[0].ask(`${step}Profile`),
     stop: () => Promise.all(processes.map(({ child }) => stop(child))),
   }
 }

@@ -1,5 +1,6 @@
 /** The child's side of a server that is measured: listens, and answers what the measuring process asks. */
 import { createServer } from 'node:http'
+import { Session } from 'node:inspector/promises'
 
 process.env.NODE_ENV = 'production'
 
@@ -18,6 +19,7 @@ export async function serve({ handlers, prepare, moveClock = () => undefined }) 
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
     ports[name] = server.address().port
   }
+  const inspector = new Session()
   const answers = {
     ports: () => ports,
     moveClock: ({ at }) => moveClock(at),
@@ -29,6 +31,17 @@ export async function serve({ handlers, prepare, moveClock = () => undefined }) 
     cpu() {
       const { user, system } = process.cpuUsage()
       return user + system
+    },
+    async startProfile() {
+      inspector.connect()
+      await inspector.post('Profiler.enable')
+      await inspector.post('Profiler.setSamplingInterval', { interval: 100 })
+      await inspector.post('Profiler.start')
+    },
+    async stopProfile() {
+      const { profile } = await inspector.post('Profiler.stop')
+      inspector.disconnect()
+      return profile
     },
   }
   process.on('message', async ({ id, ask, ...rest }) => {

@@ -48,8 +48,9 @@ export function failClosed(store: TotpStore): TotpStore {
       return async (...args: unknown[]) => {
         let timer: NodeJS.Timeout | undefined
         const tooLate = new Promise<never>((_, reject) => {
-          const error = new Error(`the store did not answer within ${LONGEST_WAIT_MS / 1000} seconds`)
-          timer = setTimeout(() => reject(error), LONGEST_WAIT_MS)
+          // The error is made when it is due: one with every call, for its stack, cost more than the rest of the waiting.
+          const error = () => new Error(`the store did not answer within ${LONGEST_WAIT_MS / 1000} seconds`)
+          timer = setTimeout(() => reject(error()), LONGEST_WAIT_MS)
         })
         try {
           return await Promise.race([operation.apply(target, args), tooLate])

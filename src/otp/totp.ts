@@ -1,6 +1,6 @@
 import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import type { UnixSeconds } from '../clock.ts'
-import { type HotpParameters, hotp } from './hotp.ts'
+import { type HotpParameters, hotp, hotpNumber } from './hotp.ts'
 
 /** What a verifier and an authenticator app agreed on at enrolment. */
 export interface TotpParameters extends HotpParameters {
@@ -36,11 +36,18 @@ export function matchStep(
   if (at < 0) throw new RangeError('TOTP time starts at 0 (1970)')
   // Checked as a pattern, not by length: full-width digits have the length, and other bytes (otpauth throws on them).
   if (code.length !== parameters.digits || !/^[0-9]+$/.test(code)) return null
-  const given = Buffer.from(code, 'latin1')
+  const given = numberBytes(Number(code))
   const now = stepAt(at, parameters.periodSeconds)
   let matched: number | null = null
   for (let step = Math.max(0, now - parameters.window); step <= now + parameters.window; step++) {
-    if (timingSafeEqual(Buffer.from(hotp(secret, step, parameters), 'latin1'), given)) matched = step
+    if (timingSafeEqual(numberBytes(hotpNumber(secret, step, parameters)), given)) matched = step
   }
   return matched
+}
+
+/** As many bytes for every code, so that the comparison tells nothing. */
+function numberBytes(code: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4)
+  bytes.writeUInt32BE(code)
+  return bytes
 }
