@@ -8,7 +8,7 @@ import { describe, test } from 'vitest'
 const NOON = 1_800_000_000
 
 /** A host that knows Ann and Bob, and asks `required` about both. */
-async function host(required: Enforcement<string>['required'], nobody: null | undefined = null) {
+async function host(required: Enforcement<string>['required'], unknown: () => null = () => null) {
   const clock = givenClock(NOON)
   const asked: string[] = []
   const events: TotpEvent[] = []
@@ -21,7 +21,7 @@ async function host(required: Enforcement<string>['required'], nobody: null | un
     encryptionKey: generateFernetKey(),
     store: memoryStore(),
     clock: clock.now,
-    findUser: (id) => users.get(id) ?? (nobody as null),
+    findUser: (id) => users.get(id) ?? unknown(),
     enforcement: {
       required(user) {
         asked.push(user)
@@ -44,8 +44,14 @@ async function host(required: Enforcement<string>['required'], nobody: null | un
   return { totp, clock, asked, events, users, status, tokenFor }
 }
 
-test.each([[null], [undefined]])('a user whom the host does not know is not let in: %s', async (nobody) => {
-  const { totp, asked } = await host(() => false, nobody)
+/** What a host's `findUser` may give for nobody. */
+const nobodies = [{ nobody: null }, { nobody: undefined }].map(({ nobody }) => ({
+  nobody,
+  unknown: () => nobody as null,
+}))
+
+test.each(nobodies)('a user whom the host does not know is not let in: $nobody', async ({ unknown }) => {
+  const { totp, asked } = await host(() => false, unknown)
 
   assert.equal('enrolmentToken' in (await totp.startLogin('eve')), true)
   assert.deepEqual(asked, [], 'the rule gets users only')
@@ -83,8 +89,8 @@ describe('the token that opens enrolment', () => {
     }
   })
 
-  test('is good while the host knows the user and the factors have not changed', async () => {
-    const { totp, status, tokenFor, users } = await host(() => true)
+  test.each(nobodies)('is good while the host knows the user and the factors have not changed: $nobody', async (n) => {
+    const { totp, status, tokenFor, users } = await host(() => true, n.unknown)
     const [anns, bobs] = [await tokenFor('ann'), await tokenFor('bob')]
     users.delete('bob')
     assert.deepEqual([await status(`Bearer ${anns}`), await status(`Bearer ${bobs}`)], [200, 401])
@@ -106,10 +112,10 @@ describe('the token that opens enrolment', () => {
   })
 })
 
-test.each([[null], [undefined]])(
-  'a forecast leaves out whom the host does not know, and whom no rule asks: %s',
-  async (nobody) => {
-    const { totp } = await host(() => false, nobody)
+test.each(nobodies)(
+  'a forecast leaves out whom the host does not know, and whom no rule asks: $nobody',
+  async ({ unknown }) => {
+    const { totp } = await host(() => false, unknown)
     const phone = phoneFor((await totp.createTotpSetup({ id: 'bob', accountName: 'bob' })).uri)
     await totp.confirmTotpSetup('bob', phone.codeAt(NOON))
     const forecast = (required: Enforcement<string>['required']) =>

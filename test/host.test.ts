@@ -470,6 +470,26 @@ test('a phone whose clock is slow is resynchronised by its next code, when it en
   ])
 })
 
+test('a code of the window around the right time says nothing of a wrong clock, and one beyond it does', async () => {
+  const { totp, clock, enrol } = await host()
+  const { phone } = await enrol()
+  await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now() + 90)), refusing('invalid_code'))
+  clock.advance(30)
+  await totp.verifyTotpCode('ann', phone.codeAt(clock.now() + 90))
+  clock.advance(300)
+  const toldAt = async (offsetSeconds: number) => {
+    let told: unknown
+    await totp.verifyTotpCode('ann', phone.codeAt(clock.now() + offsetSeconds)).catch((error) => {
+      told = [error.code, error.clockOffsetSeconds]
+    })
+    return told
+  }
+
+  assert.deepEqual(await toldAt(-30), ['invalid_code', undefined])
+  assert.deepEqual(await toldAt(30), ['invalid_code', undefined])
+  assert.deepEqual(await toldAt(-60), ['invalid_code', -60])
+})
+
 test('an enrolment that was never confirmed is dropped without a word of 2FA switched off', async () => {
   const { totp, announced } = await host()
   await assert.rejects(totp.disableTotp('ann'), refusing('totp_not_set_up'))

@@ -13,7 +13,10 @@ export const rooms = {
     mutate: ['src/flows/**/*.ts'],
     tests: [
       'test/host.test.ts',
-      'test/http/wire-!(requests|throttle).test.ts',
+      'test/caller.test.ts',
+      'test/enforcement.test.ts',
+      'test/http/wire-!(throttle).test.ts',
+      'test/recovery.test.ts',
       'test/faults.test.ts',
       'test/mail.test.ts',
     ],
