@@ -229,45 +229,6 @@ describe('growth', () => {
     database.close()
   })
 
-  test('burnt tokens, families and devices that have expired are forgotten', async () => {
-    const database = await openSqlite(path)
-    const store = await sqliteStore(database)
-    const user = await enrol(store)
-
-    for (let n = 1; n <= 100; n++) {
-      const now = noon + n * 1000
-      const challenge = challengeOf(user, `challenge ${n}`, { expiresAt: now + 120 })
-      await store.spend(byStep(user, firstStep + n, { challenge, now }))
-      await store.openFamily({ id: `f${n}`, userId: 'ann', tokenId: 't', expiresAt: now + 120 }, 1, now)
-      await store.keepTrustedDevice(device(`d${n}`, { createdAt: now, expiresAt: now + 120 }), 1)
-    }
-
-    assert.deepEqual(rows(database, 'SELECT token_id AS id FROM totp_burnt_token'), [{ id: 'challenge 100' }])
-    assert.deepEqual(rows(database, 'SELECT id FROM totp_refresh_family'), [{ id: 'f100' }])
-    assert.deepEqual(rows(database, 'SELECT id FROM totp_trusted_device'), [{ id: 'd100' }])
-    database.close()
-  })
-
-  test('what has expired is deleted at once where the host asks for it', async () => {
-    const database = await openSqlite(path)
-    const store = await sqliteStore(database)
-    await enrol(store)
-    await store.putPending('ann', pending('new'), 1)
-    for (const n of [1, 2, 3, 4, 5]) {
-      await store.burnToken({ tokenId: `token ${n}`, expiresAt: noon + 60 }, noon)
-      await begin(store, `family ${n}`)
-      await store.keepTrustedDevice(device(`device ${n}`), 1)
-      await store.countCall({ keyDigest: `key ${n}`, windowSeconds: 60, now: noon })
-    }
-
-    await store.deleteExpired(noon + 2 * 86_400)
-
-    for (const table of ['pending_authenticator', 'burnt_token', 'refresh_family', 'trusted_device', 'throttle']) {
-      assert.deepEqual(rows(database, `SELECT * FROM totp_${table}`), [], table)
-    }
-    database.close()
-  })
-
   test('families and devices that end leave no row', async () => {
     const database = await openSqlite(path)
     const store = await sqliteStore(database)

@@ -311,7 +311,8 @@ export interface TotpStore {
 
   /**
    * Counts one call under a key in windows that begin with its first call, for a throttle that all processes share.
-   * No call is lost of any number at once. A window that has ended begins anew.
+   * No call is lost of any number at once. A window that has ended begins anew, and so does one that a clock set back
+   * would keep open for longer than `windowSeconds`.
    */
   countCall(call: { keyDigest: string; windowSeconds: number; now: UnixSeconds }): Promise<{
     /** In this window, this one included. */

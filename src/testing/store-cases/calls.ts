@@ -36,6 +36,14 @@ export const countCall: Promises = {
     assert.deepEqual(await store.countCall({ ...call, keyDigest: 'another' }), { calls: 1, endsAt: noon + 60 })
     assert.deepEqual(await store.countCall({ ...call, now: noon + 60 }), { calls: 1, endsAt: noon + 120 })
   },
+
+  async 'a clock that is set back keeps no window open for longer than windows are'(open) {
+    const store = await open()
+    await store.countCall(call)
+
+    assert.deepEqual(await store.countCall({ ...call, now: noon - 3600 }), { calls: 1, endsAt: noon - 3540 })
+    assert.deepEqual(await store.countCall({ ...call, now: noon - 3600 }), { calls: 2, endsAt: noon - 3540 })
+  },
 }
 
 export const deleteExpired: Promises = {

@@ -57,6 +57,14 @@ export const getFailureBudget: Promises = {
     assert.deepEqual(await store.getFailureBudget('ann', 'totp', noon, capped), locked)
   },
 
+  async 'no more attempts are left than of the total, before any delay'(open) {
+    const store = await open()
+    await enrol(store)
+    await reserve(store, { limits: totalOf(3) }, 2)
+
+    assert.equal((await store.getFailureBudget('ann', 'totp', noon, totalOf(3))).attemptsLeft, 1)
+  },
+
   async 'no more attempts are left than of the total, over the boundary of a period'(open) {
     const store = await open()
     await enrol(store, { now: periodStart - 60 })
