@@ -67,12 +67,17 @@ export async function createApp(
 
   const app = express()
   app.disable('x-powered-by')
+  app.disable('etag')
   app.use(securityHeaders)
   app.get('/healthz', async (_request, response) => {
     await database.all('SELECT 1 AS one', [])
     response.json({ status: 'ok' })
   })
   app.use(express.static(page))
+  app.use('/api', (_request, response, next) => {
+    response.set('cache-control', 'no-store')
+    next()
+  })
   app.use('/api', expressTotp(totp, { caller, jwt: tokens, recovery }))
 
   app.post(

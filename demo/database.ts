@@ -28,10 +28,19 @@ export async function openDatabase(url: string, redisUrl: string | null, log: (l
   const opened = await openAny(url, log)
   await opened.store.migrate()
   if (redisUrl === null) return opened
-  const redis = createClient({ url: redisUrl, disableOfflineQueue: true, socket: { connectTimeout: 2000 } })
-  // Without a listener a lost connection would end the process; the client connects anew by itself.
-  redis.on('error', (error: Error) => log(`error redis: ${error.message}`))
-  await redis.connect()
+  let wasThere = false
+  // A Redis that is not there stops the start; one that is lost later is connected to anew.
+  const reconnectStrategy = (retries: number, cause: Error) => (wasThere ? Math.min(retries * 50, 2000) : cause)
+  const socket = { connectTimeout: 2000, reconnectStrategy }
+  const redis = createClient({ url: redisUrl, disableOfflineQueue: true, socket })
+  // Without a listener a lost connection would end the process.
+  redis.on('error', (error: Error) => wasThere && log(`error redis: ${error.message}`))
+  try {
+    await redis.connect()
+  } catch (error) {
+    throw new Error(`REDIS_URL: ${(error as Error).message}`)
+  }
+  wasThere = true
   const close = async () => {
     redis.destroy()
     await opened.close()

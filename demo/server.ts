@@ -38,6 +38,8 @@ async function serve(settings: Settings, listening: (host: string, port: number)
         .then(close)
         .finally(() => process.exit(0)),
     )
+    // A connection whose last answer is still under way becomes idle later.
+    setInterval(() => server.closeIdleConnections(), 50).unref()
     server.closeIdleConnections()
     // Neither a request that hangs nor a mail server that does may keep the process.
     setTimeout(() => {
@@ -63,6 +65,11 @@ function lead({ workers, host }: Settings): void {
   cluster.on('listening', (_worker, { port }) => {
     if (!served) announce(host, port)
     served = true
+  })
+  // Each of them may fail for the same reason: it is told once.
+  cluster.on('message', (_worker, message: unknown) => {
+    if (!served) stop(new Error(String(message)))
+    log(`error ${message}`)
   })
   cluster.on('exit', (_worker, code) => {
     alive--
@@ -95,6 +102,10 @@ function onSignal(end: () => void): void {
 function stop(error: unknown): void {
   const message =
     error instanceof Error ? error.message || String((error as NodeJS.ErrnoException).code) : 'cannot start'
+  if (cluster.isWorker) {
+    process.send?.(message, () => process.exit(1))
+    return
+  }
   console.error(`totp-kit demo: ${message}`)
   process.exit(1)
 }

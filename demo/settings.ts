@@ -40,7 +40,11 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     throw new SettingError('DATABASE_URL: must read sqlite:PATH, postgres://… or mysql://…')
   }
   const redisUrl = env.REDIS_URL || null
-  if (redisUrl !== null && !/^rediss?:\/\//.test(redisUrl)) throw new SettingError('REDIS_URL: must read redis://…')
+  if (redisUrl !== null && !(/^rediss?:\/\//.test(redisUrl) && URL.canParse(redisUrl))) {
+    throw new SettingError('REDIS_URL: must read redis://…')
+  }
+  const host = env.HOST ?? '127.0.0.1'
+  if (host.trim() === '') throw new SettingError('HOST: must not be empty')
   const smtpUrl = env.SMTP_URL || null
   if (smtpUrl !== null && !(/^smtps?:\/\/[^/]/.test(smtpUrl) && URL.canParse(smtpUrl))) {
     // Not repeated either.
@@ -51,7 +55,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const keyFile = path === undefined ? 'data/demo.key' : `${path}.key`
   if (path !== undefined) mkdirSync(dirname(path), { recursive: true })
   return {
-    host: env.HOST ?? '127.0.0.1',
+    host,
     port,
     databaseUrl,
     redisUrl,
@@ -64,8 +68,18 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     challengeSeconds,
     maxAuthenticators: whole('TOTP_MAX_AUTHENTICATORS', env.TOTP_MAX_AUTHENTICATORS ?? '1', 1, 5),
     smtpUrl,
-    outbox: env.OUTBOX_DIR || 'data/outbox',
+    outbox: env.OUTBOX_DIR ? folder('OUTBOX_DIR', env.OUTBOX_DIR) : 'data/outbox',
   }
+}
+
+/** Makes a folder, so that one that cannot be is known now and not when somebody waits for a mail. */
+function folder(name: string, path: string): string {
+  try {
+    mkdirSync(path, { recursive: true })
+  } catch (error) {
+    throw new SettingError(`${name}: ${(error as Error).message}`)
+  }
+  return path
 }
 
 /**

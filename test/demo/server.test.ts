@@ -1,11 +1,16 @@
-import { readdir } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { generateFernetKey } from 'totp-kit'
 import { expect, onTestFinished, test } from 'vitest'
 import { postgresPool, services } from '../services.ts'
 import { databaseDump, enrolled, spawnDemo, startDemo } from './demo-process.ts'
 
 async function exitOf(env: Record<string, string>): Promise<{ code: number | null; printed: string }> {
-  const child = spawnDemo(env)
+  const folder = await mkdtemp(join(tmpdir(), 'totp-kit-demo-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  const child = spawnDemo(env, folder)
   let printed = ''
   child.stdout?.on('data', (chunk: Buffer) => {
     printed += chunk.toString()
@@ -28,6 +33,11 @@ test.each([
   ['SMTP_URL', { SMTP_URL: 'smtp://demo:secret@[mail' }],
   ['SMTP_URL', { SMTP_URL: 'smtp://demo:secret@mail.example:99999' }],
   ['TOTP_MAX_AUTHENTICATORS', { TOTP_MAX_AUTHENTICATORS: '6' }],
+  ['HOST', { HOST: '' }],
+  ['REDIS_URL', { REDIS_URL: 'redis://:secret@%zz' }],
+  ['REDIS_URL', { REDIS_URL: 'redis://:secret@127.0.0.1:1' }],
+  ['OUTBOX_DIR', { OUTBOX_DIR: '/etc/passwd/mails' }],
+  ['issuer', { TOTP_ISSUER: 'Acme: the shop', DATABASE_URL: 'sqlite:demo.sqlite3', WORKERS: '3' }],
   ['issuer', { TOTP_ISSUER: 'Acme: the shop' }],
 ])(
   'a wrong %s stops the start with one clear line that does not repeat the value, and exit code 1',
@@ -35,7 +45,12 @@ test.each([
     const { code, printed } = await exitOf({ PORT: '0', DATABASE_URL: 'sqlite::memory:', ...(env as object) })
 
     expect(code).toBe(1)
-    expect(printed.trim().split('\n')).toHaveLength(1)
+    expect(
+      printed
+        .trim()
+        .split('\n')
+        .filter((line) => !line.includes('using the key kept in')),
+    ).toHaveLength(1)
     expect(printed).toContain(name)
     expect(printed).not.toContain('secret')
   },
@@ -79,6 +94,26 @@ test('SIGTERM stops it cleanly, and what it had written is there after a restart
   await demo.remove()
 })
 
+test('SIGTERM in the middle of a request: it is answered, and the connection is not waited for after it', async () => {
+  const demo = await startDemo()
+  onTestFinished(demo.remove)
+  const { hostname, port } = new URL(demo.url)
+  const socket = connect(Number(port), hostname)
+  const body = JSON.stringify({ username: 'nobody', password: 'whatever' })
+  const head = `POST /api/jwt/create/ HTTP/1.1\r\nhost: demo\r\ncontent-type: application/json\r\n`
+  const answered = new Promise<string>((resolve) => socket.once('data', (chunk) => resolve(chunk.toString())))
+  socket.write(`${head}content-length: ${body.length}\r\n\r\n${body.slice(0, 5)}`)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+
+  const stopped = demo.stop()
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  socket.write(body.slice(5))
+
+  expect(await answered).toMatch(/^HTTP\/1\.1 401 /)
+  expect(await stopped).toBe(0)
+  expect(demo.printed()).not.toContain('not everything was done')
+})
+
 test.skipIf(!services.postgres)(
   'with key and database server given, it needs no folder that it may write to',
   async () => {
@@ -108,7 +143,8 @@ test('the demo answers its own routes in the words of the wire', async () => {
   const demo = await startDemo()
   const body = { username: 'ann', email: 'ann@example.com', password: 'correct horse' }
 
-  expect((await demo.call('POST', '/api/register', { body })).status).toBe(201)
+  const registered = await demo.call('POST', '/api/register', { body })
+  expect([registered.status, registered.headers.get('cache-control')]).toEqual([201, 'no-store'])
   const taken = await demo.call('POST', '/api/register', { body })
   expect(taken.body).toMatchObject({ code: 'validation_failed', errors: { username: ['This is taken.'] } })
   const wrong = await demo.call('POST', '/api/register', { body: { username: 1, email: 'a:b@c', password: 'short' } })

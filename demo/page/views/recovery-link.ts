@@ -49,7 +49,7 @@ function confirmView(app: App, link: RecoveryLink): View {
     el(
       'div',
       { class: 'elsewhere' },
-      el('p', {}, 'Somebody else asked for this link? Stop it: then it works no more.'),
+      el('p', {}, 'Somebody else asked for this link? Stop it: then no link works any more, and all log-ins end.'),
       errors.element,
       el('div', { class: 'actions' }, cancelButton(app, link, errors, 'This wasn’t me: cancel', '')),
     ),
@@ -89,9 +89,10 @@ function cancelButton(app: App, link: RecoveryLink, errors: ErrorRegion, label: 
     },
     work: async () => {
       await app.api.cancelRecovery(link)
-      const notice = 'The recovery is cancelled: the link works no more, and two-factor authentication stays on.'
-      if (app.api.isLoggedIn()) app.toAccount({ notice })
-      else app.toLogin({ notice })
+      app.toLogin({
+        notice:
+          'The recovery is cancelled: no link works any more, and two-factor authentication stays on. Log in again, and change your password if you asked for no link.',
+      })
     },
   })
 }
