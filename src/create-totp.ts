@@ -147,7 +147,7 @@ export interface Totp<User = unknown> {
 export async function createTotp<User = unknown>(options: TotpOptions<User>): Promise<Totp<User>> {
   const policy = resolvePolicy(options)
   const keyring = createKeyring(readEncryptionKeys(options.encryptionKey))
-  const onError = options.onError ?? warn
+  const onError = neverFailing(options.onError ?? warn)
   const { on, announce } = createAnnouncer(onError)
   const clock = options.clock ?? systemClock
   const { later, settled } = laterWork(randomBytes, onError)
@@ -222,6 +222,14 @@ async function checkCanary(store: TotpStore, keyring: Keyring, now: number): Pro
   const kept = await store.keepCanary(sealValue(keyring, label, 'canary', now))
   if (openValue(keyring, label, kept) === null) {
     throw new Error('encryptionKey is not the one that this store was made with: no stored secret would open')
+  }
+}
+
+/** A logger that is down fails no request, and does not end the process. */
+function neverFailing(listener: (error: unknown) => unknown): (error: unknown) => void {
+  return (error) => {
+    const heard = async () => listener(error)
+    heard().catch(warn)
   }
 }
 

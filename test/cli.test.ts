@@ -244,6 +244,10 @@ describe.concurrent('what cannot be carried out', () => {
     'a file that cannot be made': { args: ['migrate', '--database-url', 'sqlite:/missing/totp.db'], says: /missing/ },
     'a schema in no dialect': { args: ['schema'], says: /--dialect is one of sqlite, postgres, mysql/ },
     'a schema in an unknown dialect': { args: ['schema', '--dialect', 'oracle'], says: /--dialect is one of sqlite/ },
+    'a prefix that is too long for the names of indexes': {
+      args: ['schema', '--dialect', 'sqlite', '--prefix', 'a'.repeat(31)],
+      says: /at most 30/,
+    },
     'a prefix that is no name': {
       args: ['schema', '--dialect', 'sqlite', '--prefix', 'a; DROP'],
       says: /table prefix/,

@@ -45,9 +45,9 @@ async function host(required: Enforcement<string>['required'], unknown: () => nu
 }
 
 /** What a host's `findUser` may give for nobody. */
-const nobodies = [{ nobody: null }, { nobody: undefined }].map(({ nobody }) => ({
+const nobodies = [{ nobody: null }, { nobody: undefined }, { nobody: false }].map(({ nobody }) => ({
   nobody,
-  unknown: () => nobody as null,
+  unknown: () => nobody as unknown as null,
 }))
 
 test.each(nobodies)('a user whom the host does not know is not let in: $nobody', async ({ unknown }) => {
@@ -66,6 +66,20 @@ test('who must enrol is announced, and who need not is not', async () => {
   assert.deepEqual(events, [{ type: 'enrolment.required', userId: 'ann', at: NOON }])
   assert.deepEqual(asked, ['Ann', 'Bob'])
 })
+
+test.each([Number.NaN, undefined, '2027-01-15', (NOON - 86_400) * 1000, null])(
+  'a moment that is none in Unix seconds lets nobody in: %s',
+  async (from) => {
+    const { totp } = await host(() => ({ from: from as number }))
+    const expected = new TypeError('enforcement.required gives true, false or { from }, in Unix seconds')
+
+    await assert.rejects(totp.startLogin('ann'), expected)
+    await assert.rejects(
+      totp.forecastEnforcement(['ann'], () => ({ from: from as number })),
+      expected,
+    )
+  },
+)
 
 test('from the second on that the rule names', async () => {
   const { totp, clock } = await host(() => ({ from: NOON + 1 }))

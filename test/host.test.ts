@@ -9,6 +9,7 @@ import {
   type TotpOptions,
   type TotpStore,
 } from 'totp-kit'
+import { fetchTotp } from 'totp-kit/fetch'
 import { jwtTokens } from 'totp-kit/jwt'
 import { memoryStore } from 'totp-kit/store/memory'
 import { givenClock, type Phone, phoneFor } from 'totp-kit/testing'
@@ -267,7 +268,7 @@ describe('a challenge token, asked by the host', () => {
     }
   })
 
-  test.each([[null], [undefined]])('names no user whom the host does not know: %s', async (nobody) => {
+  test.each([[null], [undefined], [false]])('names no user whom the host does not know: %s', async (nobody) => {
     const { totp, clock, enrol } = await host({ findUser: () => nobody as unknown as null })
     const { phone } = await enrol()
     const token = await challengeFor(totp)
@@ -298,6 +299,7 @@ describe('a challenge token, asked by the host', () => {
 
     assert.deepEqual(await amrOf(), ['pwd', 'otp', 'mfa'])
     assert.deepEqual(await amrOf(['fed', 'hwk']), ['fed', 'hwk', 'otp', 'mfa'])
+    assert.deepEqual(await amrOf([]), ['otp', 'mfa'])
   })
 })
 
@@ -661,6 +663,39 @@ describe('when the credentials change between a look and the write', () => {
 
     await assert.rejects(totp.createTotpSetup({ id: 'bob', accountName: 'bob' }), refusing('totp_not_set_up'))
   })
+})
+
+describe('a listener of errors that fails itself', () => {
+  test.each([
+    ['throws', () => assert.fail('the log is full')],
+    ['rejects', () => Promise.reject(new Error('the log is full'))],
+  ])('and %s, fails no call and ends no process', async (_how, onError) => {
+    const { totp, enrol } = await host({ onError })
+    totp.on('totp.disabled', () => assert.fail('a listener that fails'), { awaited: true })
+    await enrol()
+
+    await totp.disableTotp('ann')
+
+    const handler = fetchTotp(totp as Totp, {
+      caller: () => assert.fail('the sessions are gone'),
+      clientAddress: () => '127.0.0.1',
+    })
+    assert.equal((await handler(new Request('http://service.test/api/totp/status/'))).status, 503)
+  })
+})
+
+test("a client's address that cannot be told is a clear refusal, and only where it is asked for", async () => {
+  const { totp } = await host({ throttleRate: '10/minute', onError: () => undefined })
+  const handler = fetchTotp(totp as Totp, {
+    caller: () => ({ id: 'ann', accountName: 'ann' }),
+    clientAddress: () => assert.fail('no platform'),
+    jwt: jwtTokens(totp as Totp, { authenticate: async () => null }),
+  })
+  const statusOf = async (method: string, path: string) =>
+    (await handler(new Request(`http://service.test/api/${path}`, { method }))).status
+
+  assert.equal(await statusOf('GET', 'totp/status/'), 200)
+  assert.equal(await statusOf('POST', 'jwt/create/'), 503)
 })
 
 test('what createTotp did not make is told, the promise of it above all', async () => {

@@ -99,7 +99,7 @@ const mutants: readonly Mutant[] = [
   {
     promise: 'no authenticator goes live after a change of credentials',
     operation: 'activatePending',
-    believes: ['lockUser'],
+    believes: ['lockUser', 'copyPendingToLive'],
     fails: ['activatePending: none goes live once the credentials have changed'],
   },
   {

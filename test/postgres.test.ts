@@ -6,8 +6,21 @@ import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { statementsFor } from '../src/store/sql/statements.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
-import { add, attempt, byStep, challengeOf, enrol, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
+import {
+  activate,
+  add,
+  attempt,
+  begin,
+  byStep,
+  challengeOf,
+  enrol,
+  firstStep,
+  limits,
+  noon,
+  pending,
+} from '../src/testing/store-fixtures.ts'
 import { postgresPool, services } from './services.ts'
+import { until } from './until.ts'
 
 describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
   let database: Awaited<ReturnType<typeof postgresPool>>
@@ -87,6 +100,37 @@ describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
     }
 
     assert.deepEqual(scanning, [])
+  })
+})
+
+describe.skipIf(!services.postgres)('a refresh that races the change of factors that keeps its family', () => {
+  test('waits for it, and goes on with the family', async () => {
+    const { pool, drop } = await postgresPool()
+    const store = postgresStore(pool)
+    await store.migrate()
+    const { generation } = await enrol(store)
+    await begin(store, 'family', { generation })
+    await store.putPending('ann', pending('new'), generation)
+    const client = await pool.connect()
+    await client.query('BEGIN')
+    await activate(store.within(client), { authenticatorId: 'new', generation, keepFamilyId: 'family' })
+
+    const rotation = {
+      familyId: 'family',
+      tokenId: 'token of family',
+      newTokenId: 'next',
+      expiresAt: noon + 999,
+      now: noon,
+    }
+    const rotated = store.rotateFamily(rotation)
+    const waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    await until(async () => (await pool.query(waiting)).rows.length === 1)
+    await client.query('COMMIT')
+    client.release()
+
+    assert.equal(await rotated, 'rotated')
+    assert.equal(await store.isFamilyAlive('family', 'next', noon), true)
+    await drop()
   })
 })
 

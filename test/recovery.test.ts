@@ -177,6 +177,21 @@ describe.each(stores)('$name', ({ open }) => {
     }
   })
 
+  test('who stops it stops all of it: every link that was asked for, and sessions and challenges with them', async () => {
+    const { totp, clock, mailsFor, linkFor, confirm, cancel, passwordsJudged } = await service({ delaySeconds: 86_400 })
+    const links = [await linkFor('ann@example.com'), await linkFor('ann@example.com')]
+    const challenge = await totp.generateChallengeToken('ann')
+    const [, other] = await mailsFor('ann@example.com')
+
+    expect(await cancel(linkIn(other))).toBe('done')
+
+    clock.advance(86_400)
+    for (const link of links) expect(await confirm(link)).toBe('recovery_link_invalid')
+    expect(passwordsJudged()).toBe(0)
+    expect(await outcome(totp.verifyChallengeToken(challenge))).toBe('challenge_invalid')
+    expect(await totp.isTotpEnabled('ann')).toBe(true)
+  })
+
   test('the link that went to another address stops the recovery, and cannot confirm it', async () => {
     const { totp, mailsFor, confirm, passwordsJudged } = await service()
     const [own, other] = await mailsFor('ann@example.com')
@@ -310,12 +325,11 @@ describe.each(stores)('$name', ({ open }) => {
     const id = 'x'.repeat(length)
     await enrol(id)
     const [, stopping] = await linksOf(id)
-    const [confirming] = await linksOf(id)
-    for (const { token } of [stopping, confirming]) expect(token).toMatch(/^[\w-]+$/)
-
     expect(await cancel(stopping)).toBe('done')
+    const [confirming] = await linksOf(id)
     expect(await confirm(confirming)).toBe('done')
 
+    for (const { token } of [stopping, confirming]) expect(token).toMatch(/^[\w-]+$/)
     expect(await totp.isTotpEnabled(id)).toBe(false)
   })
 

@@ -53,6 +53,25 @@ test('one code that was seen is good until 30 seconds after it left the screen',
   for (let n = 0; n < 3; n++) expect(await late.verify(late.second)).toBe('400 invalid_code')
 })
 
+test('after a code that was typed late, one that was seen is good for a step longer', async () => {
+  for (const [seconds, outcome] of [
+    [2 * STEP - 1, '200'],
+    [2 * STEP, '400 invalid_code'],
+  ] as const) {
+    const service = await startService(FETCH, { tokens: { accessSeconds: 86_400 } })
+    const { session, phone } = await enrol(service)
+    const verify = async (otp_code: string) =>
+      (await service.post('totp/verify/', { otp_code }, session.access)).outcome
+    service.clock.advance(600)
+    expect(await verify(phone.codeAt(service.clock.now() - STEP))).toBe('200')
+    const code = phone.codeAt(service.clock.now())
+
+    service.clock.advance(STEP + seconds)
+
+    expect(await verify(code), `${seconds} s after it left the screen`).toBe(outcome)
+  }
+})
+
 test("a secret or backup code that is copied from one user's rows to another's opens nothing, and the secret is announced", async () => {
   const connection = await openSqlite(':memory:')
   const store = await sqliteStore(connection)

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
+import { createClient } from 'redis'
 import { createTotp, generateFernetKey, type Totp, type TotpStore } from 'totp-kit'
+import { withRedis } from 'totp-kit/redis'
 import { type MysqlConnection, mysqlStore } from 'totp-kit/store/mysql'
 import { type PostgresClient, postgresStore } from 'totp-kit/store/postgres'
 import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import { attempt, byStep, enrol, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
-import { mysqlPool, postgresPool, services } from './services.ts'
+import { attempt, byStep, challengeOf, enrol, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 
 /** A database with a table of the host's, and the host's transactions on it. */
 interface Host {
@@ -204,6 +206,45 @@ for (const { name, isThere, make } of hosts) {
     })
   })
 }
+
+describe.skipIf(!services.postgres)('a store over a single connection', () => {
+  test('is none within a transaction on the same one: its count of failures would be rolled back too', async () => {
+    const { pool, drop } = await postgresPool()
+    const client = (await pool.connect()) as PostgresClient & { release(): void }
+    const store = postgresStore(client)
+
+    assert.throws(() => store.within(client), /another connection|other than/)
+
+    client.release()
+    await drop()
+  })
+})
+
+describe.skipIf(!services.postgres || !services.redis)('with Redis in front', () => {
+  test('what is burnt is burnt within a transaction of the host too, and stays so when it is rolled back', async () => {
+    const { pool, drop } = await postgresPool()
+    const redis = createClient({ url: redisUrl })
+    await redis.connect()
+    const store = withRedis(postgresStore(pool), redis, { prefix: `within_${process.pid}:` })
+    await store.migrate()
+    const user = await enrol(store)
+    const before = challengeOf(user, 'before')
+    const inside = challengeOf(user, 'inside')
+    const client = (await pool.connect()) as PostgresClient & { release(): void }
+    assert.equal((await store.spend(byStep(user, firstStep + 1, { challenge: before }))).outcome, 'spent')
+
+    await client.query('BEGIN')
+    const within = store.within(client)
+    assert.equal((await within.spend(byStep(user, firstStep + 2, { challenge: before }))).outcome, 'stale')
+    assert.equal((await within.spend(byStep(user, firstStep + 2, { challenge: inside }))).outcome, 'spent')
+    await client.query('ROLLBACK')
+    client.release()
+
+    assert.equal((await store.spend(byStep(user, firstStep + 3, { challenge: inside }))).outcome, 'stale')
+    redis.destroy()
+    await drop()
+  })
+})
 
 describe.skipIf(!services.postgres)('where the tables stand in PostgreSQL', () => {
   let database: Awaited<ReturnType<typeof postgresPool>>

@@ -5,7 +5,7 @@ import { clientAddress } from '../http/client-address.ts'
 import { createHandle } from '../http/handle.ts'
 import type { HttpBody, HttpReply } from '../http/message.ts'
 import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
-import { readStream, send } from './node-streams.ts'
+import { bodyOf, send } from './node-streams.ts'
 
 export type ExpressOptions = HostOptions<Request>
 
@@ -44,7 +44,7 @@ export function expressTotp(totp: Totp, options: ExpressOptions): [RequestHandle
       mount: request.baseUrl,
       header: (name) => request.headers[name],
       body,
-      clientAddress: addressOf(request),
+      clientAddress: () => addressOf(request),
       ...hostParts(options, request),
     })
   return [
@@ -95,14 +95,4 @@ function parserFailure(error: { type?: unknown; code?: unknown } | null | undefi
   // What zlib and Brotli fail with while they inflate; body-parser adds a type to its own failures only.
   if (/^(Z_|ERR__)/.test(String(error?.code))) return 'unsupported_media_type'
   return PARSER_FAILURES[String(error?.type)]
-}
-
-/** A parser in front may have read the body already, and left an object, a text or bytes. */
-function bodyOf(request: Request): HttpBody {
-  const body: unknown = request.body
-  // An empty body ends without a read: to wait for it again would be to wait for ever.
-  if (!request.readableDidRead && !request.readableEnded) return { read: (limit) => readStream(request, limit) }
-  if (typeof body !== 'string' && !(body instanceof Uint8Array)) return { parsed: body }
-  const bytes = Buffer.from(body as string)
-  return { read: async (limit) => (bytes.length > limit ? null : bytes) }
 }

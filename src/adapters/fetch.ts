@@ -43,7 +43,7 @@ export function fetchTotp(totp: Totp, options: FetchOptions): (request: Request)
           mount,
           header: (name) => request.headers.get(name) ?? undefined,
           body: { read: (limit) => readBody(request, limit) },
-          clientAddress: options.clientAddress(request),
+          clientAddress: () => options.clientAddress(request),
           ...hostParts(options, request),
         })
       : null

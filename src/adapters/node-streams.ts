@@ -1,8 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { HttpReply } from '../http/message.ts'
+import type { HttpBody, HttpReply } from '../http/message.ts'
+
+/** A parser in front may have read the body already, and left an object, a text or bytes. */
+export function bodyOf(request: IncomingMessage & { body?: unknown }): HttpBody {
+  const { body } = request
+  // An empty body ends without a read: to wait for it again would be to wait for ever.
+  if (!request.readableDidRead && !request.readableEnded) return { read: (limit) => readStream(request, limit) }
+  if (typeof body !== 'string' && !(body instanceof Uint8Array)) return { parsed: body }
+  const bytes = Buffer.from(body as string)
+  return { read: async (limit) => (bytes.length > limit ? null : bytes) }
+}
 
 /** The whole body; null when it is larger than `limit`, or when the client went away. */
-export function readStream(request: IncomingMessage, limit: number): Promise<Uint8Array | null> {
+function readStream(request: IncomingMessage, limit: number): Promise<Uint8Array | null> {
+  // Of a client that went away before us nothing more comes, not even the end.
+  if (request.destroyed) return Promise.resolve(null)
   const chunks: Uint8Array[] = []
   let size = 0
   return new Promise((resolve) => {

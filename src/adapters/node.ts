@@ -5,7 +5,7 @@ import { clientAddress, trustedProxies } from '../http/client-address.ts'
 import { createHandle } from '../http/handle.ts'
 import { problemReply } from '../http/problem.ts'
 import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
-import { readStream, send } from './node-streams.ts'
+import { bodyOf, send } from './node-streams.ts'
 
 export interface NodeOptions extends HostOptions<IncomingMessage> {
   /** The path under which the endpoints stand. Default `/api`. */
@@ -41,8 +41,8 @@ export function nodeTotp(totp: Totp, options: NodeOptions): NodeHandler {
           path: path.slice(mount.length),
           mount,
           header: (name) => request.headers[name],
-          body: { read: (limit) => readStream(request, limit) },
-          clientAddress: clientAddress(request.socket.remoteAddress, forwardedFor(request), proxies),
+          body: bodyOf(request),
+          clientAddress: () => clientAddress(request.socket.remoteAddress, forwardedFor(request), proxies),
           ...hostParts(options, request),
         })
       : null

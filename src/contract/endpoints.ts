@@ -284,7 +284,7 @@ export const endpoints = {
     module: 'recovery',
     method: 'POST',
     path: 'totp/recovery_cancel',
-    summary: 'Say that it was somebody else who asked: the link dies',
+    summary: 'Say that it was somebody else who asked: all links die, and the sessions of the user',
     access: 'anonymous',
     throttled: true,
     body: z.object({ uid: text(1400), token: text(4096) }),

@@ -91,7 +91,7 @@ export async function verifyChallengeToken(ctx: Context, token: string): Promise
 export async function getUserFromChallengeToken(ctx: Context, token: string): Promise<unknown> {
   if (ctx.findUser === undefined) throw new TypeError('getUserFromChallengeToken needs the option findUser')
   const user = await ctx.findUser(await verifyChallengeToken(ctx, token))
-  if (user === null || user === undefined) throw new TotpError('challenge_invalid')
+  if (!user) throw new TotpError('challenge_invalid')
   return user
 }
 
@@ -123,5 +123,5 @@ function openChallenge(ctx: Context, token: string, now: UnixSeconds) {
   if (opened === null) throw new TotpError('challenge_invalid')
   const { id, userId, generation, expiresAt, more } = opened
   const challenge: SingleUse = { tokenId: id, generation, expiresAt }
-  return { userId, challenge, firstFactor: more === undefined ? PASSWORD : more.split(' ') }
+  return { userId, challenge, firstFactor: more === undefined ? PASSWORD : more.split(' ').filter(Boolean) }
 }

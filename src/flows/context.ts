@@ -82,8 +82,7 @@ export function checkUserId(userId: string): void {
 /** False when the host's `findUser`, if it gave one, does not know the user any more: gone, or not to log in. */
 export async function isActive({ findUser }: Context, userId: string): Promise<boolean> {
   if (findUser === undefined) return true
-  const user = await findUser(userId)
-  return user !== null && user !== undefined
+  return Boolean(await findUser(userId))
 }
 
 const contexts = new WeakMap<object, Context>()

@@ -2,6 +2,9 @@ import type { UnixSeconds } from '../clock.ts'
 import { type Context, newId } from './context.ts'
 import type { Caller } from './step-up.ts'
 
+/** In seconds the year 5138, in milliseconds 1973: no moment that a rule means. */
+const LATEST = 1e11
+
 /**
  * Whether a user must have a second factor: false; true; or from when on, so that there is time to enrol. Gets what
  * `findUser` gives.
@@ -33,7 +36,7 @@ export async function mustEnrol(ctx: Context, userId: string): Promise<boolean> 
   if (enforcement === undefined || findUser === undefined) return false
   const user = await findUser(userId)
   // A user who is gone is not let in for want of a rule.
-  if (user === null || user === undefined) return true
+  if (!user) return true
   return isDue(await enforcement.required(user), ctx.clock())
 }
 
@@ -57,7 +60,7 @@ export async function enrolmentCaller(ctx: Context, authorization: string | unde
   if (opened === null) return null
   const { userId, generation } = opened
   const user = await findUser(userId)
-  if (user === null || user === undefined) return null
+  if (!user) return null
   if ((await ctx.store.getUser(userId)).generation !== generation) return null
   return { id: userId, accountName: enforcement.accountName(user) }
 }
@@ -78,7 +81,7 @@ export async function forecastEnforcement(
   const forecast = { users: 0, enabled: 0, asked: 0, shutOut: 0 }
   for await (const userId of userIds) {
     const user = await findUser(userId)
-    if (user === null || user === undefined) continue
+    if (!user) continue
     forecast.users++
     const rule = await required(user)
     if ((await ctx.store.getUser(userId)).confirmedAt !== null) forecast.enabled++
@@ -89,5 +92,11 @@ export async function forecastEnforcement(
 }
 
 function isDue(rule: boolean | { from: UnixSeconds }, now: UnixSeconds): boolean {
-  return typeof rule === 'boolean' ? rule : rule.from <= now
+  if (typeof rule === 'boolean') return rule
+  // NaN, a text or milliseconds would let everybody in, and nobody would notice.
+  const { from } = rule
+  if (!Number.isInteger(from) || from > LATEST) {
+    throw new TypeError('enforcement.required gives true, false or { from }, in Unix seconds')
+  }
+  return from <= now
 }

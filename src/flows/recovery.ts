@@ -43,7 +43,8 @@ const MAILS_WINDOW_SECONDS = 3600
  * @throws TotpError `unavailable` when the store cannot be reached, whoever is asked for
  */
 export async function requestRecovery(ctx: Context, parts: RecoveryParts, email: string): Promise<void> {
-  await ctx.store.isUnburnt(newId(ctx))
+  // Both parts of the store that the rest needs: burnt tokens may be kept in Redis.
+  await Promise.all([ctx.store.isUnburnt(newId(ctx)), ctx.store.getUser(newId(ctx))])
   ctx.later(() => sendLinks(ctx, parts, email))
 }
 
@@ -131,7 +132,8 @@ export async function confirmRecovery(
 }
 
 /**
- * "This wasn't me": the link is dead, for all who have it. Needs no password: whoever reads the mail may stop it.
+ * "This wasn't me": the link is dead, and with it the user's other links, challenges, trusted devices and refresh
+ * families: somebody who knows the password may have begun them. Needs no password: whoever reads the mail may stop it.
  *
  * @throws TotpError `recovery_link_invalid`, `unavailable`
  */
@@ -148,6 +150,8 @@ export async function cancelRecovery(
   if (link.generation !== generation || !(await ctx.store.burnToken(link, now))) {
     throw await refusal(ctx, userId, 'recovery_link_invalid', now)
   }
+  // Whoever asked may have asked several times: with the mailbox and the password, each link would be good by itself.
+  await ctx.store.raiseGeneration(userId, now)
   await ctx.announce({ type: 'recovery.cancelled', userId, at: now })
 }
 

@@ -39,11 +39,15 @@ export function createHandle(totp: Totp, modules: Modules): Handle {
       .filter((id) => mounted.includes(endpoints[id].module))
       .map((id) => [`/${endpoints[id].path}`, id]),
   )
-  const document = (server: string): HttpReply => ({
-    status: 200,
-    headers: { ...NO_STORE, 'content-type': 'application/json' },
-    body: JSON.stringify(openApiDocument({ modules: mounted, server, issuer: ctx.policy.issuer })),
-  })
+  let lately = { mount: '', body: '' }
+  /** Made once: anybody may ask, and making it takes milliseconds. */
+  const document = (mount: string): HttpReply => {
+    if (lately.body === '' || lately.mount !== mount) {
+      const made = openApiDocument({ modules: mounted, server: mount, issuer: ctx.policy.issuer })
+      lately = { mount, body: JSON.stringify(made) }
+    }
+    return { status: 200, headers: { ...NO_STORE, 'content-type': 'application/json' }, body: lately.body }
+  }
 
   return async (request) => {
     const path = request.path.replace(/\/$/, '')
@@ -113,7 +117,8 @@ async function checkRate(
 ): Promise<void> {
   const rate = ctx.policy.throttle
   if (rate === null) return
-  const who = caller ? `user ${caller.id}` : `address ${request.clientAddress ? addressKey(request.clientAddress) : ''}`
+  const address = caller ? null : request.clientAddress()
+  const who = caller ? `user ${caller.id}` : `address ${address ? addressKey(address) : ''}`
   const { allowed, resetSeconds } = await throttle.count(`${operationId} ${who}`, rate, ctx.clock())
   if (!allowed) throw new TotpError('throttled', { retryAfterSeconds: resetSeconds, rate })
 }

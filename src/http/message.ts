@@ -15,7 +15,7 @@ export interface HttpRequest {
   header: (name: HeaderName) => string | undefined
   body: HttpBody
   /** The address that anonymous calls are counted under; null where the platform tells none. */
-  clientAddress: string | null
+  clientAddress: () => string | null
   /** Who is calling, by the host's own log-in; null: nobody. */
   caller: () => Promise<Caller | null>
   /** Tells the host that its session has proved a second factor. */

@@ -15,6 +15,13 @@ export interface RedisOptions {
   prefix?: string
 }
 
+interface Within<Connection> {
+  within(connection: Connection): TotpStore
+}
+
+/** As `store` is: with `within` where it has it. */
+type WithinRedis<Store> = Store extends Within<infer Connection> ? TotpStore & Within<Connection> : TotpStore
+
 /** A burnt token is remembered a little longer than it lives, for clocks that differ. */
 const CLOCK_SKEW_SECONDS = 60
 
@@ -38,12 +45,27 @@ return {calls, ends}`
  * A token is burnt before what it leads to is done, and given back when that is refused; a process that dies in between
  * leaves a burnt token, and the user asks for another.
  *
+ * A store that can be had within a transaction of the host's can be had so here, too. What was burnt in it stays burnt when
+ * the host rolls back.
+ *
  * @param client - connected; of `redis` or `ioredis`; stays the host's to close
  */
-export function withRedis(
+export function withRedis<Store extends TotpStore>(
+  store: Store,
+  client: NodeRedisClient | IoRedisClient,
+  options: RedisOptions = {},
+): WithinRedis<Store> {
+  const inFront = inFrontOf(store, client, options)
+  if (!('within' in store)) return inFront as WithinRedis<Store>
+  const { within } = store as unknown as Within<unknown>
+  const inTransaction = (connection: unknown) => inFrontOf(within.call(store, connection), client, options)
+  return { ...inFront, within: inTransaction } as unknown as WithinRedis<Store>
+}
+
+function inFrontOf(
   store: TotpStore,
   client: NodeRedisClient | IoRedisClient,
-  { prefix = 'totp:' }: RedisOptions = {},
+  { prefix = 'totp:' }: RedisOptions,
 ): TotpStore {
   const send = ([command = '', ...args]: string[]): Promise<unknown> =>
     'sendCommand' in client && !('call' in client)

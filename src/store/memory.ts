@@ -53,6 +53,7 @@ export function memoryStore(): TotpStore {
       else families.delete(family.id)
     }
     for (const device of devices.values()) if (device.userId === userId) devices.delete(device.id)
+    user.pending = null
     user.generation++
     user.changedAt = now
   }
@@ -109,7 +110,7 @@ export function memoryStore(): TotpStore {
         live.lastStep = spending.step
         live.lastUsedAt = now
         live.driftSteps = spending.driftSteps
-        live.farStep = null
+        if (live.farStep !== null && live.farStep <= spending.step) live.farStep = null
       } else {
         const code = user.codes.find(({ digest, usedAt }) => usedAt === null && spending.digests.includes(digest))
         if (!code) return { outcome: 'refused' }
@@ -151,7 +152,6 @@ export function memoryStore(): TotpStore {
         user.live = user.live.filter(({ id }) => id !== byUse[0]?.id)
       }
       user.live.push({ ...pending, lastUsedAt: now, lastStep: step, driftSteps, farStep: null })
-      user.pending = null
       user.confirmedAt ??= now
       if (backupCodes) user.codes = backupCodes.map((code) => ({ ...code, usedAt: null }))
       const failures = user.failures.get('totp')

@@ -71,6 +71,7 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   return {
     ...store,
     within(client) {
+      if (client === database) throw new TypeError('within needs a connection other than the one that the store has')
       const inside = savepoints(client, statements)
       const own = pooledRunner(inside)
       return {
@@ -136,6 +137,9 @@ function atOneStroke(pooled: Pick<Pooled, 'query'>): Pick<TotpStore, 'spend' | '
       await pooled.query('openFamilyWhole', { id, userId, tokenId, expiresAt, generation, now })
     },
     async rotateFamily(rotation) {
+      if ((await pooled.query('rotateFamily', rotation)).changes === 1) return 'rotated'
+      // Not yet dead: who waited for a change of the factors that keeps the family has compared with the row of before.
+      // This statement sees the change, and ends what is dead.
       const { rows } = await pooled.query('rotateFamilyWhole', rotation)
       return Number((rows[0] as Row).rotated) === 1 ? 'rotated' : 'dead'
     },

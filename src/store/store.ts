@@ -249,7 +249,10 @@ export interface TotpStore {
   /** The user's backup codes in the order in which they were stored. `usedAt` null: unused. */
   listBackupCodes(userId: string): Promise<{ sealedCode: string | null; usedAt: UnixSeconds | null }[]>
 
-  /** Ends all open challenges, recovery links, trusted devices and refresh families of the user, and all earlier proofs. */
+  /**
+   * Ends all open challenges, recovery links, trusted devices and refresh families of the user, all earlier proofs, and an
+   * enrolment that waits for its first code.
+   */
   raiseGeneration(userId: string, now: UnixSeconds): Promise<void>
 
   /** False when `tokenId` is burnt. Reads only; {@link spend} burns. */

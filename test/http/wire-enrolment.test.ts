@@ -257,6 +257,21 @@ describe.each(frameworks)('$name: a new phone', (front) => {
     expect(after.body.authenticators).toMatchObject([{ name: 'New' }])
   })
 
+  test('an enrolment that was begun before the password changed cannot be confirmed after it', async () => {
+    const service = await startService(front)
+    const enrolled = await enrol(service)
+    const thief = await logInWithPhone(service, enrolled)
+    const phone = await beginEnrolment(service, thief.access)
+    service.clock.advance(60)
+    await service.totp.credentialsChanged(enrolled.person.id)
+
+    const input_code = nextCode(service, phone)
+    const answer = await service.post('totp/confirm/', { input_code }, thief.access)
+
+    expect(answer.outcome).toBe('400 totp_already_enabled')
+    await logInWithPhone(service, enrolled)
+  })
+
   test('that is never confirmed leaves the old one on', async () => {
     const service = await startService(front, { tokens: { accessSeconds: 3600 } })
     const { person, phone: old, session } = await enrol(service)

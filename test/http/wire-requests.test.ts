@@ -5,6 +5,7 @@ import express from 'express'
 import { createTotp, generateFernetKey } from 'totp-kit'
 import { expressTotp } from 'totp-kit/express'
 import { fetchTotp } from 'totp-kit/fetch'
+import { jwtTokens } from 'totp-kit/jwt'
 import { nodeTotp } from 'totp-kit/node'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -470,6 +471,24 @@ describe.each(fronts.filter((front) => front !== FETCH))('$name: on the wire its
     }
     expect((await service.post('jwt/verify/', { token: 'not-a-token' })).outcome).toBe('401 invalid_token')
     expect(service.errors).toEqual([])
+  })
+})
+
+describe('a body that the host has read before us', () => {
+  test.each([
+    ['and left where frameworks leave it', { body: { token: 'not-a-token' } }, '401 invalid_token'],
+    ['and kept for itself', {}, '400 validation_failed'],
+  ])('over node:http, %s, is not waited for', async (_how, left, outcome) => {
+    const { totp, host } = await unthrottled()
+    const handler = nodeTotp(totp, { ...host, jwt: jwtTokens(totp, { authenticate: async () => null }) })
+    const { send, close } = await listen(async (request, response) => {
+      for await (const _ of request);
+      await handler(Object.assign(request, left), response)
+    })
+    onTestFinished(close)
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"token":"not-a-token"}' }
+
+    expect((await answerOf(await send('/api/jwt/verify/', init))).outcome).toBe(outcome)
   })
 })
 

@@ -79,7 +79,7 @@ export function judge(phones: readonly ModelPhone[], code: string, now: number) 
 export function spend({ phone, step }: { phone: ModelPhone; step: number }, now: number): void {
   assert.ok(step > phone.lastStep, `step ${step} of ${phone.name} was spent before`)
   phone.lastStep = step
-  phone.far = null
+  if (phone.far !== null && phone.far <= step) phone.far = null
   phone.drift = Math.max(-MOST_DRIFT, Math.min(MOST_DRIFT, step - Math.floor(now / STEP)))
 }
 
@@ -117,6 +117,7 @@ export function raise(
     if (family === kept && family.generation === user.generation) family.generation++
     else family.alive = false
   }
+  user.pending = null
   user.generation++
   user.changedAt = now
 }

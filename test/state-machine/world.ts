@@ -136,7 +136,7 @@ export class World {
       mount: '/api',
       header: (name) => (name === 'authorization' && bearer ? `Bearer ${bearer}` : undefined),
       body: { parsed: body },
-      clientAddress: null,
+      clientAddress: () => null,
       caller: async () => {
         const token = await this.tokens.readAuthorization(bearer === undefined ? undefined : `Bearer ${bearer}`)
         return token && { ...token, accountName: 'someone' }
@@ -341,6 +341,7 @@ export class World {
     spend({ phone: pending, step: right.step }, this.now)
     this.seen.push(code)
     user.pending = null
+    pending.far = null
     await this.live(user, pending)
     const { backup_codes } = (good[0] as Reply).body as { backup_codes: string[] | null }
     assert.equal(backup_codes === null, user.enabled, 'backup codes are handed out with the first authenticator')
@@ -491,6 +492,7 @@ export class World {
     if (other % 4 === 0) {
       const reply = await this.call('POST', 'totp/recovery_cancel', { uid: link.uid, token })
       assert.equal(reply.status === 204, isGood)
+      if (isGood) this.raise(user, null)
       link.dead = true
       this.seen.push(token)
       return

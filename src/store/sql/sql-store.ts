@@ -270,7 +270,6 @@ function* activatePending(activation: Activation): Work<'first' | 'added' | 'rep
   const isFull = leastLately !== undefined && others.length + 1 >= maxAuthenticators
   if ((yield* run('copyPendingToLive', { userId, authenticatorId, step, driftSteps, now })) === 0) return 'refused'
   if (isFull) yield* run('deleteAuthenticator', { userId, authenticatorId: String(leastLately.id) })
-  yield* run('deletePending', { userId })
   if (backupCodes) yield* putCodes(userId, backupCodes)
   yield* run('giveBackAttempt', { userId, method: 'totp' })
   yield* raise(userId, generation + 1, now, keepFamilyId)
@@ -295,8 +294,8 @@ function* removeFactors(removal: Parameters<TotpStore['removeFactors']>[0]): Wor
   const { userId, generation, token, keepFamilyId, now, limits } = removal
   const user = yield* lockUser(userId)
   if (user.generation !== generation || !(yield* burnOf(user, token, now))) return false
-  yield* run('deletePending', { userId })
   if (user.confirmedAt === null) {
+    yield* run('deletePending', { userId })
     yield* run('liftHardCap', { userId, hardCap: limits.hardCap })
     return true
   }
@@ -311,6 +310,8 @@ function* removeFactors(removal: Parameters<TotpStore['removeFactors']>[0]): Wor
 /** The caller holds the user's lock. */
 function* raise(userId: string, generation: number, now: number, keepFamilyId: string | null): Work<void> {
   yield* run('raiseGeneration', { userId, now })
+  // Begun by whoever had leave to change the factors as they were: a thief with an access token, before the password changed.
+  yield* run('deletePending', { userId })
   if (keepFamilyId !== null) yield* run('keepFamily', { userId, keepFamilyId, generation })
   yield* run('endStaleFamilies', { userId, generation })
   yield* run('endDevices', { userId })

@@ -60,7 +60,8 @@ function sources(dialect: Dialect, t: Tables) {
 
     /** RFC 6238 §5.2: look and write in one statement, so that of two racing requests one finds the step spent. */
     spendStep: `
-      UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps, far_step = NULL
+      UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps,
+        far_step = CASE WHEN far_step > :step THEN far_step END
       WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
     noteFarStep: `UPDATE ${t.authenticator} SET far_step = :step WHERE id = :authenticatorId AND user_id = :userId`,
     noteFarStepOfPending: `UPDATE ${t.pending} SET far_step = :step WHERE user_id = :userId AND id = :authenticatorId`,
@@ -232,7 +233,8 @@ function postgresStatements(t: Tables) {
     spendStepWhole: spend(
       `SELECT a.id FROM ${t.authenticator} AS a, u
         WHERE a.id = :authenticatorId AND a.user_id = u.user_id AND a.last_step < :step FOR UPDATE OF a`,
-      `UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps, far_step = NULL
+      `UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps,
+        far_step = CASE WHEN far_step > :step THEN far_step END
         WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
     ),
     spendBackupCodeWhole: spend(

@@ -25,11 +25,16 @@ const NAMES = [
   ['migration', 'migration'],
 ] as const
 
+/** With what we add, the names of tables, indexes and prepared statements stay within 63 bytes, PostgreSQL's limit. */
+const LONGEST = 30
+
 /** @throws TypeError when a name is not of lower-case letters, digits and underscores: it stands in SQL as it is */
 export function tablesOf({ prefix = 'totp_', schema }: TableOptions = {}): Tables {
   for (const name of [prefix, ...(schema === undefined ? [] : [schema])]) {
-    if (!/^[a-z_][a-z0-9_]{0,39}$/.test(name)) {
-      throw new TypeError('a table prefix or schema has 1 to 40 lower-case letters, digits and underscores')
+    if (!/^[a-z_][a-z0-9_]*$/.test(name) || prefix.length + (schema?.length ?? 0) > LONGEST) {
+      throw new TypeError(
+        `a table prefix or schema is of lower-case letters, digits and underscores, together at most ${LONGEST}`,
+      )
     }
   }
   const place = schema === undefined ? prefix : `${schema}.${prefix}`

@@ -243,18 +243,20 @@ export const removeAuthenticator: Promises = {
     assert.equal((await store.getUser('ann')).generation, 3)
   },
 
-  async 'ends open challenges, trusted devices and refresh families but `keepFamilyId`'(open) {
+  async 'ends open challenges, a pending enrolment, trusted devices and refresh families but `keepFamilyId`'(open) {
     const store = await open()
     const user = await add(store, await enrol(store), 'second')
     const { generation } = user
     for (const id of ['kept', 'ended']) await begin(store, id, { generation })
     await store.keepTrustedDevice(device('laptop'), generation)
+    await store.putPending('ann', pending('new'), generation)
 
     await remove(store, user, { keepFamilyId: 'kept' })
 
     assert.equal(await refusedUntil(store, { challenge: challengeOf(user) }), 'stale')
     assert.deepEqual(await alive(store, ['kept', 'ended']), ['kept'])
     assert.deepEqual(await devicesOf(store), [])
+    assert.equal((await store.getStatus('ann', noon, limits)).hasPending, false)
   },
 }
 

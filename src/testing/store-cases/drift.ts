@@ -105,7 +105,7 @@ export const noteFarStep: Promises = {
     assert.equal(await farStepOf(store), firstStep - 7)
   },
 
-  async 'spending a step of that authenticator forgets it'(open) {
+  async 'spending a step of that authenticator forgets it, when the step is not an earlier one'(open) {
     const store = await open()
     const user = await enrol(store)
     await store.noteFarStep('ann', user.authenticatorId, firstStep + 7)
@@ -115,6 +115,9 @@ export const noteFarStep: Promises = {
     assert.equal(await farStepOf(store), firstStep + 7, 'a refused spending, or one of a backup code, does not')
 
     await store.spend(byStep(user, firstStep + 1))
+    assert.equal(await farStepOf(store), firstStep + 7, 'nor does one of an earlier step: its time is still to come')
+
+    await store.spend(byStep(user, firstStep + 8))
     assert.equal(await farStepOf(store), null)
   },
 

@@ -320,6 +320,17 @@ export const raiseGeneration: Promises = {
     await reserve(store, { userId: 'bob', challenge: challengeOf(bob) })
   },
 
+  async 'drops an enrolment that waits for its first code: whoever began it may not be the owner'(open) {
+    const store = await open()
+    const { generation } = await enrol(store)
+    await store.putPending('ann', pending('new'), generation)
+
+    await store.raiseGeneration('ann', noon + 60)
+
+    assert.equal((await store.getStatus('ann', noon + 60, limits)).hasPending, false)
+    assert.equal(await activate(store, { authenticatorId: 'new', generation: generation + 1 }), 'refused')
+  },
+
   async 'tells when, so that an earlier proof proves nothing, and leaves the factors'(open) {
     const store = await open()
     await enrol(store)
