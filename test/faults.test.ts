@@ -14,7 +14,7 @@ import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { byStep, enrol, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
+import { begin, byStep, enrol, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 import { until } from './until.ts'
 import { type Way, wayTo } from './way.ts'
@@ -315,6 +315,33 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
     assert.ok(transactions >= 2)
     assert.equal((await postgresStore(pool).getUser('ann')).generation, generation + 1)
     host.release()
+    await own.end()
+    await drop()
+  })
+
+  test('what is undone again and again is an error after ten repetitions, and the connection is as good as before', async () => {
+    const { pool, url, drop } = await postgresPool()
+    const own = poolAt(url, { max: 1 })
+    const store = postgresStore(own)
+    await store.migrate()
+    await pool.query('CREATE SEQUENCE tries')
+    await pool.query(`CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      PERFORM nextval('tries'); RAISE EXCEPTION 'undone' USING ERRCODE = '40001'; END $$`)
+    for (const table of ['totp_user', 'totp_refresh_family']) {
+      await pool.query(`CREATE TRIGGER undoing BEFORE INSERT ON ${table} FOR EACH ROW EXECUTE FUNCTION undo()`)
+    }
+    const connection = async () => (await own.query('SELECT pg_backend_pid() AS pid')).rows[0].pid
+    const before = await connection()
+
+    // A sequence remembers what was rolled back.
+    const tries = async () => Number((await pool.query('SELECT last_value FROM tries')).rows[0].last_value)
+
+    await assert.rejects(store.raiseGeneration('ann', noon), /undone/)
+    assert.equal(await tries(), 11)
+    assert.equal(await connection(), before)
+
+    await assert.rejects(begin(store, 'family'), /undone/)
+    assert.equal(await tries(), 22)
     await own.end()
     await drop()
   })

@@ -45,12 +45,9 @@ export function pooledRunner(pooled: Pooled): Runner {
         broken = false
         return result
       } catch (error) {
-        // A commit that failed for any other reason may have happened: it is reported, never repeated.
-        if (!pooled.wasUndone(error) || attempt === MOST_RETRIES) {
-          broken = !(await rolledBack(session))
-          throw error
-        }
         broken = !(await rolledBack(session))
+        // A commit that failed for any other reason may have happened: it is reported, never repeated.
+        if (!pooled.wasUndone(error) || attempt === MOST_RETRIES) throw error
       } finally {
         session.release(broken)
       }
