@@ -168,6 +168,55 @@ describe('matchStep', () => {
     expect(matchStep(secret, typed, noon, parameters)).toBeNull()
   })
 
+  test('another spelling of the same number is another code', () => {
+    const firstFrom = (isSo: (code: string) => boolean) => {
+      for (let step = nowStep; ; step++) if (isSo(codeOf(step))) return { step, code: codeOf(step) }
+    }
+    const spellings = {
+      'a zero at the beginning': (code: string) => [
+        code.slice(1),
+        `0${code}`,
+        `+${code.slice(1)}`,
+        ` ${code.slice(1)}`,
+        `\n${code.slice(1)}`,
+        `${code.slice(1)} `,
+        `${code.slice(1)}\n`,
+        `${code}.0`,
+      ],
+      'two zeros at the beginning': (code: string) => [
+        `${code.slice(2)}.0`,
+        `${code.slice(2)}e0`,
+        ` ${code.slice(2)} `,
+      ],
+      hexadecimal: (code: string) => [`0x${Number(code).toString(16)}`],
+    }
+    const found = {
+      'a zero at the beginning': firstFrom((code) => code.startsWith('0')),
+      'two zeros at the beginning': firstFrom((code) => code.startsWith('00')),
+      hexadecimal: firstFrom((code) => Number(code) >= 0x1000 && Number(code) <= 0xffff),
+    }
+
+    for (const [name, { step, code }] of Object.entries(found)) {
+      const at = step * periodSeconds
+      expect(matchStep(secret, code, at, parameters)).toBe(step)
+      for (const typed of spellings[name as keyof typeof spellings](code)) {
+        expect(Number(typed), 'the same number').toBe(Number(code))
+        expect(matchStep(secret, typed, at, parameters), JSON.stringify(typed)).toBeNull()
+      }
+    }
+  })
+
+  test('what is no number is not taken for 0', () => {
+    const oneDigit = { ...parameters, digits: 1, window: 0 }
+    let step = nowStep
+    while (hotp(secret, step, oneDigit) !== '0') step++
+
+    expect(matchStep(secret, '0', step * periodSeconds, oneDigit)).toBe(step)
+    for (const typed of ['a', ' ', '-', '\ud800']) {
+      expect(matchStep(secret, typed, step * periodSeconds, oneDigit), JSON.stringify(typed)).toBeNull()
+    }
+  })
+
   test('whatever is typed, the answer is null or a step of the window, never a throw', () => {
     const typed = fc.oneof(
       fc.string({ unit: 'grapheme', maxLength: 12 }),
