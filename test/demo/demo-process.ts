@@ -68,7 +68,8 @@ export async function startDemo(env: Record<string, string> = {}): Promise<Demo>
     async remove() {
       child.kill('SIGKILL')
       await exited
-      await rm(folder, { recursive: true, force: true })
+      // Workers end a moment after the process that led them, and may be writing a mail until then.
+      await rm(folder, { recursive: true, force: true, maxRetries: 10 })
     },
   }
 }
