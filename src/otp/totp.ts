@@ -20,7 +20,8 @@ export function totpAt(secret: KeyObject, at: UnixSeconds, parameters: TotpParam
 
 /**
  * The time step that produced `code`, or null when none in the window did. RFC 6238 §4.2, §5.2.
- * Every step of the window is computed even after a match, so timing does not tell which one it was.
+ * Every step of the window is computed even after a match, so timing does not tell which one it was. Of several that match,
+ * once in a million, it is the latest: whoever saw the code cannot use it in the later step.
  *
  * @param code - compared as a text of exactly `digits` ASCII digits; anything else matches nothing
  * @param at - the verifier's clock
@@ -36,18 +37,14 @@ export function matchStep(
   if (at < 0) throw new RangeError('TOTP time starts at 0 (1970)')
   // Checked as a pattern, not by length: full-width digits have the length, and other bytes (otpauth throws on them).
   if (code.length !== parameters.digits || !/^[0-9]+$/.test(code)) return null
-  const given = numberBytes(Number(code))
+  // As numbers, in four bytes each: there is nothing to pad, and the comparison takes as long for every code.
+  const given = Uint32Array.of(Number(code))
+  const expected = new Uint32Array(1)
   const now = stepAt(at, parameters.periodSeconds)
   let matched: number | null = null
   for (let step = Math.max(0, now - parameters.window); step <= now + parameters.window; step++) {
-    if (timingSafeEqual(numberBytes(hotpNumber(secret, step, parameters)), given)) matched = step
+    expected[0] = hotpNumber(secret, step, parameters)
+    if (timingSafeEqual(expected, given)) matched = step
   }
   return matched
-}
-
-/** As many bytes for every code, so that the comparison tells nothing. */
-function numberBytes(code: number): Buffer {
-  const bytes = Buffer.allocUnsafe(4)
-  bytes.writeUInt32BE(code)
-  return bytes
 }
