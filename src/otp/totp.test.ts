@@ -206,6 +206,17 @@ describe('matchStep', () => {
     }
   })
 
+  test('of two steps with the same code it is the later one, whichever is now', () => {
+    const oneDigit = { ...parameters, digits: 1 }
+    let step = nowStep
+    while (hotp(secret, step, oneDigit) !== hotp(secret, step + 1, oneDigit)) step++
+    const code = hotp(secret, step, oneDigit)
+
+    for (const now of [step, step + 1]) {
+      expect(matchStep(secret, code, now * periodSeconds, { ...oneDigit, window: 1 })).toBeGreaterThanOrEqual(step + 1)
+    }
+  })
+
   test('what is no number is not taken for 0', () => {
     const oneDigit = { ...parameters, digits: 1, window: 0 }
     let step = nowStep
