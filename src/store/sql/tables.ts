@@ -1,4 +1,4 @@
-/** Where the tables stand: what a host may choose. */
+/** Where the tables stand: what a host may choose. Prefix and schema have at most 30 characters together. */
 export interface TableOptions {
   /** Begins each table's name. Default `totp_`. */
   prefix?: string
