@@ -14,7 +14,7 @@ import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { begin, byStep, enrol, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
+import { begin, byStep, enrol, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 import { until } from './until.ts'
 import { type Way, wayTo } from './way.ts'
@@ -83,6 +83,8 @@ const isUnavailable = (error: unknown) => error instanceof TotpError && error.co
 interface Reached {
   way: Way
   store: TotpStore
+  /** How often a connection was given back to the pool to be used again. */
+  reusable(): number
   /** The same tables through a pool whose only connection is taken. */
   exhausted(): Promise<{ store: TotpStore; release(): Promise<void> }>
   /** The failures counted for Ann's app codes. */
@@ -100,11 +102,16 @@ const databases = [
       const straight = await postgresPool(2)
       const way = await wayTo(straight.url)
       const pool = poolAt(way.url, { max: 4 })
+      let reusable = 0
+      pool.on('release', (broken) => {
+        if (!broken) reusable++
+      })
       const store = postgresStore(pool)
       await store.migrate()
       return {
         way,
         store,
+        reusable: () => reusable,
         async exhausted() {
           const small = poolAt(straight.url, { max: 1, connectionTimeoutMillis: 50 })
           const client = await small.connect()
@@ -139,11 +146,14 @@ const databases = [
       const straight = await mysqlPool(2)
       const way = await wayTo(straight.url)
       const pool = mysql.createPool({ uri: way.url, connectionLimit: 4 })
+      let reusable = 0
+      pool.on('release', () => reusable++)
       const store = mysqlStore(pool)
       await store.migrate()
       return {
         way,
         store,
+        reusable: () => reusable,
         async exhausted() {
           const small = mysql.createPool({ uri: straight.url, connectionLimit: 1, waitForConnections: false })
           const connection = await small.getConnection()
@@ -265,6 +275,21 @@ for (const { name, isThere, spending, committing, reach } of databases) {
       await reached.way.open()
       await isBack()
       assert.equal((await totp.verifyTotpCode('ann', code)).userId, 'ann')
+    })
+
+    test('a connection that breaks in its roll-back is not used again, and one that was rolled back is', async () => {
+      const { way, store, reusable } = reached
+      const refused = () => store.putPending('ann', pending('of another generation'), 7)
+      const before = reusable()
+      way.cutAt('ROLLBACK', 'before')
+
+      await assert.rejects(refused())
+
+      assert.equal(reusable(), before)
+      await isBack()
+      const whole = reusable()
+      assert.equal(await refused(), false)
+      assert.equal(reusable(), whole + 1)
     })
 
     test('a pool without a free connection is unavailable, and works again when one is free', async () => {

@@ -171,4 +171,49 @@ describe('where a step fails', () => {
       await old.drop()
     },
   )
+
+  test.skipIf(!services.mysql)('MariaDB notes nothing of it, and lets the next process in at once', async () => {
+    const old = await fromVersion1('mysql')
+    await old.query('RENAME TABLE totp_pending_authenticator TO elsewhere')
+
+    await assert.rejects(old.upToDate(), /totp_pending_authenticator/)
+
+    assert.deepEqual(await versionsOf(old), [1])
+    await old.query('RENAME TABLE elsewhere TO totp_pending_authenticator')
+    const [store] = await Promise.all(Array.from({ length: 4 }, () => old.upToDate()))
+    assert.deepEqual(await versionsOf(old), [1, 2])
+    await goesOn(store as TotpStore)
+    await old.drop()
+  })
 })
+
+for (const [name, isThere, connect] of [
+  ['PostgreSQL', services.postgres, onePostgresConnection],
+  ['MariaDB', services.mysql, oneMysqlConnection],
+] as const) {
+  test.skipIf(!isThere)(`${name} makes the tables on a connection that goes back to its pool`, async () => {
+    const { store, number, drop } = await connect()
+    const before = await number()
+
+    await store.migrate()
+
+    assert.equal(await number(), before)
+    await drop()
+  })
+}
+
+/** A pool with one connection, and which one that is. */
+async function onePostgresConnection() {
+  const { pool, drop } = await postgresPool(1)
+  const number = async () => Number((await pool.query('SELECT pg_backend_pid() AS number')).rows[0].number)
+  return { store: postgresStore(pool), number, drop }
+}
+
+async function oneMysqlConnection() {
+  const { pool, drop } = await mysqlPool(1)
+  const number = async () => {
+    const [rows] = await pool.query('SELECT connection_id() AS number')
+    return Number((rows as { number: number }[])[0]?.number)
+  }
+  return { store: mysqlStore(pool), number, drop }
+}

@@ -21,8 +21,15 @@ export interface PostgresClient {
 
 /** A `Pool` of `pg`. */
 export interface PostgresPool extends PostgresClient {
-  connect(): Promise<PostgresClient & { release(broken?: boolean): void }>
+  connect(): Promise<PostgresPoolClient>
   readonly totalCount: number
+}
+
+/** A connection that a `Pool` of `pg` lends. */
+export interface PostgresPoolClient extends PostgresClient {
+  release(broken?: boolean): void
+  on(event: 'error', listener: () => void): unknown
+  removeListener(event: 'error', listener: () => void): unknown
 }
 
 export interface PostgresStore extends TotpStore {
@@ -161,11 +168,19 @@ const MIGRATION_LOCK = 8_726_238
 const UNDONE = new Set(['40001', '40P01'])
 const wasUndone = (error: unknown) => UNDONE.has(String((error as { code?: unknown } | null)?.code))
 
+/** While a connection is lent no one else listens, and without a listener one that breaks ends the process. */
+const toldToTheStatement = () => undefined
+
 function poolOf(pool: PostgresPool, statements: Statements): Pooled {
   return {
     async acquire() {
       const client = await pool.connect()
-      return { ...sessionOn(client, statements), release: (broken) => client.release(broken) }
+      client.on('error', toldToTheStatement)
+      const release = (broken: boolean) => {
+        client.removeListener('error', toldToTheStatement)
+        client.release(broken)
+      }
+      return { ...sessionOn(client, statements), release }
     },
     // Where the host's default is REPEATABLE READ or more, of two racing statements one is undone.
     query: (name, parameters) => repeated(wasUndone, () => ask(pool, statements[name], parameters)),

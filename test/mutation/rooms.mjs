@@ -25,7 +25,13 @@ export const rooms = {
   /** All that runs without a server; PostgreSQL's statements on PGlite. */
   store: {
     mutate: ['src/store/**/*.ts', '!src/store/{mysql,postgres}.ts', '!src/store/sql/pooled.ts'],
-    tests: ['test/stores.test.ts', 'test/sqlite.test.ts', 'test/growth.test.ts', 'test/migrations.test.ts'],
+    tests: [
+      'src/store/sql/*.test.ts',
+      'test/stores.test.ts',
+      'test/sqlite.test.ts',
+      'test/growth.test.ts',
+      'test/migrations.test.ts',
+    ],
     environment: withoutServers,
   },
   /** What speaks to PostgreSQL and MariaDB over a socket; both must be up. */
