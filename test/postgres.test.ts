@@ -6,13 +6,16 @@ import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { statementsFor } from '../src/store/sql/statements.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
+import type { SingleUse } from '../src/store/store.ts'
 import {
   activate,
   add,
   attempt,
   begin,
+  byCode,
   byStep,
   challengeOf,
+  type Enrolled,
   enrol,
   firstStep,
   limits,
@@ -133,6 +136,54 @@ describe.skipIf(!services.postgres)('a refresh that races the change of factors 
     await drop()
   })
 })
+
+describe.skipIf(!services.postgres)(
+  'of two equal answers at the same moment one is spent, and the other is told',
+  () => {
+    let database: Awaited<ReturnType<typeof postgresPool>>
+    beforeAll(async () => {
+      database = await postgresPool()
+      await postgresStore(database.pool).migrate()
+    })
+    afterAll(() => database.drop())
+
+    const waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    const ways = [
+      [
+        'time step',
+        'totp_authenticator',
+        (user: Enrolled, challenge: SingleUse | null) => byStep(user, firstStep + 1, { challenge }),
+      ],
+      [
+        'backup code',
+        'totp_backup_code',
+        (user: Enrolled, challenge: SingleUse | null) => byCode(user, ['a'], { challenge }),
+      ],
+    ] as const
+
+    for (const [of, table, spendingOf] of ways) {
+      test.each([
+        ['that the challenge is gone, where both answer one', true, 'stale'],
+        ['that the code was used, where there is none', false, 'refused'],
+      ])(`of a ${of}: %s`, async (_, isChallenged, later) => {
+        const { pool } = database
+        const store = postgresStore(pool)
+        const user = await enrol(store, { userId: `${of} ${isChallenged}`, codes: ['a'] })
+        const spending = spendingOf(user, isChallenged ? challengeOf(user, user.userId) : null)
+        const host = await pool.connect()
+        await host.query('BEGIN')
+        await host.query(`SELECT 1 FROM ${table} FOR UPDATE`)
+
+        const answers = Promise.all([store.spend(spending), store.spend(spending)])
+        await until(async () => (await pool.query(waiting)).rows.length === 2)
+        await host.query('COMMIT')
+        host.release()
+
+        assert.deepEqual((await answers).map(({ outcome }) => outcome).sort(), ['spent', later].sort())
+      })
+    }
+  },
+)
 
 const user = "'user-' || n"
 const USERS = 5000
