@@ -143,7 +143,7 @@ const databases: Database[] = [
       'verify, app code': 21,
       'verify, backup code': 24,
       'verify, wrong code': 8,
-      status: 8,
+      status: 9,
       refresh: 4,
       'rotate backup codes': 16,
       disable: 14,

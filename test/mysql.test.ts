@@ -3,6 +3,7 @@ import mysql, { type PoolConnection } from 'mysql2/promise'
 import { type MysqlPool, mysqlStore } from 'totp-kit/store/mysql'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { currentTables } from '../src/store/sql/migrations.ts'
+import { enrol, limits, noon } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, services } from './services.ts'
 import { until } from './until.ts'
 
@@ -75,5 +76,32 @@ describe.skipIf(!services.mysql)('the lock under which MariaDB makes the tables'
     await waiting
     await impatient((pool) => mysqlStore(pool, { prefix }).migrate())
     assert.equal(((await tables()) as unknown[]).length, currentTables.length + 1)
+  })
+})
+
+describe.skipIf(!services.mysql)('where the host makes transactions of MariaDB READ COMMITTED', () => {
+  test('a status is of one moment all the same', async () => {
+    const { pool, drop } = await mysqlPool()
+    const store = mysqlStore(pool)
+    await store.migrate()
+    const { userId, generation } = await enrol(store)
+    const removal = { limits, token: null, userId, generation, keepFamilyId: null, now: noon }
+    const before = await store.getStatus(userId, noon, limits)
+    /** Removes all factors once the user's row has been read, and before the next row is. */
+    const getConnection = async () => {
+      const connection = await pool.getConnection()
+      await connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED')
+      const execute = async (sql: string, values: never[]) => {
+        const answer = await connection.execute(sql, values)
+        if (sql.includes('FROM totp_user')) assert.equal(await store.removeFactors(removal), true)
+        return answer
+      }
+      return Object.assign(Object.create(connection), { execute }) as typeof connection
+    }
+    const halfway = mysqlStore(Object.assign(Object.create(pool), { getConnection }) as MysqlPool)
+
+    assert.deepEqual(await halfway.getStatus(userId, noon, limits), before)
+    assert.equal((await store.getStatus(userId, noon, limits)).authenticators.length, 0)
+    await drop()
   })
 })

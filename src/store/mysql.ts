@@ -121,9 +121,10 @@ function sessionOn(connection: MysqlConnection, statements: Statements): Omit<Se
     text,
     query: (name, parameters) => ask(connection, statements[name], parameters),
     async begin(kind) {
-      // Without gap locks (§17.7.2.1 of the manual): two users' first rows must not wait for each other.
-      if (kind === 'write') await text('SET TRANSACTION ISOLATION LEVEL READ COMMITTED')
-      await text(kind === 'write' ? 'START TRANSACTION' : 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY')
+      // Whatever the host's default. Without gap locks (§17.7.2.1 of the manual) two users' first rows do not wait for each
+      // other; where READ COMMITTED is the default, two reads would not be of one moment.
+      await text(`SET TRANSACTION ISOLATION LEVEL ${kind === 'write' ? 'READ COMMITTED' : 'REPEATABLE READ'}`)
+      await text(kind === 'write' ? 'START TRANSACTION' : 'START TRANSACTION READ ONLY')
     },
     commit: () => text('COMMIT').then(() => undefined),
     rollback: () => text('ROLLBACK').then(() => undefined),
