@@ -137,6 +137,22 @@ describe.skipIf(!services.postgres)('a refresh that races the change of factors 
   })
 })
 
+describe.skipIf(!services.postgres)('a connection that the pool lends for a transaction', () => {
+  test('goes back with no listener of ours', async () => {
+    const { pool, drop } = await postgresPool(1)
+    const store = postgresStore(pool)
+    await store.migrate()
+    const listeners: number[] = []
+    // Then the pool listens itself.
+    pool.on('release', (_, client) => listeners.push(client.listenerCount('error')))
+
+    for (let n = 0; n < 3; n++) await store.raiseGeneration('ann', noon + n)
+
+    assert.deepEqual(listeners, [1, 1, 1])
+    await drop()
+  })
+})
+
 describe.skipIf(!services.postgres)(
   'of two equal answers at the same moment one is spent, and the other is told',
   () => {

@@ -272,6 +272,8 @@ describe.skipIf(!services.postgres)('where the tables stand in PostgreSQL', () =
     const stores = options.map((option) => postgresStore(database.pool, option))
     for (const store of stores) await store.migrate()
 
+    const { rows } = await database.pool.query("SELECT nspname FROM pg_namespace WHERE nspname IN ('x', 'undefined')")
+    assert.deepEqual(rows, [{ nspname: 'x' }], 'and no schema is made that was not named')
     for (const [n, store] of stores.entries()) {
       const before = await Promise.all(stores.map((each) => each.getUser('zoe')))
       await store.raiseGeneration('zoe', noon)
