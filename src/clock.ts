@@ -6,3 +6,9 @@ export type Clock = () => UnixSeconds
 
 /** The clock of this machine. */
 export const systemClock: Clock = () => Math.floor(Date.now() / 1000)
+
+/** A question that is false for `milliseconds` and true from then on, whatever happens to the machine's time of day. */
+export function deadline(milliseconds: number): () => boolean {
+  const end = performance.now() + milliseconds
+  return () => performance.now() >= end
+}

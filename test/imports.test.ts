@@ -146,6 +146,8 @@ test('the machine is asked for time, environment and output in one place each, a
     'cli/index.ts: process.stderr',
     'cli/index.ts: process.stdout',
     'clock.ts: Date.now',
+    'clock.ts: performance.now',
+    'clock.ts: performance.now',
     'create-totp.ts: process.stderr',
     'encryption-key.ts: process.env',
   ])

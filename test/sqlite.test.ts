@@ -162,6 +162,53 @@ describe('closing', () => {
   })
 })
 
+describe('while another connection has the file locked', () => {
+  test('an operation waits, and the event loop runs meanwhile: the lock may be of this process', async () => {
+    const store = await sqliteStore(path)
+    const host = await openSqlite(path)
+    const order: string[] = []
+    host.exec('BEGIN IMMEDIATE')
+
+    const write = store.raiseGeneration('ann', noon).then(() => order.push('raised'))
+    const single = store.clearFailures('ann').then(() => order.push('cleared'))
+    // A host's transaction that stays open across an await.
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    order.push('committed')
+    host.exec('COMMIT')
+    await Promise.all([write, single])
+
+    assert.deepEqual(order.slice(0, 1), ['committed'])
+    assert.equal((await store.getUser('ann')).generation, 1)
+    await store.close()
+    host.close()
+  })
+
+  test('a store opens when it is free again, and the event loop runs meanwhile', async () => {
+    const host = await openSqlite(path)
+    host.exec('BEGIN IMMEDIATE')
+
+    const opening = sqliteStore(path)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    host.exec('COMMIT')
+
+    await (await opening).close()
+    host.close()
+  })
+
+  test('an operation gives up after five seconds and has done nothing', async () => {
+    const store = await sqliteStore(path)
+    const host = await openSqlite(path)
+    host.exec('BEGIN IMMEDIATE')
+
+    await assert.rejects(store.raiseGeneration('ann', noon), /locked/)
+
+    host.exec('ROLLBACK')
+    assert.equal((await store.getUser('ann')).generation, 0)
+    await store.close()
+    host.close()
+  })
+})
+
 describe('when SQLite fails', () => {
   test('an operation that fails half-way has done nothing, and the next one works', async () => {
     const store = await sqliteStore(path)

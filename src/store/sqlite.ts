@@ -1,3 +1,4 @@
+import { deadline } from '../clock.ts'
 import type { SqlValue } from './sql/dialect.ts'
 import { createTable, migrationTable, statementsAfter } from './sql/migrations.ts'
 import { type Runner, sqlStore } from './sql/sql-store.ts'
@@ -25,6 +26,9 @@ export interface SqliteDatabase {
  * A store in an SQLite file, for one machine; several processes may share the file. Opens it with whichever driver is
  * there (see {@link openSqlite}) and brings the tables up to date.
  *
+ * An operation that finds the file locked, by another process or by another connection of this one, waits up to five
+ * seconds. The event loop runs meanwhile, with a connection of the host's own only where its `busy_timeout` is 0.
+ *
  * @param database - a path (`:memory:` for a database in memory), or a connection of the host's own, which stays the
  * host's to close; the host must not have a transaction open on it across an `await`
  */
@@ -35,7 +39,9 @@ export async function sqliteStore(
   const tables = tablesOf(options)
   const own = typeof database === 'string'
   const connection = own ? await openSqlite(database) : database
-  const migrate = async () => bringUpToDate(connection, tables)
+  // The driver would wait within the call, and nothing else in the process would run. We wait outside it.
+  if (own) connection.exec('PRAGMA busy_timeout = 0')
+  const migrate = () => whenFree(() => bringUpToDate(connection, tables))
   try {
     await migrate()
     const { runner, release } = runnerOn(connection, tables)
@@ -54,8 +60,8 @@ export async function sqliteStore(
 }
 
 /**
- * Opens an SQLite file with `node:sqlite` (Node 22.13 and later), else `better-sqlite3`, else `libsql`, in WAL mode,
- * waiting up to five seconds for another process's lock.
+ * Opens an SQLite file with `node:sqlite` (Node 22.13 and later), else `better-sqlite3`, else `libsql`, in WAL mode. The
+ * connection waits up to five seconds for another one's lock, within the call, which holds up the event loop.
  *
  * @throws Error when none of the three is there, or the file cannot be opened, made or written to
  */
@@ -63,12 +69,15 @@ export async function openSqlite(path: string): Promise<SqliteDatabase> {
   const Database = await loadDriver()
   let connection: SqliteDatabase | null = null
   try {
-    connection = new Database(path)
-    connection.exec('PRAGMA busy_timeout = 5000')
+    const opened = new Database(path)
+    connection = opened
+    opened.exec('PRAGMA busy_timeout = 0')
     // better-sqlite3 is built with NORMAL, under which a power cut forgets what was spent last.
-    connection.exec('PRAGMA synchronous = FULL')
-    switchToWal(connection)
-    return connection
+    await whenFree(() => opened.exec('PRAGMA synchronous = FULL'))
+    // Where several processes do this to a new file at once, SQLite refuses some of them.
+    await whenFree(() => opened.exec('PRAGMA journal_mode = WAL'))
+    opened.exec(`PRAGMA busy_timeout = ${MAX_WAIT_MS}`)
+    return opened
   } catch (cause) {
     connection?.close()
     const reason = cause instanceof Error ? cause.message : String(cause)
@@ -95,21 +104,33 @@ async function loadDriver(): Promise<Driver> {
   throw new Error('no SQLite driver found: use Node 22.13 or later, or install better-sqlite3 or libsql')
 }
 
+/** How long an operation waits for the lock of another connection. */
+const MAX_WAIT_MS = 5000
+/** From one try to the next: SQLite's own schedule, which is short at first because most locks are. */
+const WAITS_MS = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50] as const
+
 /**
- * Puts a file into WAL mode, which it keeps. Where several processes do that to a new file at once, SQLite refuses some
- * of them without waiting; they wait with a transaction, which does, and look again.
+ * Does `work` when no other connection has the file locked. `work` has done nothing when it throws SQLITE_BUSY. Between
+ * two tries the event loop runs: the lock may belong to a transaction of this very process, which needs it to end.
  */
-function switchToWal(connection: SqliteDatabase): void {
-  for (let triesLeft = 10; ; triesLeft--) {
+async function whenFree<T>(work: () => T): Promise<T> {
+  const isOver = deadline(MAX_WAIT_MS)
+  for (let attempt = 0; ; attempt++) {
     try {
-      connection.exec('PRAGMA journal_mode = WAL')
-      return
+      return work()
     } catch (error) {
-      if (triesLeft === 0) throw error
+      if (!isBusy(error) || isOver()) throw error
     }
-    connection.exec('BEGIN IMMEDIATE')
-    connection.exec('COMMIT')
+    const milliseconds = WAITS_MS[Math.min(attempt, WAITS_MS.length - 1)]
+    await new Promise((resolve) => setTimeout(resolve, milliseconds))
   }
+}
+
+/** SQLITE_BUSY and its extended codes, whose lowest byte is 5: as a text or a number, by driver. */
+function isBusy(error: unknown): boolean {
+  const { code, errcode, rawCode } = error as { code?: unknown; errcode?: unknown; rawCode?: unknown }
+  const number = typeof errcode === 'number' ? errcode : rawCode
+  return String(code).startsWith('SQLITE_BUSY') || (typeof number === 'number' && (number & 0xff) === 5)
 }
 
 /** Brings the tables up to date; of processes that start at once, one does it and the others wait for its lock. */
@@ -174,9 +195,9 @@ function runnerOn(connection: SqliteDatabase, tables: Tables): { runner: Runner;
     })
   return {
     runner: {
-      write: async (work, keep) => transaction('BEGIN IMMEDIATE', work, keep),
-      read: async (work) => transaction('BEGIN', work, () => true),
-      single: async (work) => perform(work),
+      write: (work, keep) => whenFree(() => transaction('BEGIN IMMEDIATE', work, keep)),
+      read: (work) => whenFree(() => transaction('BEGIN', work, () => true)),
+      single: (work) => whenFree(() => perform(work)),
     },
     // libsql keeps the file open for as long as one of its prepared statements is within reach.
     release: () => prepared.clear(),
