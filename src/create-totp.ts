@@ -159,7 +159,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   await checkCanary(options.store, keyring, clock())
   const ctx: Context = {
     policy,
-    store: failClosed(options.store),
+    store: failClosed(options.store, onError),
     clock,
     random: randomBytes,
     keyring,

@@ -79,6 +79,58 @@ function everyFlow(
 
 const isUnavailable = (error: unknown) => error instanceof TotpError && error.code === 'unavailable'
 
+/** Whether a statement of this database waits for a lock. */
+async function isWaiting(connect: () => Promise<{ query(sql: string): Promise<unknown>; release(): void }>) {
+  const connection = await connect()
+  const isPostgres = !('execute' in connection)
+  const answer = await connection.query(
+    isPostgres
+      ? "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+      : // The table is made anew when it was not read for 0.1 s.
+        "SELECT 1 FROM (SELECT SLEEP(0.12)) AS pause, information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+  )
+  connection.release()
+  const rows = isPostgres ? (answer as { rows: unknown[] }).rows : (answer as [unknown[]])[0]
+  return rows.length > 0
+}
+
+describe.for([
+  { name: 'PostgreSQL', isThere: services.postgres },
+  { name: 'MariaDB', isThere: services.mysql },
+])('a change that waits too long for a lock on $name', ({ name, isThere }) => {
+  test.skipIf(!isThere)('is refused, and is not made later', async () => {
+    const database = name === 'PostgreSQL' ? await postgresPool() : await mysqlPool()
+    const store = 'totalCount' in database.pool ? postgresStore(database.pool) : mysqlStore(database.pool as mysql.Pool)
+    await store.migrate()
+    const { totp } = await enrolled(store)
+    const connect = (): Promise<{ query(sql: string): Promise<unknown>; release(): void }> =>
+      'totalCount' in database.pool ? database.pool.connect() : (database.pool as mysql.Pool).getConnection()
+    const host = await connect()
+    await host.query('BEGIN')
+    await host.query("SELECT 1 FROM totp_user WHERE user_id = 'ann' FOR UPDATE")
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    try {
+      const refused = assert.rejects(totp.disableTotp('ann'), isUnavailable)
+      while (!(await isWaiting(connect))) await new Promise((resolve) => setImmediate(resolve))
+      await vi.advanceTimersByTimeAsync(10_000)
+      await refused
+      await host.query('ROLLBACK')
+      host.release()
+      // The call has come to its end when the lock can be had again.
+      const next = await connect()
+      await next.query('BEGIN')
+      await next.query("SELECT 1 FROM totp_user WHERE user_id = 'ann' FOR UPDATE")
+      await next.query('ROLLBACK')
+      next.release()
+    } finally {
+      vi.useRealTimers()
+    }
+
+    assert.equal(await totp.isTotpEnabled('ann'), true)
+    await database.drop()
+  })
+})
+
 /** A database of its own for a test, reached by a way that can be cut and, to look at it, straight. */
 interface Reached {
   way: Way
@@ -506,6 +558,32 @@ describe('SQLite', () => {
 })
 
 describe('a store that does not answer', () => {
+  test('is told of when it answers after its request was refused: it was done all the same', async () => {
+    let answer: () => void = () => undefined
+    const slow: TotpStore = {
+      ...memoryStore(),
+      clearFailures: () =>
+        new Promise((resolve) => {
+          answer = resolve
+        }),
+    }
+    const errors: unknown[] = []
+    const options = { issuer: 'Acme', encryptionKey: generateFernetKey(), store: slow }
+    const totp = await createTotp({ ...options, onError: (error) => errors.push(error) })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const refused = assert.rejects(totp.unlock('ann'), isUnavailable)
+      await vi.advanceTimersByTimeAsync(10_000)
+      await refused
+      assert.deepEqual(errors, [])
+      answer()
+      await vi.advanceTimersByTimeAsync(1)
+    } finally {
+      vi.useRealTimers()
+    }
+    assert.deepEqual(errors.map(String), ['Error: the store completed clearFailures after its request was refused'])
+  })
+
   test('is waited for ten seconds and not longer, and what it answers later counts for nothing', async () => {
     const store = memoryStore()
     let answer: (late: unknown) => void = () => undefined

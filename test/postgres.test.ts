@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import pg from 'pg'
 import { createTotp, generateFernetKey } from 'totp-kit'
 import { postgresStore } from 'totp-kit/store/postgres'
@@ -200,6 +202,59 @@ describe.skipIf(!services.postgres)(
     }
   },
 )
+
+describe.skipIf(!services.postgres)('a connection that PostgreSQL ends', () => {
+  test('in the same packet in which it becomes ready is an error of one request, not of the process', async () => {
+    const database = await postgresPool()
+    await postgresStore(database.pool).migrate()
+    const url = new URL(database.url)
+    const { port, hostname } = url
+    const proxy = createServer((near) => {
+      const far = connect(Number(port), hostname)
+      near.on('error', () => far.destroy()).pipe(far)
+      far.on('error', () => near.destroy())
+      far.on('data', (chunk: Buffer) => {
+        const isReady = chunk.subarray(-6).equals(READY_FOR_QUERY)
+        if (isReady) near.end(Buffer.concat([chunk, TERMINATED]))
+        else near.write(chunk)
+      })
+    }).listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    url.port = String((proxy.address() as AddressInfo).port)
+    const pool = new pg.Pool({ connectionString: url.href })
+    pool.on('error', () => undefined)
+    const uncaught: unknown[] = []
+    const note = (error: unknown) => void uncaught.push(error)
+    const others = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException').on('uncaughtException', note)
+    try {
+      await assert.rejects(postgresStore(pool).getStatus('ann', noon, limits))
+      await new Promise((resolve) => setImmediate(resolve))
+    } finally {
+      process.removeListener('uncaughtException', note)
+      for (const listener of others) process.on('uncaughtException', listener)
+    }
+    assert.deepEqual(uncaught, [])
+    await pool.end()
+    proxy.close()
+    await database.drop()
+  })
+})
+
+const READY_FOR_QUERY = Buffer.from('Z\0\0\0\x05I', 'latin1')
+/** What a server sends when an administrator, or a failover, ends a connection. */
+const TERMINATED = errorResponse({ S: 'FATAL', C: '57P01', M: 'terminating connection due to administrator command' })
+
+function errorResponse(fields: Readonly<Record<string, string>>): Buffer {
+  const body = Buffer.from(
+    `${Object.entries(fields)
+      .map(([type, value]) => `${type}${value}\0`)
+      .join('')}\0`,
+  )
+  const head = Buffer.from('E\0\0\0\0', 'latin1')
+  head.writeUInt32BE(body.length + 4, 1)
+  return Buffer.concat([head, body])
+}
 
 const user = "'user-' || n"
 const USERS = 5000

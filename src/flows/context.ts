@@ -39,21 +39,33 @@ const LONGEST_WAIT_MS = 10_000
 
 /**
  * The store with every failure turned into `unavailable`: whatever the reason that it cannot answer, nobody passes.
- * No answer in ten seconds is one of the reasons; what comes later is not listened to.
+ * No answer in ten seconds is one of the reasons.
+ *
+ * @param onError - receives an error that names the operation when the store completes it after that time: the request
+ * was refused, and yet it was done
  */
-export function failClosed(store: TotpStore): TotpStore {
+export function failClosed(store: TotpStore, onError: (error: unknown) => void): TotpStore {
   return new Proxy(store, {
     get(target, name: keyof TotpStore) {
       const operation = target[name] as (...args: unknown[]) => Promise<unknown>
       return async (...args: unknown[]) => {
         let timer: NodeJS.Timeout | undefined
+        let isLate = false
         const tooLate = new Promise<never>((_, reject) => {
           // The error is made when it is due: one with every call, for its stack, cost more than the rest of the waiting.
           const error = () => new Error(`the store did not answer within ${LONGEST_WAIT_MS / 1000} seconds`)
-          timer = setTimeout(() => reject(error()), LONGEST_WAIT_MS)
+          timer = setTimeout(() => {
+            isLate = true
+            reject(error())
+          }, LONGEST_WAIT_MS)
         })
         try {
-          return await Promise.race([operation.apply(target, args), tooLate])
+          const answer = operation.apply(target, args)
+          answer.then(
+            () => isLate && onError(new Error(`the store completed ${name} after its request was refused`)),
+            () => undefined,
+          )
+          return await Promise.race([answer, tooLate])
         } catch (cause) {
           throw new TotpError('unavailable', { retryAfterSeconds: 5, cause })
         } finally {

@@ -1,3 +1,5 @@
+import { MAX_CLOCK_SKEW_SECONDS } from '../store/single-use.ts'
+import type { WithinOptions } from '../store/sql/host-transaction.ts'
 import type { SingleUse, TotpStore } from '../store/store.ts'
 
 /** What is needed of a client of `redis` (node-redis). */
@@ -16,14 +18,11 @@ export interface RedisOptions {
 }
 
 interface Within<Connection> {
-  within(connection: Connection): TotpStore
+  within(connection: Connection, options?: WithinOptions): TotpStore
 }
 
 /** As `store` is: with `within` where it has it. */
 type WithinRedis<Store> = Store extends Within<infer Connection> ? TotpStore & Within<Connection> : TotpStore
-
-/** A burnt token is remembered a little longer than it lives, for clocks that differ. */
-const CLOCK_SKEW_SECONDS = 60
 
 /** Counts one call in the window of its key: KEYS[1]; ARGV: now, window. Gives the calls and the window's end. */
 const COUNT_CALL = `
@@ -58,7 +57,8 @@ export function withRedis<Store extends TotpStore>(
   const inFront = inFrontOf(store, client, options)
   if (!('within' in store)) return inFront as WithinRedis<Store>
   const { within } = store as unknown as Within<unknown>
-  const inTransaction = (connection: unknown) => inFrontOf(within.call(store, connection), client, options)
+  const inTransaction = (...host: [connection: unknown, limits?: WithinOptions]) =>
+    inFrontOf(within.call(store, ...host), client, options)
   return { ...inFront, within: inTransaction } as unknown as WithinRedis<Store>
 }
 
@@ -74,7 +74,7 @@ function inFrontOf(
   const burntKey = (tokenId: string) => `${prefix}burnt:${tokenId}`
   /** False when the token is burnt already, or has expired and its mark may be forgotten. */
   const burn = async ({ tokenId, expiresAt }: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: number) => {
-    const seconds = String(expiresAt - now + CLOCK_SKEW_SECONDS)
+    const seconds = String(expiresAt - now + MAX_CLOCK_SKEW_SECONDS)
     return expiresAt >= now && (await send(['SET', burntKey(tokenId), '1', 'NX', 'EX', seconds])) !== null
   }
   const giveBack = (token: SingleUse) => send(['DEL', burntKey(token.tokenId)])

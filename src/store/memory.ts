@@ -1,7 +1,7 @@
 import type { UnixSeconds } from '../clock.ts'
 import type { FailureLimits } from '../policy.ts'
 import { budgetOf, type FailureCount, noFailures, periodOf, refusalOf } from './failures.ts'
-import { isOutdated } from './single-use.ts'
+import { isOutdated, MAX_CLOCK_SKEW_SECONDS } from './single-use.ts'
 import type {
   AuthenticatorRecord,
   BackupCodeRecord,
@@ -64,7 +64,7 @@ export function memoryStore(): TotpStore {
   const devicesOf = (userId: string, now: UnixSeconds) =>
     [...devices.values()].filter((device) => device.userId === userId && isAlive(device, now))
   const burn = ({ tokenId, expiresAt }: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: UnixSeconds) => {
-    for (const [id, end] of burnt) if (end < now) burnt.delete(id)
+    for (const [id, end] of burnt) if (end < now - MAX_CLOCK_SKEW_SECONDS) burnt.delete(id)
     burnt.set(tokenId, expiresAt)
   }
 
@@ -278,7 +278,7 @@ export function memoryStore(): TotpStore {
 
     deleteExpired(now) {
       for (const user of users.values()) if (user.pending && user.pending.expiresAt < now) user.pending = null
-      for (const [tokenId, expiresAt] of burnt) if (expiresAt < now) burnt.delete(tokenId)
+      for (const [id, end] of burnt) if (end < now - MAX_CLOCK_SKEW_SECONDS) burnt.delete(id)
       for (const [id, { expiresAt }] of families) if (expiresAt < now) families.delete(id)
       for (const [id, { expiresAt }] of devices) if (expiresAt < now) devices.delete(id)
       for (const [key, { endsAt }] of windows) if (endsAt < now) windows.delete(key)

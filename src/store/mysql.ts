@@ -1,4 +1,5 @@
 import type { Parameters, Statement } from './sql/dialect.ts'
+import { hostTransaction, type WithinOptions } from './sql/host-transaction.ts'
 import { migratePooled, type Pooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { sqlStore } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
@@ -22,8 +23,13 @@ export interface MysqlStore extends TotpStore {
    * The same store within a transaction that the host has open on `connection`, so that an enrolment commits with the
    * host's own rows or not at all. Attempts are counted outside it, on the store's own pool: a roll-back of the host's
    * must not give guesses back (Vikunja, CVE-2026-35597).
+   *
+   * Nothing is sent after the host has ended its transaction or has given the connection back, after the deadline, or
+   * after an abort. A call that is refused by one of these has changed nothing. Calls at once take turns.
+   *
+   * @throws RangeError when `deadlineMs` is out of range
    */
-  within(connection: MysqlConnection): TotpStore
+  within(connection: MysqlConnection, options?: WithinOptions): TotpStore
 }
 
 /**
@@ -61,8 +67,8 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
   }
   return {
     ...store,
-    within: (connection) => ({
-      ...sqlStore(pooledRunner(savepoints(connection, statements))),
+    within: (connection, options) => ({
+      ...sqlStore(pooledRunner(savepoints(connection, statements, options))),
       reserveAttempt: store.reserveAttempt,
       getFailureBudget: store.getFailureBudget,
       countCall: store.countCall,
@@ -98,19 +104,14 @@ function poolOf(pool: MysqlPool, statements: Statements): Pooled {
 }
 
 /** Within a transaction of the host's: ours is a savepoint in it, and is never repeated. */
-function savepoints(connection: MysqlConnection, statements: Statements): Pooled {
+function savepoints(connection: MysqlConnection, statements: Statements, options?: WithinOptions): Pooled {
   const session = sessionOn(connection, statements)
+  // The promises of `mysql2` are a shell around the connection proper, which the host may use directly.
+  const { connection: inner } = connection as { connection?: object }
+  const transaction = hostTransaction(inner ?? connection, session.text, options)
   return {
-    async acquire() {
-      return {
-        ...session,
-        begin: () => session.text('SAVEPOINT totp_kit').then(() => undefined),
-        commit: () => session.text('RELEASE SAVEPOINT totp_kit').then(() => undefined),
-        rollback: () => session.text('ROLLBACK TO SAVEPOINT totp_kit').then(() => undefined),
-        release: () => undefined,
-      }
-    },
-    query: session.query,
+    acquire: () => transaction.acquire(session),
+    query: (name, parameters) => transaction.single(() => session.query(name, parameters)),
     wasUndone: () => false,
   }
 }

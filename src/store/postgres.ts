@@ -1,4 +1,5 @@
 import type { Parameters, Statement } from './sql/dialect.ts'
+import { hostTransaction, inTurn, takeTurn, type WithinOptions } from './sql/host-transaction.ts'
 import { migratePooled, type Pooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { limitNumbers, type Runner, refusal, sqlStore, toAuthenticator, toUser } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
@@ -21,7 +22,7 @@ export interface PostgresClient {
 
 /** A `Pool` of `pg`. */
 export interface PostgresPool extends PostgresClient {
-  connect(): Promise<PostgresPoolClient>
+  connect(give: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void
   readonly totalCount: number
 }
 
@@ -37,8 +38,13 @@ export interface PostgresStore extends TotpStore {
    * The same store within a transaction that the host has open on `client`, so that an enrolment commits with the
    * host's own rows or not at all. Attempts are counted outside it, on the store's own connection: a roll-back of the
    * host's must not give guesses back (Vikunja, CVE-2026-35597).
+   *
+   * Nothing is sent after the host has ended its transaction or has given the client back, after the deadline, or after
+   * an abort. A call that is refused by one of these has changed nothing. Calls at once take turns.
+   *
+   * @throws RangeError when `deadlineMs` is out of range
    */
-  within(client: PostgresClient): TotpStore
+  within(client: PostgresClient, options?: WithinOptions): TotpStore
 }
 
 /**
@@ -77,9 +83,9 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   }
   return {
     ...store,
-    within(client) {
+    within(client, options) {
       if (client === database) throw new TypeError('within needs a connection other than the one that the store has')
-      const inside = savepoints(client, statements)
+      const inside = savepoints(client, statements, options)
       const own = pooledRunner(inside)
       return {
         ...sqlStore(own),
@@ -173,60 +179,43 @@ const toldToTheStatement = () => undefined
 
 function poolOf(pool: PostgresPool, statements: Statements): Pooled {
   return {
-    async acquire() {
-      const client = await pool.connect()
-      client.on('error', toldToTheStatement)
-      const release = (broken: boolean) => {
-        client.removeListener('error', toldToTheStatement)
-        client.release(broken)
-      }
-      return { ...sessionOn(client, statements), release }
-    },
+    acquire: () =>
+      new Promise((resolve, reject) => {
+        // By callback, so that our listener is there when the pool's goes: a promise would come one microtask later, and
+        // a message of the server that arrives together with the connection's readiness would find no listener.
+        pool.connect((error, client) => {
+          if (error || !client) return reject(error ?? new Error('the pool lent no connection'))
+          client.on('error', toldToTheStatement)
+          const release = (broken: boolean) => {
+            client.removeListener('error', toldToTheStatement)
+            client.release(broken)
+          }
+          resolve({ ...sessionOn(client, statements), release })
+        })
+      }),
     // Where the host's default is REPEATABLE READ or more, of two racing statements one is undone.
     query: (name, parameters) => repeated(wasUndone, () => ask(pool, statements[name], parameters)),
     wasUndone,
   }
 }
 
-/** Who has a single connection now, for all stores that share it. */
-const turns = new WeakMap<PostgresClient, Promise<unknown>>()
-
 /** One connection serves one after the other: what belongs to a transaction must not mix with what does not. */
 function oneConnection(client: PostgresClient, statements: Statements): Pooled {
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const turn = (turns.get(client) ?? Promise.resolve()).then(work)
-    turns.set(
-      client,
-      turn.catch(() => undefined),
-    )
-    return turn
-  }
   return {
-    acquire: () =>
-      new Promise((resolve) => {
-        inTurn(
-          () => new Promise<void>((release) => resolve({ ...sessionOn(client, statements), release: () => release() })),
-        )
-      }),
-    query: (name, parameters) => repeated(wasUndone, () => inTurn(() => ask(client, statements[name], parameters))),
+    acquire: () => takeTurn(client, (release) => ({ ...sessionOn(client, statements), release: () => release() })),
+    query: (name, parameters) =>
+      repeated(wasUndone, () => inTurn(client, () => ask(client, statements[name], parameters))),
     wasUndone,
   }
 }
 
 /** Within a transaction of the host's: ours is a savepoint in it, and is never repeated. */
-function savepoints(client: PostgresClient, statements: Statements): Pooled {
-  const text = (sql: string) => client.query(sql).then(toResult)
+function savepoints(client: PostgresClient, statements: Statements, options?: WithinOptions): Pooled {
+  const session = sessionOn(client, statements)
+  const transaction = hostTransaction(client, session.text, options)
   return {
-    async acquire() {
-      return {
-        ...sessionOn(client, statements),
-        begin: () => text('SAVEPOINT totp_kit').then(() => undefined),
-        commit: () => text('RELEASE SAVEPOINT totp_kit').then(() => undefined),
-        rollback: () => text('ROLLBACK TO SAVEPOINT totp_kit').then(() => undefined),
-        release: () => undefined,
-      }
-    },
-    query: (name, parameters) => ask(client, statements[name], parameters),
+    acquire: () => transaction.acquire(session),
+    query: (name, parameters) => transaction.single(() => session.query(name, parameters)),
     wasUndone: () => false,
   }
 }

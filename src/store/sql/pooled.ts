@@ -1,3 +1,4 @@
+import { deadline } from '../../clock.ts'
 import type { Dialect, Parameters } from './dialect.ts'
 import { createTable, migrationTable, statementsAfter } from './migrations.ts'
 import type { Runner } from './sql-store.ts'
@@ -27,7 +28,13 @@ export interface Pooled {
 }
 
 /** Tries again after so many deadlocks or serialization failures; the next one is an error. */
-const MOST_RETRIES = 10
+const MAX_RETRIES = 10
+
+/**
+ * A transaction that has taken longer than this is rolled back instead of committed. Shorter than the ten seconds after
+ * which a flow answers `unavailable` (`flows/context.ts`): nothing may be committed after its request was refused.
+ */
+export const MAX_TRANSACTION_MS = 9000
 
 export function pooledRunner(pooled: Pooled): Runner {
   const transaction = async <T>(
@@ -35,19 +42,25 @@ export function pooledRunner(pooled: Pooled): Runner {
     work: () => Work<T>,
     keep: (result: T) => boolean,
   ): Promise<T> => {
+    const isOver = deadline(MAX_TRANSACTION_MS)
+    const checkTime = () => {
+      if (isOver()) throw new Error(`the transaction took longer than ${MAX_TRANSACTION_MS / 1000} seconds`)
+    }
     for (let attempt = 0; ; attempt++) {
       const session = await pooled.acquire()
       let broken = true
       try {
+        checkTime()
         await session.begin(kind)
-        const result = await perform(session, work)
+        const result = await perform(session, work, checkTime)
+        checkTime()
         await (keep(result) ? session.commit() : session.rollback())
         broken = false
         return result
       } catch (error) {
         broken = !(await rolledBack(session))
         // A commit that failed for any other reason may have happened: it is reported, never repeated.
-        if (!pooled.wasUndone(error) || attempt === MOST_RETRIES) throw error
+        if (!pooled.wasUndone(error) || attempt === MAX_RETRIES) throw error
       } finally {
         session.release(broken)
       }
@@ -56,7 +69,7 @@ export function pooledRunner(pooled: Pooled): Runner {
   return {
     write: (work, keep) => transaction('write', work, keep),
     read: (work) => transaction('read', work, () => true),
-    single: (work) => perform(pooled, work),
+    single: (work) => perform(pooled, work, () => undefined),
   }
 }
 
@@ -66,16 +79,17 @@ export async function repeated<T>(wasUndone: Pooled['wasUndone'], ask: () => Pro
     try {
       return await ask()
     } catch (error) {
-      if (!wasUndone(error) || attempt === MOST_RETRIES) throw error
+      if (!wasUndone(error) || attempt === MAX_RETRIES) throw error
     }
   }
 }
 
-/** Asks one statement after the other of `on`. */
-async function perform<T>(on: Pick<Session, 'query'>, work: () => Work<T>): Promise<T> {
+/** Sends one statement after the other. */
+async function perform<T>(on: Pick<Session, 'query'>, work: () => Work<T>, checkTime: () => void): Promise<T> {
   const steps = work()
   let next = steps.next()
   while (!next.done) {
+    checkTime()
     const { statement, parameters } = next.value
     next = steps.next(await on.query(statement, parameters))
   }

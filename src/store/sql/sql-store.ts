@@ -266,7 +266,7 @@ function* activatePending(activation: Activation): Work<'first' | 'added' | 'rep
   const { backupCodes, keepFamilyId } = activation
   const user = yield* lockUser(userId)
   if (user.generation !== generation) return 'refused'
-  const [leastLately, ...others] = yield* all('getLiveByUse', { userId })
+  const [leastLately, ...others] = yield* all('lockLiveByUse', { userId })
   const isFull = leastLately !== undefined && others.length + 1 >= maxAuthenticators
   if ((yield* run('copyPendingToLive', { userId, authenticatorId, step, driftSteps, now })) === 0) return 'refused'
   if (isFull) yield* run('deleteAuthenticator', { userId, authenticatorId: String(leastLately.id) })
@@ -282,7 +282,7 @@ type AuthenticatorRemoval = Parameters<TotpStore['removeAuthenticator']>[0]
 function* removeAuthenticator(removal: AuthenticatorRemoval): Work<'removed' | 'last' | 'absent' | 'stale'> {
   const { userId, authenticatorId, generation, keepFamilyId, now } = removal
   if ((yield* lockUser(userId)).generation !== generation) return 'stale'
-  const live = yield* all('getLive', { userId })
+  const live = yield* all('lockLiveByUse', { userId })
   if (!live.some(({ id }) => String(id) === authenticatorId)) return 'absent'
   if (live.length === 1) return 'last'
   yield* run('deleteAuthenticator', { userId, authenticatorId })

@@ -1,3 +1,4 @@
+import { MAX_CLOCK_SKEW_SECONDS } from '../single-use.ts'
 import { compile, type Dialect, type Statement } from './dialect.ts'
 import type { Tables } from './tables.ts'
 
@@ -43,8 +44,9 @@ function sources(dialect: Dialect, t: Tables) {
     switchOff: `UPDATE ${t.user} SET confirmed_at = NULL WHERE user_id = :userId`,
 
     getLive: `SELECT ${LIVE} FROM ${t.authenticator} WHERE user_id = :userId ORDER BY created_at, id`,
-    getLiveByUse: `
-      SELECT id FROM ${t.authenticator} WHERE user_id = :userId ORDER BY last_used_at, created_at, id`,
+    /** Locked, so that a host's transaction sees those of now, not those of its snapshot. */
+    lockLiveByUse: `
+      SELECT id FROM ${t.authenticator} WHERE user_id = :userId ORDER BY last_used_at, created_at, id ${locked}`,
     getPending: `SELECT ${PENDING} FROM ${t.pending} WHERE user_id = :userId AND expires_at > :now`,
     insertPending: `
       INSERT INTO ${t.pending} (user_id, ${AUTHENTICATOR}, expires_at)
@@ -97,8 +99,8 @@ function sources(dialect: Dialect, t: Tables) {
 
     burnToken: insertNew(`${t.burntToken} (token_id, expires_at)`, 'VALUES (:tokenId, :expiresAt)'),
     isBurnt: `SELECT 1 AS burnt FROM ${t.burntToken} WHERE token_id = :tokenId`,
-    forgetTwoBurntTokens: deleteTwoExpired(t.burntToken, 'token_id'),
-    deleteExpiredBurntTokens: `DELETE FROM ${t.burntToken} WHERE expires_at < :now`,
+    forgetTwoBurntTokens: twoExpired(dialect, t.burntToken, 'token_id', FORGOTTEN),
+    deleteExpiredBurntTokens: `DELETE FROM ${t.burntToken} WHERE ${FORGOTTEN}`,
 
     openFamily: `
       INSERT INTO ${t.refreshFamily} (id, user_id, token_id, generation, expires_at)
@@ -153,11 +155,15 @@ function sources(dialect: Dialect, t: Tables) {
   }
 }
 
+const EXPIRED = 'expires_at < :now'
+/** A burnt mark outlives its token for as long as clocks may differ: where a clock is behind, the token is still good. */
+const FORGOTTEN = `expires_at < :now - ${MAX_CLOCK_SKEW_SECONDS}`
+
 /** Deletes two expired rows: each new row pays for two old ones, so that tables stay as small as what is alive. */
-function twoExpired(dialect: Dialect, table: string, key: string, except = ''): string {
+function twoExpired(dialect: Dialect, table: string, key: string, isOld = EXPIRED): string {
   return dialect === 'mysql'
-    ? `DELETE FROM ${table} WHERE expires_at < :now ORDER BY expires_at LIMIT 2`
-    : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE expires_at < :now ${except}
+    ? `DELETE FROM ${table} WHERE ${isOld} ORDER BY expires_at LIMIT 2`
+    : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE ${isOld}
         ORDER BY expires_at LIMIT 2 ${dialect === 'postgres' ? 'FOR UPDATE SKIP LOCKED' : ''})`
 }
 
@@ -223,7 +229,7 @@ function postgresStatements(t: Tables) {
     given_back AS (
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0, in_period = greatest(0, in_period - 1)
       WHERE user_id = :userId AND method = :method AND EXISTS (SELECT 1 FROM marked)),
-    forgotten AS (${twoExpired('postgres', t.burntToken, 'token_id')})
+    forgotten AS (${twoExpired('postgres', t.burntToken, 'token_id', FORGOTTEN)})
     SELECT (SELECT count(*) FROM u) AS current, (SELECT count(*) FROM code) AS unspent,
       (SELECT count(*) FROM marked) AS marked,
       (SELECT count(*) FROM ${t.backupCode} WHERE user_id = :userId AND used_at IS NULL) AS remaining`
@@ -257,7 +263,7 @@ function postgresStatements(t: Tables) {
       ended AS (DELETE FROM ${t.refreshFamily} WHERE id = :familyId AND NOT EXISTS (SELECT 1 FROM rotated))
       SELECT count(*) AS rotated FROM rotated`,
     countCallWhole: `
-      WITH forgotten AS (${twoExpired('postgres', t.throttle, 'key_digest', 'AND key_digest <> :keyDigest')})
+      WITH forgotten AS (${twoExpired('postgres', t.throttle, 'key_digest', `${EXPIRED} AND key_digest <> :keyDigest`)})
       INSERT INTO ${t.throttle} AS c (key_digest, calls, expires_at) VALUES (:keyDigest, 1, :expiresAt)
       ON CONFLICT (key_digest) DO UPDATE SET
         calls = CASE WHEN c.expires_at <= :now OR c.expires_at > :expiresAt THEN 1 ELSE c.calls + 1 END,

@@ -278,6 +278,19 @@ export const burnToken: Promises = {
     assert.equal(await (await open()).burnToken({ ...token, tokenId: 'another' }, noon), true)
   },
 
+  async 'a burnt mark outlives its token by 60 s: a process whose clock is behind still accepts the token'(open) {
+    const store = await open()
+    const token = { tokenId: 'link', expiresAt: noon + 60 }
+    await store.burnToken(token, noon)
+
+    // The clock of another process is ahead: for it the token has expired.
+    for (const id of ['b', 'c']) await store.burnToken({ tokenId: id, expiresAt: noon + 600 }, noon + 120)
+    await store.deleteExpired(noon + 120)
+
+    assert.equal(await (await open()).isUnburnt('link'), false)
+    assert.equal(await store.burnToken(token, noon), false)
+  },
+
   async 'what is burnt leads to nothing any more'(open) {
     const store = await open()
     const user = await enrol(store)
