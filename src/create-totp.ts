@@ -157,15 +157,17 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     throw new TypeError('enforcement.required and enforcement.accountName must be functions')
   }
   await checkCanary(options.store, keyring, clock())
+  const { issuer } = policy
+  const sealer = (kind: string, ttlSeconds: number) => tokenSealer(keyring, { kind, issuer }, ttlSeconds)
   const ctx: Context = {
     policy,
     store: failClosed(options.store, onError),
     clock,
     random: randomBytes,
     keyring,
-    challengeTokens: tokenSealer(keyring, 'challenge', policy.challengeSeconds),
-    enrolmentTokens: tokenSealer(keyring, 'enrolment', policy.pendingEnrolmentSeconds),
-    trustedDeviceTokens: tokenSealer(keyring, 'trusted-device', policy.trustedDevices?.seconds ?? 0),
+    challengeTokens: sealer('challenge', policy.challengeSeconds),
+    enrolmentTokens: sealer('enrolment', policy.pendingEnrolmentSeconds),
+    trustedDeviceTokens: sealer('trusted-device', policy.trustedDevices?.seconds ?? 0),
     backupCodeKeys: keyring.deriveMacKeys('backup-code'),
     announce,
     findUser: options.findUser,

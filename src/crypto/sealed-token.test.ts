@@ -5,7 +5,8 @@ import { tokenSealer } from './sealed-token.ts'
 
 const noon = 1_764_331_200
 const keyring = createKeyring([generateFernetKey()])
-const challenges = tokenSealer(keyring, 'login-challenge', 300)
+const issuer = 'Acme'
+const challenges = tokenSealer(keyring, { kind: 'login-challenge', issuer }, 300)
 const claims = { id: 'c-1', userId: 'alice', generation: 7 }
 
 test('a token says what it was sealed with, and when it ends', () => {
@@ -42,16 +43,25 @@ test('a token from another clock is good up to 60 s ahead of ours', () => {
 })
 
 test('a token of another kind does not open, in neither direction', () => {
-  const enrolments = tokenSealer(keyring, 'enrolment', 300)
+  const enrolments = tokenSealer(keyring, { kind: 'enrolment', issuer }, 300)
 
   expect(enrolments.open(challenges.seal(claims, noon), noon)).toBeNull()
   expect(challenges.open(enrolments.seal(claims, noon), noon)).toBeNull()
 })
 
 test('a token of another deployment does not open', () => {
-  const elsewhere = tokenSealer(createKeyring([generateFernetKey()]), 'login-challenge', 300)
+  const elsewhere = tokenSealer(createKeyring([generateFernetKey()]), { kind: 'login-challenge', issuer }, 300)
 
   expect(challenges.open(elsewhere.seal(claims, noon), noon)).toBeNull()
+})
+
+test('a token of another service under the same key does not open, in neither direction', () => {
+  for (const other of ['Acme staging', 'acme', 'Acme/', '']) {
+    const elsewhere = tokenSealer(keyring, { kind: 'login-challenge', issuer: other }, 300)
+
+    expect(challenges.open(elsewhere.seal(claims, noon), noon)).toBeNull()
+    expect(elsewhere.open(challenges.seal(claims, noon), noon)).toBeNull()
+  }
 })
 
 test('what the keyring itself sealed is no token', () => {
@@ -62,9 +72,9 @@ test('what the keyring itself sealed is no token', () => {
 
 test('a token opens after a new key came first', () => {
   const [oldKey, newKey] = [generateFernetKey(), generateFernetKey()]
-  const token = tokenSealer(createKeyring([oldKey]), 'login-challenge', 300).seal(claims, noon)
+  const token = tokenSealer(createKeyring([oldKey]), { kind: 'login-challenge', issuer }, 300).seal(claims, noon)
 
-  const rotated = tokenSealer(createKeyring([newKey, oldKey]), 'login-challenge', 300)
+  const rotated = tokenSealer(createKeyring([newKey, oldKey]), { kind: 'login-challenge', issuer }, 300)
 
   expect(rotated.open(token, noon)).toEqual({ ...claims, expiresAt: noon + 300 })
 })

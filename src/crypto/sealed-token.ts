@@ -12,7 +12,7 @@ interface TokenClaims {
   more?: string
 }
 
-/** Tokens of one kind. A token of another kind, or of another deployment, does not open. */
+/** Tokens of one kind. A token of another kind, of another service or under another key does not open. */
 export interface TokenSealer {
   /** Good for this long after {@link TokenSealer.seal}. */
   ttlSeconds: number
@@ -21,9 +21,17 @@ export interface TokenSealer {
   open(token: string, at: UnixSeconds): (TokenClaims & { expiresAt: UnixSeconds }) | null
 }
 
-/** @param purpose - names the kind; the key is derived from it (HKDF, RFC 5869) */
-export function tokenSealer(keyring: Keyring, purpose: string, ttlSeconds: number): TokenSealer {
-  const ring = keyring.derive(purpose)
+/**
+ * @param kind - of token, a word of ours without a slash
+ * @param issuer - the service; with `kind` it separates the derived keys (HKDF, RFC 5869), so that two services that
+ * share an encryption key do not accept each other's tokens
+ */
+export function tokenSealer(
+  keyring: Keyring,
+  { kind, issuer }: { kind: string; issuer: string },
+  ttlSeconds: number,
+): TokenSealer {
+  const ring = keyring.derive(`${kind}/${issuer}`)
   return {
     ttlSeconds,
     seal: ({ id, userId, generation, more }, at) =>

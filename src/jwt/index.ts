@@ -85,7 +85,9 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     access: whole('accessSeconds', options.accessSeconds ?? 300, 30, 86_400),
     refresh: whole('refreshSeconds', options.refreshSeconds ?? 86_400, 60, 7_776_000),
   }
-  const keys = ctx.keyring.deriveMacKeys('jwt')
+  const { issuer } = ctx.policy
+  // The claim and the key both name the service: RFC 8725 §3.8, for services that share an encryption key.
+  const keys = ctx.keyring.deriveMacKeys(`jwt/${issuer}`)
 
   const sign = (kind: Kind, claims: Claims, now: UnixSeconds): Promise<string> => {
     const { userId, tokenId, familyId, amr, authTime } = claims
@@ -97,6 +99,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       acr: amr.includes('mfa') ? 'aal2' : 'aal1',
     })
       .setProtectedHeader({ alg: 'HS256', typ: TYP[kind] })
+      .setIssuer(issuer)
       .setSubject(userId)
       .setJti(tokenId)
       .setIssuedAt(now)
@@ -111,7 +114,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
 
   /** Null when the token is not a valid one of that kind: altered, expired, of another kind, of another service. */
   const open = async (kind: Kind, token: string): Promise<Claims | null> => {
-    const checks = { algorithms: ['HS256'], typ: TYP[kind], currentDate: new Date(ctx.clock() * 1000) }
+    const checks = { algorithms: ['HS256'], typ: TYP[kind], issuer, currentDate: new Date(ctx.clock() * 1000) }
     for (const key of keys) {
       try {
         const { payload } = await jwtVerify(token, key, { ...checks, requiredClaims: ['sub', 'jti', 'exp', 'sid'] })

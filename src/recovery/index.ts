@@ -62,9 +62,10 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
   const { pageUrl } = options
   if (typeof pageUrl === 'string' && !URL.canParse(pageUrl)) throw new TypeError('pageUrl must be a URL')
   const lifetime = delaySeconds + linkSeconds
+  const { issuer } = ctx.policy
   const parts: RecoveryParts = {
-    tokens: tokenSealer(ctx.keyring, 'recovery', lifetime),
-    cancelTokens: tokenSealer(ctx.keyring, 'recovery-cancel', lifetime),
+    tokens: tokenSealer(ctx.keyring, { kind: 'recovery', issuer }, lifetime),
+    cancelTokens: tokenSealer(ctx.keyring, { kind: 'recovery-cancel', issuer }, lifetime),
     delaySeconds,
     findAccount: options.findAccount,
     addressesOf: options.addressesOf ?? (async () => []),
@@ -73,7 +74,6 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
       const url = new URL(typeof pageUrl === 'string' ? pageUrl : pageUrl())
       url.hash = new URLSearchParams({ ...(canConfirm ? {} : { cancel: '1' }), uid, token }).toString()
       const kind = canConfirm ? 'recovery_link' : 'recovery_requested'
-      const { issuer } = ctx.policy
       return options.send({ kind, to, userId, issuer, at: ctx.clock(), url: url.href, worksFrom, expiresAt })
     },
   }

@@ -212,7 +212,7 @@ test("CVE-2026-0723 (GitLab): an answer is good for the challenge that was made 
   const claims = { id: 'AAAAAAAAAAAAAAAAAAAAAA', userId: alice.person.id, generation: 1, more: 'pwd' }
   const at = service.clock.now()
   const forged = [
-    tokenSealer(createKeyring([generateFernetKey()]), 'challenge', 120).seal(claims, at),
+    tokenSealer(createKeyring([generateFernetKey()]), { kind: 'challenge', issuer: 'Acme' }, 120).seal(claims, at),
     service.totp.encrypt(JSON.stringify([claims.id, claims.userId, 1, 'pwd'])),
     ...[1, 20, 40, token.length - 5].map(
       (n) => token.slice(0, n) + (token[n] === 'A' ? 'B' : 'A') + token.slice(n + 1),

@@ -179,7 +179,10 @@ test('CVE-2020-15105, GHSA-vhr6-pvjm-9qwf (django-two-factor-auth): between the 
     Buffer.from(person.password).toString('hex'),
   ]
   for (const spelling of spellings) expect(JSON.stringify(rows)).not.toContain(spelling)
-  const said = tokenSealer(createKeyring([encryptionKey]), 'challenge', 120).open(token, service.clock.now())
+  const said = tokenSealer(createKeyring([encryptionKey]), { kind: 'challenge', issuer: 'Acme' }, 120).open(
+    token,
+    service.clock.now(),
+  )
   expect(said).toEqual({
     id: expect.stringMatching(/^[\w-]{22}$/),
     userId: person.id,
