@@ -28,6 +28,7 @@ import { type Proof, proveCode, type TypedCode } from './flows/proof.ts'
 import { disableTotp, removeAuthenticator, unlock } from './flows/removal.ts'
 import { getStatus, isTotpEnabled } from './flows/status.ts'
 import { grantHost } from './flows/step-up.ts'
+import { memoryThrottle, storeThrottle } from './flows/throttle.ts'
 import { listTrustedDevices, removeTrustedDevice, type TrustedDevice, trustDevice } from './flows/trusted-devices.ts'
 import { type PolicyOptions, resolvePolicy } from './policy.ts'
 import type { FactorStatus, TotpStore } from './store/store.ts'
@@ -159,9 +160,10 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   await checkCanary(options.store, keyring, clock())
   const { issuer } = policy
   const sealer = (kind: string, ttlSeconds: number) => tokenSealer(keyring, { kind, issuer }, ttlSeconds)
+  const store = failClosed(options.store, onError)
   const ctx: Context = {
     policy,
-    store: failClosed(options.store, onError),
+    store,
     clock,
     random: randomBytes,
     keyring,
@@ -170,6 +172,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     trustedDeviceTokens: sealer('trusted-device', policy.trustedDevices?.seconds ?? 0),
     backupCodeKeys: keyring.deriveMacKeys('backup-code'),
     announce,
+    throttle: policy.throttleCounts === 'store' ? storeThrottle(store) : memoryThrottle(),
     findUser: options.findUser,
     enforcement: enforcement as Enforcement | undefined,
     later,

@@ -7,6 +7,7 @@ import type { Announce } from '../events.ts'
 import type { Policy } from '../policy.ts'
 import type { TotpStore } from '../store/store.ts'
 import type { Enforcement } from './enforcement.ts'
+import type { Throttle } from './throttle.ts'
 
 /** What every flow works with. Put together once, in `create-totp.ts`. */
 export interface Context {
@@ -21,6 +22,8 @@ export interface Context {
   trustedDeviceTokens: TokenSealer
   backupCodeKeys: readonly KeyObject[]
   announce: Announce
+  /** One for the whole service: a second handler, or one for each request, must not multiply the rate limit. */
+  throttle: Throttle
   /** The host's user, or null when there is none by that id or it may not log in. */
   findUser: ((userId: string) => unknown) | undefined
   enforcement: Enforcement | undefined

@@ -13,7 +13,6 @@ import { checkParsable, readBody } from './body.ts'
 import { addressKey } from './client-address.ts'
 import type { HttpReply, HttpRequest } from './message.ts'
 import { NO_STORE, problemReply } from './problem.ts'
-import { memoryThrottle, storeThrottle, type Throttle } from './throttle.ts'
 
 /** Answers a request, or null when the path is not ours. Never rejects. */
 export type Handle = (request: HttpRequest) => Promise<HttpReply | null>
@@ -27,7 +26,6 @@ export interface Modules {
 /** The endpoints over plain objects: what every adapter calls. */
 export function createHandle(totp: Totp, modules: Modules): Handle {
   const ctx = contextOf(totp)
-  const throttle = ctx.policy.throttleCounts === 'store' ? storeThrottle(ctx.store) : memoryThrottle()
   const { jwt, recovery } = modules
   const mounted: Endpoint['module'][] = [
     'totp',
@@ -58,7 +56,7 @@ export function createHandle(totp: Totp, modules: Modules): Handle {
     if (request.method !== method) return methodNotAllowed(method)
     try {
       if (route === undefined) return document(request.mount)
-      return await perform(ctx, { operationId: route, id, request, throttle, ...modules })
+      return await perform(ctx, { operationId: route, id, request, ...modules })
     } catch (error) {
       if (!(error instanceof TotpError) || error.code === 'unavailable') ctx.onError(error)
       return problemReply(error)
@@ -70,7 +68,6 @@ interface Called extends Modules {
   operationId: OperationId
   id: string
   request: HttpRequest
-  throttle: Throttle
 }
 
 async function perform(ctx: Context, called: Called): Promise<HttpReply> {
@@ -110,16 +107,12 @@ function lastOf(path: string): string {
 }
 
 /** @throws TotpError `throttled`; `unavailable` when the throttle cannot count */
-async function checkRate(
-  ctx: Context,
-  { operationId, request, throttle }: Called,
-  caller: Caller | null,
-): Promise<void> {
+async function checkRate(ctx: Context, { operationId, request }: Called, caller: Caller | null): Promise<void> {
   const rate = ctx.policy.throttle
   if (rate === null) return
   const address = caller ? null : request.clientAddress()
   const who = caller ? `user ${caller.id}` : `address ${address ? addressKey(address) : ''}`
-  const { allowed, resetSeconds } = await throttle.count(`${operationId} ${who}`, rate, ctx.clock())
+  const { allowed, resetSeconds } = await ctx.throttle.count(`${operationId} ${who}`, rate, ctx.clock())
   if (!allowed) throw new TotpError('throttled', { retryAfterSeconds: resetSeconds, rate })
 }
 

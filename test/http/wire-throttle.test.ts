@@ -153,6 +153,28 @@ describe.each([NODE, EXPRESS, FETCH])('$name: an IPv6 network', (front) => {
   })
 })
 
+describe('the rate limit belongs to the service', () => {
+  const service = () => createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
+  const options = { caller: () => ({ id: '1', accountName: 'alice' }), clientAddress: () => null }
+  const served = async (handlers: ((request: Request) => Promise<Response>)[]) => {
+    const answers: Response[] = []
+    for (const handler of handlers) {
+      answers.push(await handler(new Request('http://service.test/api/totp/create/', { method: 'POST' })))
+    }
+    return answers.filter(({ status }) => status !== 429).length
+  }
+
+  test('a handler that is made for each request shares its counts with the others', async () => {
+    const totp = await service()
+    expect(await served(Array.from({ length: 30 }, () => fetchTotp(totp, options)))).toBe(10)
+  })
+
+  test('handlers of two services count apart', async () => {
+    const [one, other] = [fetchTotp(await service(), options), fetchTotp(await service(), options)]
+    expect(await served([...Array<typeof one>(15).fill(one), ...Array<typeof one>(15).fill(other)])).toBe(20)
+  })
+})
+
 describe('by default', () => {
   test('ten calls a minute are served, and clients of unknown address are counted together', async () => {
     const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
