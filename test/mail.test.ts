@@ -9,7 +9,7 @@ import { type MailTransport, mailNotices, type Notice, nodemailerSender, type Se
 import { accountRecovery, type Recovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { givenClock, phoneFor } from 'totp-kit/testing'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 
 const FROM = '"Acme, Inc." <security@acme.example>'
 const NOON = 1_800_000_000
@@ -332,6 +332,67 @@ test('an SMTP server that accepts and says nothing holds up no request', async (
   await totp.close()
   assert.equal(events.length, 2)
   assert.ok(sockets.length > 0)
+})
+
+test('a mail that hangs holds up neither the other mails nor close for longer than ten seconds, and the link goes out last', async () => {
+  for (const hangs of ['ann@example.com', 'ann@home.example']) {
+    const sent: string[] = []
+    const { totp, recovery, events, errors } = await serviceThatMails(({ kind, to }) => {
+      sent.push(`${kind} ${to}`)
+      return to === hangs ? new Promise(() => undefined) : Promise.resolve()
+    })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      await recovery.requestRecovery('ann@example.com')
+      await vi.advanceTimersByTimeAsync(255)
+      assert.deepEqual(sent, ['recovery_requested ann@home.example', 'recovery_link ann@example.com'])
+      await totp.rotateBackupCodes('ann')
+      await vi.advanceTimersByTimeAsync(255)
+      assert.deepEqual(sent.slice(2).sort(), [
+        'backup_codes_rotated ann@example.com',
+        'backup_codes_rotated ann@home.example',
+      ])
+      let isClosed = false
+      const closed = totp.close().then(() => {
+        isClosed = true
+      })
+      await vi.advanceTimersByTimeAsync(9_000)
+      assert.equal(isClosed, false, 'close waits for mails under way')
+      await vi.advanceTimersByTimeAsync(1_000)
+      await closed
+      assert.equal(vi.getTimerCount(), 0)
+    } finally {
+      vi.useRealTimers()
+    }
+    assert.deepEqual(
+      events.map(({ type }) => type),
+      ['mail.failed', 'mail.failed'],
+    )
+    assert.deepEqual(
+      errors.map((error) => (error as Error).message),
+      Array(2).fill('a mail took longer than 10 seconds'),
+    )
+  }
+})
+
+test('addresses that do not come hold up close for ten seconds, and no link goes out without its warnings', async () => {
+  const sent: Notice[] = []
+  const { totp, recovery, events } = await serviceThatMails(
+    async (notice) => void sent.push(notice),
+    () => new Promise(() => undefined),
+  )
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    await totp.rotateBackupCodes('ann')
+    await recovery.requestRecovery('ann@example.com')
+    const closed = totp.close()
+    await vi.advanceTimersByTimeAsync(10_255)
+    await closed
+  } finally {
+    vi.useRealTimers()
+  }
+  assert.deepEqual(sent, [])
+  assert.equal(events.length, 2)
 })
 
 test('one address that is refused does not keep the others from being told', async () => {

@@ -4,6 +4,7 @@ import type { TokenSealer } from '../crypto/sealed-token.ts'
 import { type ErrorCode, TotpError } from '../errors.ts'
 import type { SingleUse } from '../store/store.ts'
 import { type Context, isActive, newId } from './context.ts'
+import { tryMail } from './mail.ts'
 
 /** What recovery needs beside the context; put together in `recovery/index.ts`. */
 export interface RecoveryParts {
@@ -62,25 +63,22 @@ async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Pro
     worksFrom: now + parts.delaySeconds,
     expiresAt: now + parts.tokens.ttlSeconds,
   }
-  const others = (await parts.addressesOf(userId)).filter((address) => address !== account.email)
+  const addresses = await tryMail(ctx, userId, () => parts.addressesOf(userId))
+  // Without the warnings there is no link: whoever reads one mailbox must not be alone with it.
+  if (addresses === null) return
+  const others = addresses.filter((address) => address !== account.email)
+  // The warnings first: the link must not be ahead of them.
   const links: RecoveryLink[] = [
-    { ...common, to: account.email, token: unpadded(parts.tokens.seal(claims, now)), canConfirm: true },
     ...others.map((to) => ({
       ...common,
       to,
       token: unpadded(parts.cancelTokens.seal(claims, now)),
       canConfirm: false,
     })),
+    { ...common, to: account.email, token: unpadded(parts.tokens.seal(claims, now)), canConfirm: true },
   ]
   await ctx.announce({ type: 'recovery.requested', userId, at: now })
-  for (const link of links) {
-    try {
-      await parts.sendLink(link)
-    } catch (error) {
-      ctx.onError(error)
-      await ctx.announce({ type: 'mail.failed', userId, at: ctx.clock() })
-    }
-  }
+  await Promise.all(links.map((link) => tryMail(ctx, userId, () => parts.sendLink(link))))
 }
 
 async function mayMail(ctx: Context, userId: string, now: UnixSeconds): Promise<boolean> {

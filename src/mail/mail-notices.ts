@@ -1,6 +1,7 @@
 import type { Totp } from '../create-totp.ts'
 import type { TotpEvent } from '../events.ts'
 import { contextOf } from '../flows/context.ts'
+import { tryMail } from '../flows/mail.ts'
 import type { Notice, SendNotice } from './notice.ts'
 
 /** A notice without what is the same in all. */
@@ -9,7 +10,8 @@ type Told<N extends Notice = Notice> = N extends Notice ? Omit<N, 'to' | 'userId
 /**
  * Tells the owner by mail, at every address, what changes the second factor or may be somebody else's doing: whoever
  * reads it and did not do it can act (NIST SP 800-63B-4 §4.6; OWASP ASVS 5.0, 6.3.5 and 6.3.7). Mails go out after the
- * request; one that fails is announced as `mail.failed`, and its reason goes to `onError`.
+ * request, to all addresses at once; one that fails or takes longer than ten seconds is announced as `mail.failed`, and
+ * its reason goes to `onError`.
  *
  * @example
  * ```ts
@@ -29,22 +31,12 @@ export function mailNotices(
 ): void {
   const ctx = contextOf(totp)
   const { issuer } = ctx.policy
-  const orAnnounce = async (userId: string, work: () => Promise<void>) => {
-    try {
-      await work()
-    } catch (error) {
-      ctx.onError(error)
-      await ctx.announce({ type: 'mail.failed', userId, at: ctx.clock() })
-    }
-  }
   const tell = ({ userId, at }: TotpEvent, told: Told) =>
-    ctx.later(() =>
-      orAnnounce(userId, async () => {
-        for (const to of await addressesOf(userId)) {
-          await orAnnounce(userId, () => send({ ...told, to, userId, issuer, at } as Notice))
-        }
-      }),
-    )
+    ctx.later(async () => {
+      const addresses = (await tryMail(ctx, userId, () => addressesOf(userId))) ?? []
+      const sendTo = (to: string) => send({ ...told, to, userId, issuer, at } as Notice)
+      await Promise.all(addresses.map((to) => tryMail(ctx, userId, () => sendTo(to))))
+    })
   totp.on('totp.confirmed', (event) => {
     const kind = event.replaced ? 'totp_replaced' : event.added ? 'authenticator_added' : 'totp_enabled'
     tell(event, { kind })

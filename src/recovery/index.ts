@@ -15,7 +15,7 @@ export interface RecoveryOptions {
   addressesOf?: (userId: string) => Promise<readonly string[]>
   /** Whether this is the user's password. */
   checkPassword: (userId: string, password: string) => Promise<boolean>
-  /** Sends one mail; `nodemailerSender` of `totp-kit/mail` makes one. It is not waited for by any request. */
+  /** Sends one mail; `nodemailerSender` of `totp-kit/mail` makes one. No request waits for it; it has ten seconds. */
   send: (notice: Notice) => Promise<void>
   /**
    * The page of yours that a link opens: it posts `uid`, `token` and the password to `totp/recovery_confirm/`. They are
