@@ -1,5 +1,6 @@
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
+import { addressIn } from '../http/client-address.ts'
 import { createHandle } from '../http/handle.ts'
 import type { HttpReply } from '../http/message.ts'
 import { problemReply } from '../http/problem.ts'
@@ -7,8 +8,8 @@ import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor 
 
 export interface FetchOptions extends HostOptions<Request> {
   /**
-   * The client's address as your platform tells it, for counting anonymous calls: a `Request` does not know it. Null
-   * counts all clients of unknown address together.
+   * The client's address as your platform tells it, for counting anonymous calls: a `Request` does not know it. A port
+   * is left out. Null, and any text that is not one address, counts as unknown: all such clients are counted together.
    */
   clientAddress: (request: Request) => string | null
   /** The path under which the endpoints stand. Default `/api`. */
@@ -43,7 +44,7 @@ export function fetchTotp(totp: Totp, options: FetchOptions): (request: Request)
           mount,
           header: (name) => request.headers.get(name) ?? undefined,
           body: { read: (limit) => readBody(request, limit) },
-          clientAddress: () => options.clientAddress(request),
+          clientAddress: () => addressIn(options.clientAddress(request)),
           ...hostParts(options, request),
         })
       : null

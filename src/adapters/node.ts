@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
-import { clientAddress, trustedProxies } from '../http/client-address.ts'
+import { clientAddress, trustedProxies, UNIX_SOCKET } from '../http/client-address.ts'
 import { createHandle } from '../http/handle.ts'
 import { problemReply } from '../http/problem.ts'
 import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
@@ -10,7 +10,10 @@ import { bodyOf, send } from './node-streams.ts'
 export interface NodeOptions extends HostOptions<IncomingMessage> {
   /** The path under which the endpoints stand. Default `/api`. */
   mount?: string
-  /** Proxies whose `X-Forwarded-For` is believed: addresses and CIDR ranges. Default: none, the socket's address counts. */
+  /**
+   * Proxies whose `X-Forwarded-For` is believed: addresses, CIDR ranges, and `unix` for whatever connects to a Unix-domain
+   * socket. Default: none, the socket's address counts.
+   */
   trustedProxies?: readonly string[]
 }
 
@@ -42,7 +45,7 @@ export function nodeTotp(totp: Totp, options: NodeOptions): NodeHandler {
           mount,
           header: (name) => request.headers[name],
           body: bodyOf(request),
-          clientAddress: () => clientAddress(request.socket.remoteAddress, forwardedFor(request), proxies),
+          clientAddress: () => clientAddress(peerOf(request), forwardedFor(request), proxies),
           ...hostParts(options, request),
         })
       : null
@@ -62,6 +65,15 @@ export function requireTwoFactor(totp: Totp, options: GuardOptions<IncomingMessa
     if (refused) send(response, refused)
     else next()
   }
+}
+
+/**
+ * A connection by TCP has a local address for as long as it is open, also when its client has gone: such a client must not
+ * pass for a proxy on a Unix-domain socket.
+ */
+function peerOf({ socket }: IncomingMessage): string | undefined {
+  const isUnixSocket = !socket.destroyed && socket.localAddress === undefined
+  return isUnixSocket ? UNIX_SOCKET : socket.remoteAddress
 }
 
 function forwardedFor(request: IncomingMessage): string | undefined {

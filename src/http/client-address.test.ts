@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { addressKey, clientAddress, trustedProxies } from './client-address.ts'
+import { addressIn, addressKey, clientAddress, trustedProxies } from './client-address.ts'
 
 const proxies = trustedProxies(['10.0.0.0/8', '192.168.1.1', 'fd00::/8', '::1'])
 
@@ -56,6 +56,28 @@ describe("the client's address", () => {
     }
   })
 
+  test.each([
+    ['198.51.100.7', '198.51.100.7'],
+    ['1.1.1.1, 198.51.100.7, 10.0.0.5', '198.51.100.7'],
+    ['198.51.100.7, garbage', null],
+    ['unix', null],
+    ['198.51.100.7, unix', null],
+    ['', null],
+    [undefined, null],
+  ])(
+    'behind a proxy on a Unix-domain socket is what that proxy says, where it is trusted: %s',
+    (forwarded, address) => {
+      expect(clientAddress('unix', forwarded, trustedProxies(['unix', '10.0.0.0/8']))).toBe(address)
+      expect(clientAddress('unix', forwarded, proxies)).toBeNull()
+      expect(clientAddress('unix', forwarded, null)).toBeNull()
+    },
+  )
+
+  test('to trust a Unix-domain socket is to trust no address', () => {
+    expect(clientAddress('203.0.113.9', '198.51.100.7', trustedProxies(['unix']))).toBe('203.0.113.9')
+    expect(clientAddress(undefined, '198.51.100.7', trustedProxies(['unix']))).toBeNull()
+  })
+
   test('of a link-local socket with a zone is no error', () => {
     expect(clientAddress('fe80::1%eth0', '198.51.100.7', proxies)).toBe('fe80::1%eth0')
     expect(clientAddress('10.1.2.3', 'fe80::1%eth0', proxies)).toBe('fe80::1%eth0')
@@ -72,6 +94,42 @@ describe("the client's address", () => {
   })
 })
 
+describe('an address that a platform states', () => {
+  test.each([
+    ['203.0.113.7', '203.0.113.7'],
+    [' 203.0.113.7 ', '203.0.113.7'],
+    ['203.0.113.7:2001', '203.0.113.7'],
+    ['[203.0.113.7]:2001', '203.0.113.7'],
+    ['2001:db8::1', '2001:db8::1'],
+    ['[2001:db8::1]', '2001:db8::1'],
+    ['[2001:db8::1]:2001', '2001:db8::1'],
+    ['::ffff:203.0.113.7', '203.0.113.7'],
+    ['[::ffff:203.0.113.7]:80', '203.0.113.7'],
+    ['fe80::1%eth0', 'fe80::1%eth0'],
+  ])('is read without its port: %s', (text, address) => {
+    expect(addressIn(text)).toBe(address)
+  })
+
+  test.each([
+    null,
+    undefined,
+    '',
+    'unknown',
+    'unix',
+    '203.0.113.7, 198.51.100.7',
+    '203.0.113.7:',
+    '203.0.113.7:port',
+    '203.0.113.7:123456',
+    '[2001:db8::1',
+    '[2001:db8::1]x',
+    '[]:80',
+    '203.0.113',
+    'for=203.0.113.7',
+  ])('is unknown where it is not one address: %s', (text) => {
+    expect(addressIn(text)).toBeNull()
+  })
+})
+
 describe('trusted proxies', () => {
   test.each([
     'localhost',
@@ -85,6 +143,9 @@ describe('trusted proxies', () => {
     '::1/129',
     'fd00::/x',
     '*',
+    'unix:',
+    'Unix',
+    'unix/8',
   ])('%j is a mistake, not a proxy', (proxy) => {
     expect(() => trustedProxies(['10.0.0.0/8', proxy])).toThrow(TypeError)
   })

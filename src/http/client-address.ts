@@ -1,45 +1,68 @@
 import { BlockList, isIP } from 'node:net'
 
+/** The peer of a connection over a Unix-domain socket, which has no address. */
+export const UNIX_SOCKET = 'unix'
+
 /** The proxies whose word on the client's address is taken. */
-export type TrustedProxies = BlockList
+export interface TrustedProxies {
+  ranges: BlockList
+  /** Whether the peer of a Unix-domain socket is one. */
+  unixSocket: boolean
+}
 
 /**
- * @param proxies - addresses or CIDR ranges: `10.0.0.0/8`, `fd00::/8`, `127.0.0.1`
+ * @param proxies - addresses or CIDR ranges: `10.0.0.0/8`, `fd00::/8`, `127.0.0.1`; `unix` for a Unix-domain socket
  * @throws TypeError for anything else: a misspelt proxy must not end up trusting nobody or everybody
  */
 export function trustedProxies(proxies: readonly string[]): TrustedProxies {
-  const list = new BlockList()
-  for (const proxy of proxies) {
+  const ranges = new BlockList()
+  for (const proxy of proxies.filter((proxy) => proxy !== UNIX_SOCKET)) {
     const [address = '', prefix, ...more] = proxy.split('/')
     const family = isIP(address)
     const bits = prefix === undefined ? (family === 4 ? 32 : 128) : Number(prefix)
     if (family === 0 || more.length > 0 || !/^\d+$/.test(prefix ?? '0') || bits > (family === 4 ? 32 : 128)) {
-      throw new TypeError(`trustedProxies: "${proxy}" is neither an address nor a CIDR range`)
+      throw new TypeError(`trustedProxies: "${proxy}" is neither an address nor a CIDR range nor "unix"`)
     }
-    list.addSubnet(address, bits, family === 4 ? 'ipv4' : 'ipv6')
+    ranges.addSubnet(address, bits, family === 4 ? 'ipv4' : 'ipv6')
   }
-  return list
+  return { ranges, unixSocket: proxies.includes(UNIX_SOCKET) }
 }
 
 /**
  * The client's address: the socket's, unless that is a trusted proxy; then the last address in `X-Forwarded-For` that
  * is not one. Anything there that is no address ends the walk (authentik, CVE-2024-47070): the last good one counts.
+ *
+ * @param peer - the socket's address, or `unix`
  */
 export function clientAddress(
-  socketAddress: string | undefined,
+  peer: string | undefined,
   forwardedFor: string | undefined,
   proxies: TrustedProxies | null,
 ): string | null {
-  if (socketAddress === undefined || isIP(unmapped(socketAddress)) === 0) return null
-  let address = unmapped(socketAddress)
+  let address = unmapped(peer ?? '')
+  if (isIP(address) === 0 && address !== UNIX_SOCKET) return null
   const hops = proxies && forwardedFor !== undefined ? forwardedFor.split(',').reverse() : []
   for (const hop of hops) {
-    if (!proxies?.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')) break
+    if (!proxies || !isTrusted(address, proxies)) break
     const next = unmapped(hop.trim())
     if (isIP(next) === 0) break
     address = next
   }
-  return address
+  return address === UNIX_SOCKET ? null : address
+}
+
+function isTrusted(address: string, { ranges, unixSocket }: TrustedProxies): boolean {
+  return address === UNIX_SOCKET ? unixSocket : ranges.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
+}
+
+/**
+ * The one address that a text is, without the port that some platforms add: `192.0.2.1:80`, `[2001:db8::1]:80`. Null for
+ * anything else, such as a whole `X-Forwarded-For`: text that a client can vary must not be a caller of its own.
+ */
+export function addressIn(text: string | null | undefined): string | null {
+  const stated = typeof text === 'string' ? text.trim() : ''
+  const [, bracketed, plain] = /^(?:\[([^\]]*)\]|([\d.]+))(?::\d{1,5})?$/.exec(stated) ?? []
+  return clientAddress(bracketed ?? plain ?? stated, undefined, null)
 }
 
 /** What an address is counted under: IPv6 by its /64, which one household or one attacker has whole. */

@@ -1,7 +1,15 @@
-import { createTotp, generateFernetKey } from 'totp-kit'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type RequestListener, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import express from 'express'
+import { createTotp, generateFernetKey, type Totp } from 'totp-kit'
+import { expressTotp } from 'totp-kit/express'
 import { fetchTotp } from 'totp-kit/fetch'
+import { jwtTokens } from 'totp-kit/jwt'
+import { nodeTotp } from 'totp-kit/node'
 import { memoryStore } from 'totp-kit/store/memory'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { waitIn } from './answer.ts'
 import { EXPRESS, EXPRESS_WITH_PARSERS, FETCH, fronts, NODE, type Service, startService } from './harness.ts'
 import { enrol, logIn } from './people.ts'
@@ -150,6 +158,93 @@ describe.each([NODE, EXPRESS, FETCH])('$name: an IPv6 network', (front) => {
     expect(await eleventh(service, (n) => `::ffff:203.0.113.${n}`)).toBe('401 invalid_credentials')
     const spellings = ['::ffff:198.51.100.7', '198.51.100.7', '::ffff:c633:6407', '::FFFF:C633:6407']
     expect(await eleventh(service, (n) => String(spellings[n % 4]))).toBe('429 throttled')
+  })
+})
+
+describe('behind a proxy on a Unix-domain socket', () => {
+  const service = async () => {
+    const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
+    return { totp, options: { caller: () => null, jwt: jwtTokens(totp, { authenticate: async () => null }) } }
+  }
+  type Options = Awaited<ReturnType<typeof service>>['options']
+  const fronts = [
+    {
+      name: 'node:http',
+      trusting: (totp: Totp, options: Options) => nodeTotp(totp, { ...options, trustedProxies: ['unix'] }),
+      trustingNobody: (totp: Totp, options: Options) => nodeTotp(totp, options),
+    },
+    {
+      name: 'Express',
+      trusting: (totp: Totp, options: Options) =>
+        express().set('trust proxy', 1).use('/api', expressTotp(totp, options)),
+      trustingNobody: (totp: Totp, options: Options) => express().use('/api', expressTotp(totp, options)),
+    },
+  ]
+
+  /** How many of 15 log-ins, each by another client, are judged. */
+  async function judged(listener: RequestListener): Promise<number> {
+    const folder = mkdtempSync(join(tmpdir(), 'totp-kit-'))
+    const socketPath = join(folder, 'app.sock')
+    const server = createServer(listener)
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve))
+    onTestFinished(() => {
+      server.close()
+      rmSync(folder, { recursive: true, force: true })
+    })
+    const statusFor = (client: string) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        const headers = { 'content-type': 'application/json', 'x-forwarded-for': client }
+        const call = request({ socketPath, path: '/api/jwt/create/', method: 'POST', agent: false, headers })
+        call.on('error', reject)
+        call.on('response', (response) => response.resume().on('end', () => resolve(response.statusCode)))
+        call.end(JSON.stringify(badLogin))
+      })
+    const statuses = []
+    for (let n = 0; n < 15; n++) statuses.push(await statusFor(`192.0.2.${n}, 203.0.113.${n}`))
+    return statuses.filter((status) => status === 401).length
+  }
+
+  test.each(fronts)('$name: each client is counted by itself where the socket is trusted', async ({ trusting }) => {
+    const { totp, options } = await service()
+    expect(await judged(trusting(totp, options))).toBe(15)
+  })
+
+  test.each(fronts)('$name: all clients are counted together where it is not', async ({ trustingNobody }) => {
+    const { totp, options } = await service()
+    expect(await judged(trustingNobody(totp, options))).toBe(10)
+  })
+})
+
+describe('Fetch: an address that the platform states', () => {
+  const judged = async (addressOf: (n: number) => string) => {
+    const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
+    const jwt = jwtTokens(totp, { authenticate: async () => null })
+    let n = 0
+    const handler = fetchTotp(totp, { caller: () => null, jwt, clientAddress: () => addressOf(n) })
+    const statuses = []
+    const headers = { 'content-type': 'application/json' }
+    for (; n < 15; n++) {
+      const init = { method: 'POST', headers, body: JSON.stringify(badLogin) }
+      statuses.push((await handler(new Request('http://service.test/api/jwt/create/', init))).status)
+    }
+    return statuses.filter((status) => status === 401).length
+  }
+
+  test.each([
+    ['a port', (n: number) => `203.0.113.7:${2000 + n}`],
+    ['a port, of IPv6', (n: number) => `[2001:db8::1]:${2000 + n}`],
+    ['a whole X-Forwarded-For', (n: number) => `192.0.2.${n}, 203.0.113.7`],
+    ['any text', (n: number) => `client ${n}`],
+  ])('is one caller whatever the client varies: %s', async (_what, addressOf) => {
+    expect(await judged(addressOf)).toBe(10)
+  })
+
+  test.each([
+    ['bare', (n: number) => `203.0.113.${n}`],
+    ['with a port', (n: number) => `203.0.113.${n}:80`],
+    ['of IPv6 with a port', (n: number) => `[2001:db8:0:${n}::1]:80`],
+  ])('is a caller of its own: %s', async (_how, addressOf) => {
+    expect(await judged(addressOf)).toBe(15)
   })
 })
 
