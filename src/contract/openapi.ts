@@ -7,16 +7,23 @@ import { PROBLEM_TYPE_BASE, problems } from './problems.ts'
 export const OPENAPI_PATH = 'totp/openapi.json'
 
 /**
- * The OpenAPI 3.1 document of the modules that are mounted.
- *
- * @param mounted - `server`: the path under which the endpoints stand, such as `/api`
+ * The OpenAPI 3.1 document of the modules that are mounted, as JSON: a function of the path under which the endpoints
+ * stand, such as `/api`. Anybody may ask for it, and clients choose how that path is spelled, so everything else is made
+ * here, once.
  */
-export function openApiDocument(mounted: { modules: readonly Endpoint['module'][]; server: string; issuer: string }) {
-  const rows = Object.entries(endpoints).filter(([, { module }]) => mounted.modules.includes(module))
+export function openApiDocument(
+  modules: readonly Endpoint['module'][],
+  { issuer }: { issuer: string },
+): (mount: string) => string {
+  const rest = JSON.stringify(withoutServers(modules, issuer)).slice(1)
+  return (mount) => `{"servers":${JSON.stringify([{ url: mount === '' ? '/' : mount }])},${rest}`
+}
+
+function withoutServers(modules: readonly Endpoint['module'][], issuer: string) {
+  const rows = Object.entries(endpoints).filter(([, { module }]) => modules.includes(module))
   return {
     openapi: '3.1.0',
-    info: { title: `${mounted.issuer}: two-factor authentication`, version: '1' },
-    servers: [{ url: mounted.server === '' ? '/' : mounted.server }],
+    info: { title: `${issuer}: two-factor authentication`, version: '1' },
     paths: Object.fromEntries(
       rows.map(([operationId, row]) => [`/${row.path}/`, { [row.method.toLowerCase()]: operation(operationId, row) }]),
     ),

@@ -37,14 +37,10 @@ export function createHandle(totp: Totp, modules: Modules): Handle {
       .filter((id) => mounted.includes(endpoints[id].module))
       .map((id) => [`/${endpoints[id].path}`, id]),
   )
-  let lately = { mount: '', body: '' }
-  /** Made once: anybody may ask, and making it takes milliseconds. */
+  let documentAt: ((mount: string) => string) | undefined
   const document = (mount: string): HttpReply => {
-    if (lately.body === '' || lately.mount !== mount) {
-      const made = openApiDocument({ modules: mounted, server: mount, issuer: ctx.policy.issuer })
-      lately = { mount, body: JSON.stringify(made) }
-    }
-    return { status: 200, headers: { ...NO_STORE, 'content-type': 'application/json' }, body: lately.body }
+    documentAt ??= openApiDocument(mounted, ctx.policy)
+    return { status: 200, headers: { ...NO_STORE, 'content-type': 'application/json' }, body: documentAt(mount) }
   }
 
   return async (request) => {
