@@ -28,16 +28,22 @@ export type TotpEvent = { userId: string; at: UnixSeconds } & (
   | { type: 'backup_code.used'; remaining: number }
   | { type: 'trusted_device.kept'; deviceId: string; name: string | null }
   | { type: 'trusted_device.used'; deviceId: string }
-  /** Its token had expired, was used before, or is older than a change of factors. One used before ends the device. */
-  | { type: 'trusted_device.refused'; deviceId: string }
+  /**
+   * Its token was used before, the device has expired or was removed, or the factors have changed. `copied`: the device was
+   * trusted until now, and ended because the token was used before.
+   */
+  | { type: 'trusted_device.refused'; deviceId: string; copied: boolean }
   | { type: 'trusted_device.removed'; deviceId: string }
   | { type: 'recovery.requested' }
   | { type: 'recovery.refused'; code: ErrorCode }
   /** 2FA is off, after link and password. */
   | { type: 'recovery.confirmed' }
   | { type: 'recovery.cancelled' }
-  /** A refresh token that is not the living one of its family; the family has ended. */
-  | { type: 'tokens.refused' }
+  /**
+   * A refresh token that is not the living one of its family; the family has ended. `reused`: the token was replaced or
+   * logged out before, and not ended by a change; true once per family.
+   */
+  | { type: 'tokens.refused'; reused: boolean }
   | { type: 'credentials.changed' }
   | { type: 'secret.unreadable' }
   | { type: 'mail.failed' }

@@ -180,7 +180,7 @@ describe('what is announced', () => {
       { type: 'totp.verified', userId: 'ann', method: 'totp', at },
       { type: 'trusted_device.kept', userId: 'ann', deviceId, name: 'Laptop', at },
       { type: 'trusted_device.used', userId: 'ann', deviceId, at },
-      { type: 'trusted_device.refused', userId: 'ann', deviceId, at },
+      { type: 'trusted_device.refused', userId: 'ann', deviceId, copied: true, at },
       { type: 'login.challenged', userId: 'ann', at },
       { type: 'trusted_device.kept', userId: 'ann', deviceId: kept?.id, name: null, at },
       { type: 'trusted_device.removed', userId: 'ann', deviceId: kept?.id, at },

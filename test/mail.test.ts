@@ -5,6 +5,7 @@ import { createTransport } from 'nodemailer'
 import PostalMime, { type Email } from 'postal-mime'
 import { SMTPServer } from 'smtp-server'
 import { createTotp, generateFernetKey, type Totp, type TotpEvent } from 'totp-kit'
+import { jwtTokens } from 'totp-kit/jwt'
 import { type MailTransport, mailNotices, type Notice, nodemailerSender, type SendNotice } from 'totp-kit/mail'
 import { accountRecovery, type Recovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
@@ -48,6 +49,7 @@ function senderTo(port: number, templates = {}): SendNotice {
 interface Host {
   totp: Totp
   recovery: Recovery
+  phone: ReturnType<typeof phoneFor>
   clock: ReturnType<typeof givenClock>
   events: TotpEvent[]
   errors: unknown[]
@@ -70,7 +72,8 @@ async function serviceThatMails(
     onError: (error) => void errors.push(error),
   })
   const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann@example.com' })
-  await totp.confirmTotpSetup('ann', phoneFor(uri).codeAt(NOON))
+  const phone = phoneFor(uri)
+  await totp.confirmTotpSetup('ann', phone.codeAt(NOON))
   totp.on('mail.failed', (event) => void events.push(event))
   mailNotices(totp, { addressesOf, send })
   const recovery = accountRecovery(totp, {
@@ -80,7 +83,7 @@ async function serviceThatMails(
     send,
     pageUrl: 'https://app.example/recover?lang=en',
   })
-  return { totp, recovery, clock, events, errors }
+  return { totp, recovery, phone, clock, events, errors }
 }
 
 const to = (received: Received[], address: string) => {
@@ -157,6 +160,84 @@ test('the owner is told of what changes the second factor, at every address', as
   }
 })
 
+/** What is mailed to Ann by each piece of work. */
+async function serviceThatNotes() {
+  const sent: string[] = []
+  const service = await serviceThatMails(
+    async (notice) => void sent.push(notice.kind),
+    async () => ['ann@example.com'],
+  )
+  const noticesOf = async (work: () => Promise<unknown>) => {
+    await service.totp.close()
+    sent.length = 0
+    await work()
+    await service.totp.close()
+    return [...sent]
+  }
+  const codes = await service.totp.rotateBackupCodes('ann')
+  const prove = () => service.totp.verifyBackupCode('ann', String(codes.pop()))
+  return { ...service, noticesOf, prove, tokens: jwtTokens(service.totp, { authenticate: async () => 'ann' }) }
+}
+
+test('the owner is told of what may be somebody else looking on: codes viewed, a clock that moved', async () => {
+  const { totp, phone, clock, noticesOf } = await serviceThatNotes()
+
+  assert.deepEqual(await noticesOf(() => totp.listBackupCodes('ann')), ['backup_codes_viewed'])
+  clock.advance(3600)
+  const wrong = totp.verifyTotpCode('ann', phone.codeAt(clock.now() - 150))
+  await assert.rejects(wrong, { code: 'invalid_code' })
+  const next = () => totp.verifyTotpCode('ann', phone.codeAt(clock.now() - 120))
+  assert.deepEqual(await noticesOf(next), ['totp_resynchronised'])
+})
+
+test("the owner is told that a trusted device's token was copied, and not of a device that has ended otherwise", async () => {
+  const { totp, clock, noticesOf, prove } = await serviceThatNotes()
+  const login = (trustedDevice: string) => totp.startLogin('ann', { trustedDevice })
+  const [copied, removed, changed, expired] = [
+    await totp.trustDevice(await prove()),
+    await totp.trustDevice(await prove(), 'removed'),
+    await totp.trustDevice(await prove()),
+    await totp.trustDevice(await prove(), 'old'),
+  ].map(String) as [string, string, string, string]
+  await login(copied)
+  const device = (await totp.listTrustedDevices('ann')).find(({ name }) => name === 'removed')
+  await totp.removeTrustedDevice('ann', String(device?.id))
+  clock.advance(86_400)
+  const renewed = await login(expired)
+
+  assert.deepEqual(await noticesOf(() => login(copied)), ['trusted_device_copied'])
+  assert.deepEqual(await noticesOf(() => login(copied)), [], 'once')
+  assert.deepEqual(await noticesOf(() => login(removed)), [])
+  clock.advance(29 * 86_400)
+  assert.ok('trustedDevice' in renewed)
+  assert.deepEqual(await noticesOf(() => login(String(renewed.trustedDevice))), [], 'its days are over')
+  await totp.credentialsChanged('ann')
+  assert.deepEqual(await noticesOf(() => login(changed)), [])
+})
+
+test('the owner is told that a refresh token was used again, once, and not of a session that a change has ended', async () => {
+  const { totp, clock, noticesOf, prove, tokens } = await serviceThatNotes()
+  clock.advance(60)
+  const [copied, loggedOut, changed] = [
+    await tokens.issueTokens(await prove()),
+    await tokens.issueTokens(await prove()),
+    await tokens.issueTokens(await prove()),
+  ]
+  const refused = (refresh: string) =>
+    noticesOf(() => assert.rejects(tokens.refreshTokens(refresh), { code: 'invalid_token' }))
+  const { refresh } = await tokens.refreshTokens(copied.refresh)
+  await tokens.endFamily(loggedOut.refresh)
+
+  assert.deepEqual(await refused(copied.refresh), ['refresh_token_reused'])
+  assert.deepEqual(await refused(copied.refresh), [], 'nobody can fill a mailbox with an old token')
+  assert.deepEqual(await refused(refresh), [], 'the family has ended before')
+  assert.deepEqual(await refused(loggedOut.refresh), ['refresh_token_reused'])
+  clock.advance(60)
+  await totp.credentialsChanged('ann')
+  clock.advance(60)
+  assert.deepEqual(await refused(changed.refresh), [])
+})
+
 test('each kind of notice has words of its own, and they can be replaced kind by kind', async () => {
   const { received, port } = await smtpServer()
   const common = { to: 'ann@example.com', userId: 'ann', issuer: 'Acme', at: NOON }
@@ -175,6 +256,11 @@ test('each kind of notice has words of its own, and they can be replaced kind by
     { ...common, kind: 'backup_code_used', remaining: 3 },
     { ...common, kind: 'trusted_device_kept', name: null },
     { ...common, kind: 'second_factor_failing' },
+    { ...common, kind: 'backup_codes_viewed' },
+    { ...common, kind: 'trusted_device_copied' },
+    { ...common, kind: 'refresh_token_reused' },
+    { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: 90 },
+    { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: -90 },
     { ...common, kind: 'second_factor_locked' },
   ]
   const send = senderTo(port, {

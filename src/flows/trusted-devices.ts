@@ -50,6 +50,7 @@ export async function recogniseDevice(
   if (opened === null || opened.userId !== userId || opened.more === undefined) return null
   const { id, generation, more: deviceId } = opened
   const tokenId = newId(ctx)
+  const wasTrusted = (await ctx.store.listTrustedDevices(userId, now)).some((device) => device.id === deviceId)
   const outcome = await ctx.store.rotateTrustedDevice({
     userId,
     deviceId,
@@ -58,9 +59,11 @@ export async function recogniseDevice(
     generation,
     now,
   })
-  const type = outcome === 'rotated' ? 'trusted_device.used' : 'trusted_device.refused'
-  await ctx.announce({ type, userId, deviceId, at: now })
-  if (outcome === 'dead') return null
+  if (outcome === 'dead') {
+    await ctx.announce({ type: 'trusted_device.refused', userId, deviceId, copied: wasTrusted, at: now })
+    return null
+  }
+  await ctx.announce({ type: 'trusted_device.used', userId, deviceId, at: now })
   return { token: ctx.trustedDeviceTokens.seal({ id: tokenId, userId, generation, more: deviceId }, now), generation }
 }
 

@@ -61,6 +61,7 @@ interface Claims {
   familyId: string
   amr: readonly string[]
   authTime: UnixSeconds
+  issuedAt: UnixSeconds
 }
 
 /**
@@ -89,7 +90,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   // The claim and the key both name the service: RFC 8725 §3.8, for services that share an encryption key.
   const keys = ctx.keyring.deriveMacKeys(`jwt/${issuer}`)
 
-  const sign = (kind: Kind, claims: Claims, now: UnixSeconds): Promise<string> => {
+  const sign = (kind: Kind, claims: Omit<Claims, 'issuedAt'>, now: UnixSeconds): Promise<string> => {
     const { userId, tokenId, familyId, amr, authTime } = claims
     return new SignJWT({
       token_type: kind,
@@ -107,7 +108,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       .sign(keys[0] as (typeof keys)[number])
   }
 
-  const signPair = async (claims: Claims, now: UnixSeconds): Promise<TokenPair> => ({
+  const signPair = async (claims: Omit<Claims, 'issuedAt'>, now: UnixSeconds): Promise<TokenPair> => ({
     access: await sign('access', { ...claims, tokenId: newId(ctx) }, now),
     refresh: await sign('refresh', claims, now),
   })
@@ -134,6 +135,16 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     return claims
   }
 
+  /**
+   * Whether a refused refresh token says that somebody has a copy of it: a change of the factors has not ended it, and it is
+   * the first one that was refused of its family, so that whoever has an old token cannot send its owner a mail each time.
+   */
+  const isReuse = async ({ userId, familyId: tokenId, issuedAt }: Claims, now: UnixSeconds): Promise<boolean> => {
+    const { changedAt } = await ctx.store.getUser(userId)
+    if (changedAt !== null && issuedAt <= changedAt) return false
+    return ctx.store.burnToken({ tokenId, expiresAt: now + lifetimes.refresh }, now)
+  }
+
   return {
     authenticate: options.authenticate,
 
@@ -155,7 +166,12 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       const { familyId, tokenId } = claims
       const rotation = { familyId, tokenId, newTokenId, expiresAt: now + lifetimes.refresh, now }
       if ((await ctx.store.rotateFamily(rotation)) === 'dead') {
-        await ctx.announce({ type: 'tokens.refused', userId: claims.userId, at: now })
+        await ctx.announce({
+          type: 'tokens.refused',
+          userId: claims.userId,
+          reused: await isReuse(claims, now),
+          at: now,
+        })
         throw new TotpError('invalid_token')
       }
       return signPair({ ...claims, tokenId: newTokenId }, now)
@@ -190,5 +206,6 @@ function claimsOf(payload: JWTPayload): Claims {
     familyId: String(payload.sid),
     amr: payload.amr as string[],
     authTime: Number(payload.auth_time),
+    issuedAt: Number(payload.iat),
   }
 }

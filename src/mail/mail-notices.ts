@@ -46,6 +46,17 @@ export function mailNotices(
   totp.on('backup_codes.rotated', (event) => tell(event, { kind: 'backup_codes_rotated' }))
   totp.on('backup_code.used', (event) => tell(event, { kind: 'backup_code_used', remaining: event.remaining }))
   totp.on('trusted_device.kept', (event) => tell(event, { kind: 'trusted_device_kept', name: event.name }))
+  totp.on('totp.resynchronised', (event) =>
+    tell(event, { kind: 'totp_resynchronised', clockOffsetSeconds: event.clockOffsetSeconds }),
+  )
+  totp.on('backup_codes.viewed', (event) => tell(event, { kind: 'backup_codes_viewed' }))
+  // The other refusals are no news: the owner removed the device, or the factors changed.
+  totp.on('trusted_device.refused', (event) => {
+    if (event.copied) tell(event, { kind: 'trusted_device_copied' })
+  })
+  totp.on('tokens.refused', (event) => {
+    if (event.reused) tell(event, { kind: 'refresh_token_reused' })
+  })
   totp.on('totp.failing', (event) => tell(event, { kind: 'second_factor_failing' }))
   totp.on('totp.locked', (event) => tell(event, { kind: 'second_factor_locked' }))
   totp.on('recovery.confirmed', (event) => tell(event, { kind: 'recovery_confirmed' }))

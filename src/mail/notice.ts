@@ -15,6 +15,8 @@ export type Notice = {
   | { kind: 'recovery_link' | 'recovery_requested'; url: string; worksFrom: UnixSeconds; expiresAt: UnixSeconds }
   | { kind: 'backup_code_used'; remaining: number }
   | { kind: 'trusted_device_kept'; name: string | null }
+  /** Positive: the clock of the app is ahead. */
+  | { kind: 'totp_resynchronised'; clockOffsetSeconds: number }
   | {
       kind:
         | 'totp_enabled'
@@ -23,6 +25,9 @@ export type Notice = {
         | 'authenticator_removed'
         | 'totp_disabled'
         | 'backup_codes_rotated'
+        | 'backup_codes_viewed'
+        | 'trusted_device_copied'
+        | 'refresh_token_reused'
         | 'second_factor_failing'
         | 'second_factor_locked'
         | 'recovery_confirmed'

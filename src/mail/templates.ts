@@ -100,6 +100,41 @@ function letterOf(notice: Notice): Letter {
       return told('two-factor authentication is off', `was switched off on ${at}`, issuer)
     case 'backup_codes_rotated':
       return told('new backup codes', `has new backup codes since ${at}; the old ones are dead`, issuer)
+    case 'backup_codes_viewed':
+      return {
+        subject: 'your backup codes were viewed',
+        paragraphs: [`The backup codes of your account at ${issuer} were viewed on ${at}.`, NOT_YOU],
+      }
+    case 'totp_resynchronised': {
+      const { clockOffsetSeconds: offset } = notice
+      const off = `${Math.abs(offset)} seconds ${offset > 0 ? 'ahead' : 'behind'}`
+      return {
+        subject: 'the clock of your authenticator app is wrong',
+        paragraphs: [
+          `Your account at ${issuer} accepted a code on ${at} from an authenticator app whose clock is ${off}. Set the ` +
+            'clock of your phone to automatic time.',
+          NOT_YOU,
+        ],
+      }
+    }
+    case 'trusted_device_copied':
+      return {
+        subject: 'a device is no longer trusted',
+        paragraphs: [
+          `A trusted device of your account at ${issuer} was removed on ${at}, because its token was used a second time. ` +
+            'Somebody may have copied the token. The next login on this device needs a code.',
+          NOT_YOU,
+        ],
+      }
+    case 'refresh_token_reused':
+      return {
+        subject: 'a session was ended',
+        paragraphs: [
+          `A session of your account at ${issuer} was ended on ${at}, because one of its old tokens was used again. ` +
+            'Somebody may have copied the token. Log in again to continue.',
+          NOT_YOU,
+        ],
+      }
     case 'backup_code_used':
       return {
         subject: 'a backup code was used',
