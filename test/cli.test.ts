@@ -242,6 +242,8 @@ describe.concurrent('what cannot be carried out', () => {
     },
     'no MySQL there': { args: ['migrate', '--database-url', url('mysql', 'localhost:1')], says: /ECONNREFUSED/ },
     'a file that cannot be made': { args: ['migrate', '--database-url', 'sqlite:/missing/totp.db'], says: /missing/ },
+    'a file without a name': { args: ['migrate', '--database-url', 'sqlite:'], says: /names no file/ },
+    'a file without a name after slashes': { args: ['migrate', '--database-url', 'sqlite://'], says: /names no file/ },
     'a schema in no dialect': { args: ['schema'], says: /--dialect is one of sqlite, postgres, mysql/ },
     'a schema in an unknown dialect': { args: ['schema', '--dialect', 'oracle'], says: /--dialect is one of sqlite/ },
     'a prefix that is too long for the names of indexes': {

@@ -7,13 +7,16 @@ import { sqliteStore } from '../store/sqlite.ts'
  * Brings the tables of a database up to date, with the driver that the host has installed.
  *
  * @param url - `sqlite:PATH`, `postgres://…` or `mysql://…`
- * @throws TypeError for another kind of URL. The message does not repeat it: it may hold a password.
+ * @throws TypeError for another kind of URL, and for `sqlite:` without a path. The message does not repeat it: it may hold a password.
  */
 export async function migrateDatabase(url: string, tables: TableOptions): Promise<void> {
   const [scheme] = url.split(':')
   switch (scheme) {
     case 'sqlite': {
-      const store = await sqliteStore(url.replace(/^sqlite:(\/\/)?/, ''), tables)
+      const path = url.replace(/^sqlite:(\/\/)?/, '')
+      // SQLite takes an empty path for a temporary database, which is gone when the command ends.
+      if (path.trim() === '') throw new TypeError('the database URL names no file: sqlite:PATH')
+      const store = await sqliteStore(path, tables)
       return store.close()
     }
     case 'postgres':
