@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express'
 import { type Caller, createTotp, problemReply, TotpError, type TotpEvent, type TotpStore } from 'totp-kit'
 import { expressTotp, requireTwoFactor } from 'totp-kit/express'
@@ -82,6 +83,10 @@ export async function createApp(
 
   app.post(
     '/api/register',
+    async (request, _response, next) => {
+      if (settings.throttleRate !== 'off') await countRegistration(store, request)
+      next()
+    },
     express.json({ limit: '16kb' }),
     express.urlencoded({ limit: '16kb' }),
     async (request, response) => {
@@ -148,6 +153,22 @@ async function session(request: Request, tokens: JwtTokens, users: Users) {
   const user = token && (await users.find(token.id))
   if (!token || !user) return null
   return { user, amr: token.amr, authTime: token.authTime, caller: { ...token, accountName: user.email } }
+}
+
+const REGISTRATIONS = { limit: 10, windowSeconds: 60 }
+
+/**
+ * Counts a registration of a client's address, together with all processes: it tells which names are taken, and hashes a
+ * password.
+ *
+ * @throws TotpError `throttled`
+ */
+async function countRegistration(store: TotpStore, { ip = '' }: Request): Promise<void> {
+  const now = Math.floor(Date.now() / 1000)
+  const keyDigest = createHash('sha256').update(`register ${ip}`).digest('base64url')
+  const { calls, endsAt } = await store.countCall({ keyDigest, windowSeconds: REGISTRATIONS.windowSeconds, now })
+  if (calls <= REGISTRATIONS.limit) return
+  throw new TotpError('throttled', { retryAfterSeconds: Math.max(1, endsAt - now), rate: REGISTRATIONS })
 }
 
 const SHORTEST_PASSWORD = 8

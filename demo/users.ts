@@ -48,11 +48,14 @@ export async function usersIn(database: Database): Promise<Users> {
     return timingSafeEqual(given, Buffer.from(password_hash, 'hex')) ? id : null
   }
 
+  // One at a time: hashing runs in the few threads of Node.js, and log-ins need them too.
+  const inTurn = turns()
+
   return {
     async register({ username, email, password }) {
       const id = randomUUID()
       const salt = randomBytes(16)
-      const passwordHash = (await hash(password, salt, HASH_BYTES)).toString('hex')
+      const passwordHash = (await inTurn(() => hash(password, salt, HASH_BYTES))).toString('hex')
       const row = [id, username, email, salt.toString('hex'), passwordHash]
       const isFree = (await byEmail(email)) === null
       if (isFree && (await database.insert('demo_user (id, username, email, salt, password_hash)', row))) {
@@ -76,5 +79,15 @@ export async function usersIn(database: Database): Promise<Users> {
       ])) as unknown as User[]
       return row ? { id: row.id, username: row.username, email: row.email } : null
     },
+  }
+}
+
+/** Runs work one after the other, in the order in which it came. */
+function turns() {
+  let last: Promise<unknown> = Promise.resolve()
+  return <T>(work: () => Promise<T>): Promise<T> => {
+    const done = last.then(work)
+    last = done.catch(() => undefined)
+    return done
   }
 }

@@ -139,6 +139,39 @@ test('the throttle of the demo reads its rate from TOTP_THROTTLE_RATE', async ()
   await demo.remove()
 })
 
+test('registrations are counted by address, malformed ones too', async () => {
+  const demo = await startDemo({ TOTP_THROTTLE_RATE: '10/minute' })
+  const answers = []
+  for (let n = 0; n < 11; n++) {
+    const body = n % 2 ? [] : { username: `user ${n}`, email: `${n}@example.com`, password: 'correct horse' }
+    answers.push(await demo.call('POST', '/api/register', { body }))
+  }
+
+  expect(answers.map(({ status }) => status)).toEqual([201, 400, 201, 400, 201, 400, 201, 400, 201, 400, 429])
+  expect(answers[10]?.body.code).toBe('throttled')
+  expect(Number(answers[10]?.headers.get('retry-after'))).toBeGreaterThan(0)
+  await demo.remove()
+})
+
+test('registrations at once do not make a log-in wait for all of them', async () => {
+  const demo = await startDemo()
+  const account = (username: string) => ({ username, email: `${username}@example.com`, password: 'correct horse' })
+  await demo.call('POST', '/api/register', { body: account('ann') })
+  let registered = 0
+  const registrations = Array.from({ length: 60 }, async (_, n) => {
+    const { status } = await demo.call('POST', '/api/register', { body: account(`user-${n}`) })
+    registered++
+    return status
+  })
+
+  const login = await demo.call('POST', '/api/jwt/create/', { body: account('ann') })
+
+  expect(login.status).toBe(200)
+  expect(registered).toBeLessThan(30)
+  expect(await Promise.all(registrations)).toEqual(Array(60).fill(201))
+  await demo.remove()
+})
+
 test('the demo answers its own routes in the words of the wire', async () => {
   const demo = await startDemo()
   const body = { username: 'ann', email: 'ann@example.com', password: 'correct horse' }
