@@ -102,7 +102,7 @@ export interface Totp<User = unknown> {
     required: EnforcementRule<User>,
   ): Promise<EnforcementForecast>
 
-  /** Stores codes that the host brings along, in the place of the user's codes. */
+  /** Stores codes that the host brings along, of 10 to 64 characters each, in the place of the user's codes. */
   storeBackupCodes(userId: string, codes: readonly string[]): Promise<void>
   /** Spends a backup code. */
   verifyBackupCode(userId: string, code: string): Promise<Proof>
@@ -112,7 +112,7 @@ export interface Totp<User = unknown> {
 
   /**
    * Tell when a password or e-mail address changed: open challenges, recovery links, trusted devices, refresh families
-   * and proofs end.
+   * and proofs end; `sessions.ended` tells you to end yours.
    */
   credentialsChanged(userId: string): Promise<void>
 

@@ -12,10 +12,13 @@ export type TotpEvent = { userId: string; at: UnixSeconds } & (
   | { type: 'totp.disabled' }
   | { type: 'totp.verified'; method: SecondFactorMethod }
   | { type: 'totp.refused'; method: SecondFactorMethod; code: ErrorCode }
-  /** So many wrong codes in a row, after a right password, that the next attempt has to wait: somebody may know the password. */
-  | { type: 'totp.failing'; method: SecondFactorMethod; consecutive: number }
+  /**
+   * So many wrong codes in a row, after a right password, that the next attempt has to wait: somebody may know the
+   * password. `recovery_password`: so many wrong passwords with a recovery link; somebody may read the mail.
+   */
+  | { type: 'totp.failing'; method: SecondFactorMethod | 'recovery_password'; consecutive: number }
   /** The hard cap is reached. */
-  | { type: 'totp.locked'; method: SecondFactorMethod }
+  | { type: 'totp.locked'; method: SecondFactorMethod | 'recovery_password' }
   | { type: 'totp.unlocked' }
   /** The app's clock is off; two codes in a row have shown by how much. */
   | { type: 'totp.resynchronised'; authenticatorId: string; clockOffsetSeconds: number }
@@ -45,6 +48,11 @@ export type TotpEvent = { userId: string; at: UnixSeconds } & (
    */
   | { type: 'tokens.refused'; reused: boolean }
   | { type: 'credentials.changed' }
+  /**
+   * The factors or the credentials changed: end all sessions of the user except `keptSessionId`, the one that made the
+   * change; null: all of them. Comes before the event that says what changed.
+   */
+  | { type: 'sessions.ended'; keptSessionId: string | null }
   | { type: 'secret.unreadable' }
   | { type: 'mail.failed' }
 )

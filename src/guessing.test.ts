@@ -60,6 +60,13 @@ test('the defaults leave an attacker with the password less than one chance in a
   assert.ok(ownerDaily.chance < 0.01, String(ownerDaily.chance))
 })
 
+test('codes count as six digits whatever the policy says: phones that were enrolled before keep theirs', () => {
+  const loose = { failures: { total: 10_000 }, totp: { digits: 8 } }
+
+  assert.deepEqual(guessingChance(policyOf({ totp: { digits: 8 } })), guessingChance(policyOf()))
+  assert.throws(() => policyOf(loose), RangeError)
+})
+
 test('a configuration that is guessed too often is refused at start-up, unless it is named unsafe', () => {
   const loose = { total: 10_000 }
 

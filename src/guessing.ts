@@ -16,13 +16,19 @@ export const MOST_CHANCE_PER_YEAR = 0.05
 const DAYS = 365
 const DAY_SECONDS = 86_400
 
-/** @returns numbers for a policy; the chance counts every authenticator that a user may have */
+/**
+ * An authenticator keeps the digits that it was enrolled with, whatever the policy says today: six are the fewest that
+ * any policy allows, and nothing here knows how many phones have more.
+ */
+const FEWEST_DIGITS = 6
+
+/** @returns numbers for a policy; the chance counts every authenticator that a user may have, as one of six digits */
 export function guessingChance({
   totp,
   failures,
   maxAuthenticators,
 }: Pick<Policy, 'totp' | 'failures' | 'maxAuthenticators'>): GuessingChance {
-  const perGuess = Math.min(1, (maxAuthenticators * (2 * totp.window + 1)) / 10 ** totp.digits)
+  const perGuess = Math.min(1, (maxAuthenticators * (2 * totp.window + 1)) / 10 ** FEWEST_DIGITS)
   const chanceOf = (guesses: number) => ({ guesses, chance: 1 - (1 - perGuess) ** guesses })
   const { hardCap, total, totalDays } = failures
   // A year touches so many periods; two in a row hold at most the total (store/failures.ts).

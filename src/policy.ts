@@ -15,10 +15,10 @@ export interface Policy {
     /** Steps accepted on each side of now; RFC 6238 §5.2 recommends at most one. */
     window: number
     /**
-     * How far an app's clock may be off, in steps on each side, once two codes in a row have shown it: 10, five minutes.
-     * RFC 6238 §6 wants such a limit.
+     * How far an app's clock may be off on each side, once two codes in a row have shown it: 300, five minutes, in whole
+     * steps of the authenticator's own. RFC 6238 §6 wants such a limit.
      */
-    maxDriftSteps: number
+    maxDriftSeconds: number
     /** As long as the hash (RFC 6238 §5.1): 20, 32 or 64 bytes. RFC 4226 §4 R6 recommends 20. */
     secretBytes: number
   }
@@ -122,7 +122,7 @@ export function resolvePolicy(options: PolicyOptions): Policy {
     digits: whole('totp.digits', options.totp?.digits ?? 6, 6, 8),
     periodSeconds: whole('totp.periodSeconds', options.totp?.periodSeconds ?? 30, 15, 120),
     window: whole('totp.window', options.totp?.window ?? 1, 0, 2),
-    maxDriftSteps: 10,
+    maxDriftSeconds: 300,
     secretBytes: HASH_BYTES[algorithm],
   }
   const maxAuthenticators = whole('maxAuthenticators', options.maxAuthenticators ?? 1, 1, 5)

@@ -86,15 +86,43 @@ describe('when the session last proved a second factor', () => {
     assert.deepEqual(refused, passes ? [] : [refusal, refusal])
   })
 
-  test('a second before the factors changed is too early, the very second is not', async () => {
-    const { totp, clock, call } = await host()
+  test('before the factors changed, be it in the same second, is too early; after it is not', async () => {
+    const { totp, clock, phone, backupCodes, call } = await host()
     clock.advance(1000)
+    const before = await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))
     await totp.credentialsChanged('ann')
-    clock.advance(10)
+    const between = await totp.verifyBackupCode('ann', backupCodes[0] ?? '')
+    await totp.credentialsChanged('ann')
+    const after = await totp.verifyBackupCode('ann', backupCodes[1] ?? '')
+
+    for (const seconds of [0, 10]) {
+      clock.advance(seconds)
+      for (const path of ['/vault', '/api/totp/backup_codes/']) {
+        for (const { verifiedAt } of [before, between]) {
+          assert.equal((await call('GET', path, { verifiedAt })).status, 401)
+        }
+        assert.equal((await call('GET', path, { verifiedAt: after.verifiedAt })).status, 200)
+      }
+    }
+  })
+
+  test('counts with the generation of the proof, where the host tells it, whatever the clocks say', async () => {
+    const { totp, clock, phone, backupCodes, call } = await host()
+    clock.advance(1000)
+    const before = await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))
+    clock.advance(-100)
+    await totp.credentialsChanged('ann')
+    const after = await totp.verifyBackupCode('ann', backupCodes[0] ?? '')
+    clock.advance(150)
 
     for (const path of ['/vault', '/api/totp/backup_codes/']) {
-      assert.equal((await call('GET', path, { verifiedAt: now - 1 })).status, 401)
-      assert.equal((await call('GET', path, { verifiedAt: now })).status, 200)
+      const statusOf = async (told: Partial<Caller>) => (await call('GET', path, told)).status
+      assert.equal(await statusOf(before), 401, 'though it looks later than the change')
+      assert.equal(await statusOf(after), 200)
+      assert.equal(await statusOf({ ...after, verifiedAt: now - 500 }), 401, 'its age counts as ever')
+      assert.equal(await statusOf({ ...after, verifiedAt: clock.now() + 1 }), 401)
+      assert.equal(await statusOf({ ...after, generation: Number.NaN }), 401)
+      assert.equal(await statusOf({ ...after, verifiedAt: now - 120 }), 200, 'a session that the change kept')
     }
   })
 

@@ -281,7 +281,7 @@ describe('the README', () => {
 
     expect(Object.fromEntries(listed.map(({ number = '', value }) => [codesIn(number)[0], Number(value)]))).toEqual({
       pendingEnrolmentSeconds: policy.pendingEnrolmentSeconds,
-      'totp.maxDriftSteps': policy.totp.maxDriftSteps,
+      'totp.maxDriftSeconds': policy.totp.maxDriftSeconds,
       ...Object.fromEntries(Object.entries(policy.failures).map(([name, value]) => [`failures.${name}`, value])),
     })
   })

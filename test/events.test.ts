@@ -1,10 +1,22 @@
 import { generateFernetKey, type TotpEvent } from 'totp-kit'
+import type { Notice } from 'totp-kit/mail'
 import { memoryStore } from 'totp-kit/store/memory'
 import { expect, test } from 'vitest'
+import { contextOf } from '../src/flows/context.ts'
 import { useEverything } from './http/everything.ts'
 import { FETCH, type Service, startService } from './http/harness.ts'
 import { EVENT_TYPES } from './http/leaks.ts'
-import { challenge, enrol, logIn, logInWithPhone, nextCode, wrongCode } from './http/people.ts'
+import {
+  beginEnrolment,
+  challenge,
+  claimsIn,
+  enrol,
+  linkIn,
+  logIn,
+  logInWithPhone,
+  nextCode,
+  wrongCode,
+} from './http/people.ts'
 
 function listen(service: Service): TotpEvent[] {
   const heard: TotpEvent[] = []
@@ -49,6 +61,68 @@ test('every change, success and refusal is announced, each kind at least once', 
   const never = EVENT_TYPES.filter((type) => !typesOf(heard).includes(type))
   // These two need a database that was tampered with and a mail server that is gone: test/faults and test/mail.
   expect(never).toEqual(['secret.unreadable', 'mail.failed'])
+})
+
+test('wherever the generation rises the end of the sessions is announced, once, before what changed, with the one that stays', async () => {
+  const service = await startService(FETCH, { maxAuthenticators: 2 })
+  const heard = listen(service)
+  const alice = await enrol(service)
+  const { id } = alice.person
+  const added = await logInWithPhone(service, alice)
+  const spare = await beginEnrolment(service, added.access)
+  const sid = ({ access }: { access: string }) => claimsIn(access).sid
+  await service.post('totp/confirm/', { input_code: nextCode(service, spare) }, added.access)
+  const removing = await logInWithPhone(service, alice)
+  const { authenticators } = (await service.get('totp/status/', removing.access)).body as { authenticators: Row[] }
+  interface Row {
+    id: string
+  }
+  const path = `totp/authenticators/${authenticators[1]?.id}/`
+  await service.call({ method: 'DELETE', path, bearer: removing.access })
+  const { generation } = await contextOf(service.totp).store.getUser(id)
+  await service.totp.credentialsChanged(id)
+  await service.post('totp/recovery/', { email: alice.person.email })
+  await service.mailed(1)
+  await service.post('totp/recovery_cancel/', linkIn(service.mails[0] as Notice))
+  await service.post('totp/recovery/', { email: alice.person.email })
+  await service.mailed(2)
+  const { password } = alice.person
+  await service.post('totp/recovery_confirm/', { ...linkIn(service.mails[1] as Notice), password })
+  const again = await logIn(service, alice.person)
+  const phone = await beginEnrolment(service, again.access)
+  await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, again.access)
+  const last = await logInWithPhone(service, { ...alice, phone })
+  await service.post('totp/disable/', undefined, last.access)
+
+  const ends = heard.flatMap((event, n) =>
+    event.type === 'sessions.ended' ? [[event.keptSessionId, heard[n + 1]?.type]] : [],
+  )
+  expect(ends).toEqual([
+    [sid(alice.session), 'totp.confirmed'],
+    [sid(added), 'totp.confirmed'],
+    [sid(removing), 'authenticator.removed'],
+    [null, 'credentials.changed'],
+    [null, 'recovery.cancelled'],
+    [null, 'recovery.confirmed'],
+    [sid(again), 'totp.confirmed'],
+    [sid(last), 'totp.disabled'],
+  ])
+  expect(generation).toBe(3)
+  expect((await contextOf(service.totp).store.getUser(id)).generation, 'as often as it rose').toBe(ends.length)
+})
+
+test('of any number of wrong codes at once the wait is announced once, and so is the hard cap', async () => {
+  const service = await startService(FETCH, { failures: { hardCap: 5, beforeDelay: 3, firstDelaySeconds: 1 } })
+  const heard = listen(service)
+  const { person, phone } = await enrol(service)
+  const guess = () => service.totp.verifyTotpCode(person.id, wrongCode(service, phone)).catch(() => undefined)
+  for (let lot = 0; lot < 3; lot++) {
+    await Promise.all(Array.from({ length: 20 }, guess))
+    service.clock.advance(2)
+  }
+
+  const told = heard.filter(({ type }) => type === 'totp.failing' || type === 'totp.locked')
+  expect(told).toMatchObject([{ type: 'totp.failing', consecutive: 3 }, { type: 'totp.locked' }])
 })
 
 test('support lets a locked user try again, and leaves the factors as they are', async () => {

@@ -331,7 +331,7 @@ for (const { name, isThere, spending, committing, reach } of databases) {
 
     test('a connection that breaks in its roll-back is not used again, and one that was rolled back is', async () => {
       const { way, store, reusable } = reached
-      const refused = () => store.putPending('ann', pending('of another generation'), 7)
+      const refused = () => store.putPending('ann', pending('of another generation'), 7, limits)
       const before = reusable()
       way.cutAt('ROLLBACK', 'before')
 
@@ -544,7 +544,7 @@ describe('SQLite', () => {
       // As many pages as there are: the least that SQLite takes.
       execute('PRAGMA max_page_count = 1')
 
-      const codes = Array.from({ length: 50 }, (_, n) => `a-code-of-the-host-${n}-${'x'.repeat(500)}`)
+      const codes = Array.from({ length: 50 }, (_, n) => `a-code-of-the-host-${n}-${'x'.repeat(40)}`)
       await assert.rejects(totp.storeBackupCodes('ann', codes), isUnavailable)
 
       assert.deepEqual(await totp.listBackupCodes('ann'), before)

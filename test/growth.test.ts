@@ -4,7 +4,17 @@ import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import { begin, byStep, challengeOf, device, enrol, firstStep, noon, pending } from '../src/testing/store-fixtures.ts'
+import {
+  begin,
+  byStep,
+  challengeOf,
+  device,
+  enrol,
+  firstStep,
+  limits,
+  noon,
+  pending,
+} from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
 interface Opened {
@@ -103,7 +113,7 @@ for (const { name, isThere, open } of databases) {
 
     test('goes at once where the host asks for it', async () => {
       const { store, column } = database
-      await store.putPending('ann', pending('new'), 1)
+      await store.putPending('ann', pending('new'), 1, limits)
       for (const n of [1, 2, 3, 4, 5]) {
         await store.burnToken({ tokenId: `token ${n}`, expiresAt: noon + 60 }, noon)
         await begin(store, `family ${n}`)

@@ -39,6 +39,7 @@ const types: readonly TotpEvent['type'][] = [
   'trusted_device.refused',
   'trusted_device.removed',
   'credentials.changed',
+  'sessions.ended',
   'secret.unreadable',
 ]
 
@@ -95,11 +96,15 @@ describe('what is announced', () => {
     const late = NOON + 60
     assert.deepEqual(announced(), [
       { type: 'totp.created', userId: 'ann', at: NOON },
+      { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at: NOON },
       { type: 'totp.confirmed', userId: 'ann', replaced: false, added: false, at: NOON },
       { type: 'totp.created', userId: 'ann', at: NOON },
+      { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at: NOON },
       { type: 'totp.confirmed', userId: 'ann', replaced: false, added: true, at: NOON },
       { type: 'totp.created', userId: 'ann', at: late },
+      { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at: late },
       { type: 'totp.confirmed', userId: 'ann', replaced: true, added: false, at: late },
+      { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at: late },
       { type: 'authenticator.removed', userId: 'ann', authenticatorId: removed, at: late },
     ])
   })
@@ -130,8 +135,10 @@ describe('what is announced', () => {
       { type: 'backup_codes.rotated', userId: 'ann', at },
       { type: 'backup_codes.viewed', userId: 'ann', at },
       { type: 'login.challenged', userId: 'ann', at },
+      { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at },
       { type: 'credentials.changed', userId: 'ann', at },
       { type: 'totp.unlocked', userId: 'ann', at },
+      { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at },
       { type: 'totp.disabled', userId: 'ann', at },
     ])
   })
@@ -312,9 +319,56 @@ test('a log-in without a second factor gives a proof of the first, and says so',
   const proof: Proof = start.proof
   assert.deepEqual(
     { ...proof },
-    { userId: 'bob', method: 'first_factor', amr: ['hwk'], verifiedAt: NOON, backupCodesRemaining: null },
+    {
+      userId: 'bob',
+      method: 'first_factor',
+      amr: ['hwk'],
+      verifiedAt: NOON,
+      generation: 0,
+      backupCodesRemaining: null,
+    },
   )
   assert.deepEqual([start.isTotpEnabled, start.mustEnrol, start.trustedDevice], [false, false, null])
+})
+
+test('a first factor brings no second one along: `mfa` and `otp` of the host are left out, on a trusted device too', async () => {
+  const { totp, enrol, clock } = await host({ trustedDevices: { days: 30 } })
+  const tokens = jwtTokens(totp, { authenticate: async () => null })
+  const { phone } = await enrol()
+  const device = await totp.trustDevice(await totp.verifyTotpCode('ann', phone.codeAt(clock.now())))
+  const amr = ['fed', 'mfa', 'otp']
+
+  for (const [id, trustedDevice] of [
+    ['bob', undefined],
+    ['ann', device],
+  ] as const) {
+    const login = await totp.startLogin(id, { amr, ...(trustedDevice ? { trustedDevice } : {}) })
+    assert.ok('proof' in login)
+    assert.deepEqual(login.proof.amr, ['fed'])
+    const { access } = await tokens.issueTokens(login.proof)
+    assert.equal((await tokens.readAuthorization(`Bearer ${access}`))?.verifiedAt, null)
+    await assert.rejects(totp.trustDevice(login.proof), TypeError)
+  }
+  clock.advance(30)
+  const typed = { method: 'totp', code: phone.codeAt(clock.now()) } as const
+  const proof = await totp.answerChallenge(await challengeFor(totp, amr), typed)
+  assert.deepEqual(proof.amr, ['fed', 'otp', 'mfa'])
+})
+
+test('a code of a kind that there is not is a bug of the host, and is not judged: each word would have a budget', async () => {
+  const { totp, enrol, announced } = await host()
+  const { backupCodes } = await enrol()
+  const code = String(backupCodes[0])
+  const challenge = await challengeFor(totp)
+  announced()
+
+  for (const method of ['recovery_password', 'BACKUP_CODE', 'guess 1', '', undefined, null, ['backup_code']]) {
+    const typed = { method, code } as Parameters<typeof totp.answerChallenge>[1]
+    await assert.rejects(totp.answerChallenge(challenge, typed), TypeError)
+  }
+
+  assert.deepEqual(announced(), [])
+  assert.equal((await totp.answerChallenge(challenge, { method: 'backup_code', code })).backupCodesRemaining, 9)
 })
 
 describe("backup codes of the host's own", () => {
@@ -344,6 +398,19 @@ describe("backup codes of the host's own", () => {
       new RangeError('two backup codes are the same'),
     )
     assert.equal((await totp.listBackupCodes('ann')).length, backupCodes.length)
+  })
+
+  test('of more characters than the endpoints take are refused: they could not be used', async () => {
+    const { totp, enrol } = await host()
+    const { backupCodes } = await enrol()
+    const tooLong = new RangeError('a backup code has at most 64 characters')
+
+    for (const code of ['A'.repeat(65), `${'ABCD-'.repeat(13)}ABCD`]) {
+      await assert.rejects(totp.storeBackupCodes('ann', ['0123456789', code]), tooLong)
+    }
+    assert.equal((await totp.listBackupCodes('ann')).length, backupCodes.length)
+    await totp.storeBackupCodes('ann', ['A'.repeat(64)])
+    assert.equal((await totp.verifyBackupCode('ann', 'a'.repeat(64))).backupCodesRemaining, 0)
   })
 
   test('are none for a user without a second factor', async () => {
@@ -446,7 +513,10 @@ test('of two confirmations at once one switches 2FA on, and the other is told th
     refused.map(({ reason }) => reason.code),
     ['totp_already_enabled'],
   )
-  assert.deepEqual(announced(), [{ type: 'totp.confirmed', userId: 'ann', replaced: false, added: false, at: NOON }])
+  assert.deepEqual(announced(), [
+    { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at: NOON },
+    { type: 'totp.confirmed', userId: 'ann', replaced: false, added: false, at: NOON },
+  ])
 })
 
 test('a phone whose clock is slow is resynchronised by its next code, when it enrols as well', async () => {
@@ -468,6 +538,7 @@ test('a phone whose clock is slow is resynchronised by its next code, when it en
       clockOffsetSeconds: -90,
       at: NOON + 30,
     },
+    { type: 'sessions.ended', userId: 'ann', keptSessionId: null, at: NOON + 30 },
     { type: 'totp.confirmed', userId: 'ann', replaced: false, added: false, at: NOON + 30 },
   ])
 })

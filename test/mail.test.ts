@@ -262,6 +262,8 @@ test('each kind of notice has words of its own, and they can be replaced kind by
     { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: 90 },
     { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: -90 },
     { ...common, kind: 'second_factor_locked' },
+    { ...common, kind: 'recovery_failing' },
+    { ...common, kind: 'recovery_locked' },
   ]
   const send = senderTo(port, {
     totp_enabled: ({ issuer, at }: Notice) => ({ subject: `Hello\r\nBcc: eve@example.com`, text: `${issuer} ${at}` }),

@@ -94,6 +94,7 @@ async function goesOn(store: TotpStore): Promise<void> {
         farStep: null,
       },
     ],
+    consecutive: 1,
   })
   assert.equal((await store.spend(byStep(ann, 1_000_000))).outcome, 'refused', 'that step was spent before')
   assert.equal((await store.spend(byStep(ann, 1_000_001, { driftSteps: 1 }))).outcome, 'spent')

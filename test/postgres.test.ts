@@ -115,7 +115,7 @@ describe.skipIf(!services.postgres)('a refresh that races the change of factors 
     await store.migrate()
     const { generation } = await enrol(store)
     await begin(store, 'family', { generation })
-    await store.putPending('ann', pending('new'), generation)
+    await store.putPending('ann', pending('new'), generation, limits)
     const client = await pool.connect()
     await client.query('BEGIN')
     await activate(store.within(client), { authenticatorId: 'new', generation, keepFamilyId: 'family' })

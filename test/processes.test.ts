@@ -176,7 +176,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
     })
 
     test('a pending authenticator is activated exactly once, however many processes race', async () => {
-      for (const n of numbers(50)) await store.putPending(`user ${n}`, pending(`phone ${n}`), 0)
+      for (const n of numbers(50)) await store.putPending(`user ${n}`, pending(`phone ${n}`), 0, limits)
 
       const answers = await inFourProcesses<string>(() =>
         numbers(50).map((n) => ['activatePending', activationOf(`user ${n}`, `phone ${n}`, 0)]),

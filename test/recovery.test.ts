@@ -1,6 +1,6 @@
 import { createTotp, generateFernetKey, TotpError, type TotpEvent } from 'totp-kit'
 import { jwtTokens } from 'totp-kit/jwt'
-import type { Notice } from 'totp-kit/mail'
+import { mailNotices, type Notice } from 'totp-kit/mail'
 import { accountRecovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { sqliteStore } from 'totp-kit/store/sqlite'
@@ -333,6 +333,47 @@ describe.each(stores)('$name', ({ open }) => {
 
     for (const { token } of [stopping, confirming]) expect(token).toMatch(/^[\w-]+$/)
     expect(await totp.isTotpEnabled(id)).toBe(false)
+  })
+
+  test('a hard cap of wrong passwords is lifted when the password changes, and when the owner cancels', async () => {
+    const { totp, clock, linkFor, confirm, cancel } = await service({ hardCap: 6 })
+    const lock = async () => {
+      const link = await linkFor('ann@example.com')
+      for (let n = 1; n <= 6; n++) {
+        expect(await confirm(link, 'wrong')).toBe('invalid_credentials')
+        clock.advance(n < 5 ? 0 : 60)
+      }
+      expect(await confirm(link)).toBe('second_factor_locked')
+      clock.advance(HOUR)
+    }
+    await lock()
+    await totp.credentialsChanged('ann')
+    const link = await linkFor('ann@example.com')
+    expect(await confirm(link, 'wrong')).toBe('invalid_credentials')
+    await totp.credentialsChanged('ann')
+    await lock()
+    expect(await cancel(await linkFor('ann@example.com'))).toBe('done')
+    expect(await confirm(await linkFor('ann@example.com'))).toBe('done')
+  })
+
+  test('wrong passwords that set in a wait, and those that lock, are announced once each and mailed', async () => {
+    const { totp, clock, linkFor, confirm } = await service({ hardCap: 6 })
+    const told: TotpEvent[] = []
+    const kinds: string[] = []
+    for (const type of ['totp.failing', 'totp.locked'] as const) totp.on(type, (event) => void told.push(event))
+    mailNotices(totp, { addressesOf: async () => ['ann@example.com'], send: async ({ kind }) => void kinds.push(kind) })
+    const link = await linkFor('ann@example.com')
+    await Promise.all(Array.from({ length: 20 }, () => confirm(link, 'wrong')))
+    clock.advance(30)
+    await confirm(link, 'wrong')
+    await totp.close()
+
+    const method = 'recovery_password'
+    expect(told).toEqual([
+      { type: 'totp.failing', userId: 'ann', method, consecutive: 5, at: NOON },
+      { type: 'totp.locked', userId: 'ann', method, at: NOON + 30 },
+    ])
+    expect(kinds.sort()).toEqual(['recovery_failing', 'recovery_locked'])
   })
 
   test('wrong passwords are counted per user, over all links', async () => {

@@ -213,7 +213,7 @@ describe('when SQLite fails', () => {
   test('an operation that fails half-way has done nothing, and the next one works', async () => {
     const store = await sqliteStore(path)
     const user = await enrol(store, { codes: ['a', 'b'] })
-    await store.putPending('ann', pending('new'), user.generation)
+    await store.putPending('ann', pending('new'), user.generation, limits)
     const before = await store.getStatus('ann', noon, limits)
     const twice = backupCodes(['same', 'same'])
 
@@ -282,7 +282,7 @@ describe('growth', () => {
     for (const id of ['kept', 'ended', 'outdated']) await begin(store, id)
     await store.endFamily('ended')
     await store.keepTrustedDevice(device('laptop'), 0)
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await activate(store, { authenticatorId: 'phone', generation: 0, keepFamilyId: 'kept' })
 

@@ -124,7 +124,6 @@ test('everything that happens to a second factor is announced, with whose it is 
 const guessed: Record<string, PolicyOptions> = {
   defaults: { issuer: 'Acme' },
   '`totp.window: 0`': { issuer: 'Acme', totp: { window: 0 } },
-  '`totp.digits: 8`': { issuer: 'Acme', totp: { digits: 8 } },
   '`maxAuthenticators: 2`': { issuer: 'Acme', maxAuthenticators: 2 },
   '`maxAuthenticators: 5`': { issuer: 'Acme', maxAuthenticators: 5 },
 }

@@ -237,9 +237,9 @@ for (const { name, isThere, make, snapshot } of hosts) {
       const broken = pending('second phone of fay', { sealedSecret: null as unknown as string })
 
       const calls = await Promise.allSettled([
-        inside.putPending('fay', broken, user.generation),
+        inside.putPending('fay', broken, user.generation, limits),
         inside.raiseGeneration('fay', noon + 60),
-        host.within(connection).putPending('fay', broken, user.generation + 1),
+        host.within(connection).putPending('fay', broken, user.generation + 1, limits),
       ])
       await connection.query('COMMIT')
       connection.release()
@@ -256,14 +256,14 @@ for (const { name, isThere, make, snapshot } of hosts) {
       const connection = await host.connect()
       await connection.query(snapshot)
       await connection.query('SELECT count(*) FROM totp_authenticator')
-      await host.store.putPending('gus', pending('second of gus'), first.generation)
+      await host.store.putPending('gus', pending('second of gus'), first.generation, limits)
       await activate(host.store, {
         userId: 'gus',
         authenticatorId: 'second of gus',
         generation: first.generation,
         maxAuthenticators: 2,
       })
-      await host.store.putPending('gus', pending('third of gus'), first.generation + 1)
+      await host.store.putPending('gus', pending('third of gus'), first.generation + 1, limits)
 
       const outcome = await activate(host.within(connection), {
         userId: 'gus',

@@ -177,8 +177,8 @@ for (const { name, isThere, make } of hosts) {
       const { inside, execute, release } = await host.begin()
       await execute("INSERT INTO account VALUES ('eve')")
 
-      assert.equal(await inside.putPending('eve', pending('phone of eve'), 7), false)
-      assert.equal(await inside.putPending('eve', pending('phone of eve'), 0), true)
+      assert.equal(await inside.putPending('eve', pending('phone of eve'), 7, limits), false)
+      assert.equal(await inside.putPending('eve', pending('phone of eve'), 0, limits), true)
 
       await execute('COMMIT')
       release()
@@ -195,8 +195,8 @@ for (const { name, isThere, make } of hosts) {
       // A column that may not be NULL: by then the pending row of the first phone is already deleted.
       const broken = pending('second phone of finn', { sealedSecret: null as unknown as string })
 
-      assert.equal(await inside.putPending('finn', pending('first phone of finn'), 0), true)
-      await assert.rejects(inside.putPending('finn', broken, 0))
+      assert.equal(await inside.putPending('finn', pending('first phone of finn'), 0, limits), true)
+      await assert.rejects(inside.putPending('finn', broken, 0, limits))
 
       await execute('COMMIT')
       release()

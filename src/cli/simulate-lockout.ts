@@ -11,7 +11,7 @@ const LIMITS = {
   'total-days': 'totalDays',
 } as const satisfies Record<string, keyof FailureLimits>
 
-const TOTP = { digits: 'digits', window: 'window' } as const
+const TOTP = { window: 'window' } as const
 
 export const SIMULATION_OPTIONS = [...Object.keys(LIMITS), ...Object.keys(TOTP), 'max-authenticators']
 
@@ -57,7 +57,7 @@ export function simulateLockout(given: Readonly<Record<string, string | undefine
 
 This configuration
   delays from ${beforeDelay} in a row, ${firstDelaySeconds} s doubling to ${maxDelaySeconds} s; never more than ${hardCap} in a row;
-  ${total} in ${totalDays} days; ${policy.totp.digits} digits, window ${policy.totp.window}, authenticators ${policy.maxAuthenticators}: ${perGuess.toExponential(0)} per guess
+  ${total} in ${totalDays} days; codes of 6 digits, window ${policy.totp.window}, authenticators ${policy.maxAuthenticators}: ${perGuess.toExponential(0)} per guess
 ${row('the owner never logs in', ownerAway)}
 ${row('the owner logs in daily', ownerDaily)}
   ${verdict}

@@ -25,7 +25,7 @@ export type Verdict =
 
 /**
  * Judges a code by each of the user's authenticators: within the window around the clock that the app had when its last
- * code was right (RFC 6238 §6), and else whether it would be right at another time, up to `maxDriftSteps` off. Such a
+ * code was right (RFC 6238 §6), and else whether it would be right at another time, up to `maxDriftSeconds` off. Such a
  * code alone is refused, then and later; when the app's very next code follows, the phone is known and its clock with it
  * (RFC 4226 §7.4).
  *
@@ -38,7 +38,7 @@ export async function judgeAppCode(
   { userId, authenticators, now }: { userId: string; authenticators: readonly AuthenticatorRecord[]; now: UnixSeconds },
 ): Promise<Verdict> {
   const code = readTypedCode(typed)
-  const { window, maxDriftSteps } = ctx.policy.totp
+  const { window } = ctx.policy.totp
   const opened = authenticators.map((authenticator) => ({ authenticator, key: openSecret(ctx, userId, authenticator) }))
   for (const { authenticator, key } of opened) {
     const { parameters, driftSteps } = authenticator
@@ -50,7 +50,7 @@ export async function judgeAppCode(
   }
   for (const { authenticator, key } of opened) {
     const { parameters } = authenticator
-    const step = key && matchStep(key, code, now, { ...parameters, window: maxDriftSteps })
+    const step = key && matchStep(key, code, now, { ...parameters, window: mostDrift(ctx, authenticator) })
     if (step === null) continue
     if (authenticator.farStep === step - 1) return { ...right(ctx, authenticator, step, now), resynchronised: true }
     const offsetSteps = step - stepAt(now, parameters.periodSeconds)
@@ -65,11 +65,16 @@ export async function judgeAppCode(
   return { verdict: 'wrong' }
 }
 
-function right({ policy }: Context, { id, parameters }: AuthenticatorRecord, step: number, now: UnixSeconds) {
-  const { maxDriftSteps } = policy.totp
-  const drift = step - stepAt(now, parameters.periodSeconds)
-  const driftSteps = Math.min(maxDriftSteps, Math.max(-maxDriftSteps, drift))
-  return { verdict: 'right', authenticatorId: id, step, driftSteps, resynchronised: false } as const
+function right(ctx: Context, authenticator: AuthenticatorRecord, step: number, now: UnixSeconds) {
+  const most = mostDrift(ctx, authenticator)
+  const drift = step - stepAt(now, authenticator.parameters.periodSeconds)
+  const driftSteps = Math.min(most, Math.max(-most, drift))
+  return { verdict: 'right', authenticatorId: authenticator.id, step, driftSteps, resynchronised: false } as const
+}
+
+/** In steps of the authenticator's own: it keeps the period that it was enrolled with. */
+function mostDrift({ policy }: Context, { parameters }: AuthenticatorRecord): number {
+  return Math.floor(policy.totp.maxDriftSeconds / parameters.periodSeconds)
 }
 
 function openSecret(ctx: Context, userId: string, { sealedSecret }: AuthenticatorRecord): KeyObject | null {

@@ -10,6 +10,8 @@ import { type Grant, outdatedGrant } from './step-up.ts'
 
 /** Codes shorter than this could be guessed, or taken for a code of the app. */
 const SHORTEST_FOREIGN_CODE = 10
+/** What the fields of the endpoints take (`contract/fields.ts`), as it is typed: a longer code could not be used. */
+const LONGEST_FOREIGN_CODE = 64
 
 /** A new set of backup codes, as people see them. */
 export function newBackupCodes(ctx: Context): string[] {
@@ -45,7 +47,8 @@ export async function rotateBackupCodes(ctx: Context, grant: Grant): Promise<str
 /**
  * Stores codes that the host brings along, in the place of the user's codes.
  *
- * @throws RangeError when a code is shorter than 10 characters without spaces and hyphens, or two are the same
+ * @throws RangeError when a code is shorter than 10 characters without spaces and hyphens, or longer than 64 with them,
+ * or two are the same
  * @throws TotpError as {@link rotateBackupCodes}
  */
 export async function storeBackupCodes(ctx: Context, grant: Grant, codes: readonly string[]): Promise<void> {
@@ -54,6 +57,9 @@ export async function storeBackupCodes(ctx: Context, grant: Grant, codes: readon
     throw new RangeError(
       `a backup code has at least ${SHORTEST_FOREIGN_CODE} characters, spaces and hyphens not counted`,
     )
+  }
+  if (codes.some((code) => code.length > LONGEST_FOREIGN_CODE)) {
+    throw new RangeError(`a backup code has at most ${LONGEST_FOREIGN_CODE} characters`)
   }
   if (new Set(read).size !== read.length) throw new RangeError('two backup codes are the same')
   await replaceBackupCodes(ctx, grant, codes)

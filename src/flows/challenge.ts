@@ -1,9 +1,10 @@
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
-import type { SingleUse } from '../store/store.ts'
+import type { SingleUse, UserRecord } from '../store/store.ts'
+import { announceChange } from './changes.ts'
 import { type Context, checkUserId, isActive, newId } from './context.ts'
 import { mustEnrol, sealEnrolmentToken } from './enforcement.ts'
-import { makeProof, type Proof, proveCode, type TypedCode } from './proof.ts'
+import { firstFactorOf, makeProof, type Proof, proveCode, type TypedCode } from './proof.ts'
 import { recogniseDevice } from './trusted-devices.ts'
 
 /** After the first factor. */
@@ -17,7 +18,10 @@ export type LoginStart =
 
 /** What a host may tell of a log-in. */
 export interface FirstFactor {
-  /** How the first factor was proved (RFC 8176 §2): `['pwd']` (the default), `['hwk']`, `['fed']` … */
+  /**
+   * How the first factor was proved (RFC 8176 §2): `['pwd']` (the default), `['hwk']`, `['fed']` … `mfa` and `otp` are
+   * left out: they say that we have seen a second factor.
+   */
   amr?: readonly string[]
   /** The token of a trusted device, when the client showed one. */
   trustedDevice?: string
@@ -26,34 +30,37 @@ export interface FirstFactor {
 const PASSWORD = ['pwd']
 
 /** The first factor is right, says the host: what next? */
-export async function startLogin(
-  ctx: Context,
-  userId: string,
-  { amr = PASSWORD, trustedDevice }: FirstFactor = {},
-): Promise<LoginStart> {
+export async function startLogin(ctx: Context, userId: string, firstFactor: FirstFactor = {}): Promise<LoginStart> {
   checkUserId(userId)
-  const { confirmedAt, generation } = await ctx.store.getUser(userId)
+  const { trustedDevice } = firstFactor
+  const amr = firstFactorOf(firstFactor)
+  const user = await ctx.store.getUser(userId)
+  const { confirmedAt, generation } = user
   if (confirmedAt === null) {
     if (await mustEnrol(ctx, userId)) {
       const enrolmentToken = await sealEnrolmentToken(ctx, userId, generation)
       return { isTotpEnabled: false, mustEnrol: true, enrolmentToken }
     }
-    const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr, generation })
+    const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr }, user)
     return { isTotpEnabled: false, mustEnrol: false, proof, trustedDevice: null }
   }
   const device = trustedDevice === undefined ? null : await recogniseDevice(ctx, userId, trustedDevice)
   if (device === null) return { isTotpEnabled: true, challengeToken: await newChallenge(ctx, userId, generation, amr) }
-  const proof = firstFactorProof(ctx, { userId, method: 'trusted_device', amr, generation: device.generation })
+  const proof = firstFactorProof(
+    ctx,
+    { userId, method: 'trusted_device', amr },
+    { ...user, generation: device.generation },
+  )
   return { isTotpEnabled: false, mustEnrol: false, proof, trustedDevice: device.token }
 }
 
 /** A proof that claims no second factor: `amr` says what the host vouched for, and step-up is still asked. */
 function firstFactorProof(
   ctx: Context,
-  given: { userId: string; method: 'first_factor' | 'trusted_device'; amr: readonly string[]; generation: number },
+  given: { userId: string; method: 'first_factor' | 'trusted_device'; amr: readonly string[] },
+  user: UserRecord,
 ): Proof {
-  const { userId, method, amr, generation } = given
-  return makeProof({ userId, method, amr, verifiedAt: ctx.clock(), backupCodesRemaining: null }, generation)
+  return makeProof({ ...given, backupCodesRemaining: null }, user, ctx.clock())
 }
 
 /** A token that says: this user has passed the first factor. Good for one success, for `challengeSeconds`. */
@@ -115,7 +122,7 @@ export async function credentialsChanged(ctx: Context, userId: string): Promise<
   checkUserId(userId)
   const at = ctx.clock()
   await ctx.store.raiseGeneration(userId, at)
-  await ctx.announce({ type: 'credentials.changed', userId, at })
+  await announceChange(ctx, null, { type: 'credentials.changed', userId, at })
 }
 
 function openChallenge(ctx: Context, token: string, now: UnixSeconds) {

@@ -5,6 +5,7 @@ import { keyUri } from '../otp/key-uri.ts'
 import { qrSvg } from '../otp/qr.ts'
 import { judgeAppCode } from './app-code.ts'
 import { newBackupCodes, sealBackupCodes } from './backup-codes.ts'
+import { announceChange } from './changes.ts'
 import { type Context, newId } from './context.ts'
 import { announceResynchronised, nothingPending, reserve, wrongCode } from './proof.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
@@ -46,7 +47,8 @@ export async function createTotpSetup(
     createdAt: now,
     expiresAt: now + pendingEnrolmentSeconds,
   }
-  if (!(await ctx.store.putPending(userId, pending, user.generation))) throw await outdatedGrant(ctx, userId)
+  const { failures } = ctx.policy
+  if (!(await ctx.store.putPending(userId, pending, user.generation, failures))) throw await outdatedGrant(ctx, userId)
   await ctx.announce({ type: 'totp.created', userId, at: now })
   return { svg, uri, secret }
 }
@@ -67,9 +69,10 @@ export async function confirmTotpSetup(
 ): Promise<string[] | null> {
   const now = ctx.clock()
   const method = 'totp'
-  const { user, authenticators } = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
+  const reservation = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
+  const { user, authenticators, consecutive } = reservation
   const verdict = await judgeAppCode(ctx, code, { userId, authenticators, now })
-  if (verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, now })
+  if (verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
   const { authenticatorId, step, driftSteps } = verdict
   const codes = user.confirmedAt === null ? newBackupCodes(ctx) : null
   const outcome = await ctx.store.activatePending({
@@ -86,7 +89,7 @@ export async function confirmTotpSetup(
   if (outcome === 'refused') throw await nothingPending(ctx, userId)
   if (verdict.resynchronised) await announceResynchronised(ctx, userId, verdict, now)
   const [replaced, added] = [outcome === 'replaced', outcome === 'added']
-  await ctx.announce({ type: 'totp.confirmed', userId, replaced, added, at: now })
+  await announceChange(ctx, keepFamilyId, { type: 'totp.confirmed', userId, replaced, added, at: now })
   return codes
 }
 

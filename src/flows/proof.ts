@@ -4,7 +4,7 @@ import { TotpError } from '../errors.ts'
 import type { SecondFactorMethod } from '../events.ts'
 import { readBackupCode } from '../otp/backup-code.ts'
 import { looksLikeTotpCode } from '../otp/typed-code.ts'
-import type { Attempt, Reservation, SingleUse } from '../store/store.ts'
+import type { Attempt, FailureKind, Reservation, SingleUse, UserRecord } from '../store/store.ts'
 import { judgeAppCode, type Verdict } from './app-code.ts'
 import { type Context, checkUserId } from './context.ts'
 
@@ -21,7 +21,10 @@ export interface Proof {
   readonly method: SecondFactorMethod | 'first_factor' | 'trusted_device'
   /** Authentication method references, RFC 8176 §2: `["pwd","otp","mfa"]`; with a backup code `["pwd","mfa"]`. */
   readonly amr: readonly string[]
+  /** Not before the user's `changedAt`: a proof given in the second of a change, and after it, counts. */
   readonly verifiedAt: UnixSeconds
+  /** Counts the changes of the user's factors and credentials; the next change makes the proof outdated. */
+  readonly generation: number
   /** Unused backup codes, when the proof used one up; otherwise null. */
   readonly backupCodesRemaining: number | null
 }
@@ -32,24 +35,28 @@ export interface TypedCode {
   code: string
 }
 
-const generations = new WeakMap<Proof, number>()
+const proofs = new WeakSet<Proof>()
 
-/** The one place where a proof is made. `generation` is the user's when the proof was given. */
-export function makeProof(proof: Proof, generation: number): Proof {
-  const made = Object.freeze({ ...proof, amr: Object.freeze([...proof.amr]) })
-  generations.set(made, generation)
+/** The one place where a proof is made. `user` is the user as of the proof. */
+export function makeProof(
+  proved: Omit<Proof, 'verifiedAt' | 'generation'>,
+  { generation, changedAt }: UserRecord,
+  now: UnixSeconds,
+): Proof {
+  const verifiedAt = Math.max(now, changedAt)
+  const made = Object.freeze({ ...proved, amr: Object.freeze([...proved.amr]), verifiedAt, generation })
+  proofs.add(made)
   return made
 }
 
-/**
- * The user's generation at the time of the proof.
- *
- * @throws TypeError when `proof` is anything that this library did not make: a promise, `true`, a look-alike
- */
-export function generationOf(proof: Proof): number {
-  const generation = generations.get(proof)
-  if (generation === undefined) throw new TypeError('not a Proof made by totp-kit; was an await forgotten?')
-  return generation
+/** @throws TypeError when `proof` is anything that this library did not make: a promise, `true`, a look-alike */
+export function checkProof(proof: Proof): void {
+  if (!proofs.has(proof)) throw new TypeError('not a Proof made by totp-kit; was an await forgotten?')
+}
+
+/** How a session began, without what only a second factor of ours adds. */
+export function firstFactorOf({ amr = ['pwd'] }: { amr?: readonly string[] }): readonly string[] {
+  return amr.filter((method) => method !== 'mfa' && method !== 'otp')
 }
 
 /** The kind of code that a field open to both kinds holds. */
@@ -57,12 +64,15 @@ export function typedCode(code: string): TypedCode {
   return { method: looksLikeTotpCode(code) ? 'totp' : 'backup_code', code }
 }
 
+const CODE_METHODS: ReadonlySet<unknown> = new Set<SecondFactorMethod>(['totp', 'backup_code'])
+
 /**
  * The only way a code becomes a proof: counted as a failure before it is judged, spent once, and only then good.
  *
  * @param question - `challenge`: the token that dies with the success; `firstFactor`: what the user proved before
  * @throws TotpError `invalid_code`, `code_already_used`, `too_many_attempts`, `second_factor_locked`,
  * `challenge_invalid`, `totp_not_set_up`, `totp_not_enabled`, `unavailable`
+ * @throws TypeError when `typed.method` is neither `totp` nor `backup_code`
  */
 export async function proveCode(
   ctx: Context,
@@ -71,11 +81,15 @@ export async function proveCode(
 ): Promise<Proof> {
   const { userId, challenge, firstFactor } = question
   const { method, code } = typed
+  // A host may pass on what a client sent, and each further word would be a failure budget of its own.
+  if (!CODE_METHODS.has(method)) throw new TypeError('the method of a typed code is totp or backup_code')
   const now = ctx.clock()
-  const { user, authenticators } = await reserve(ctx, { userId, method, against: 'live', challenge, now })
+  const reservation = await reserve(ctx, { userId, method, against: 'live', challenge, now })
+  const { user, authenticators, consecutive } = reservation
   const { generation } = user
   const verdict = method === 'totp' ? await judgeAppCode(ctx, code, { userId, authenticators, now }) : null
-  if (verdict !== null && verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, now })
+  if (verdict !== null && verdict.verdict !== 'right')
+    throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
   const factor = verdict ? spendingOf(verdict) : backupCodeSpending(ctx, userId, code)
   const spent = await ctx.store.spend({ userId, challenge, generation, now, ...factor })
   if (spent.outcome === 'stale' && challenge) {
@@ -83,11 +97,11 @@ export async function proveCode(
   }
   if (spent.outcome === 'stale') {
     // The factors changed while the code was judged, so it is a code of a factor that is gone.
-    throw await wrongCode(ctx, { userId, method, verdict: null, now })
+    throw await wrongCode(ctx, { userId, method, verdict: null, consecutive, now })
   }
   if (spent.outcome === 'refused') {
     // A spent backup code is just a wrong one: only of a time step can we tell that the code was right.
-    throw await wrongCode(ctx, { userId, method, verdict, now })
+    throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
   }
   if (verdict?.resynchronised) await announceResynchronised(ctx, userId, verdict, now)
   const backupCodesRemaining = method === 'backup_code' ? spent.backupCodesRemaining : null
@@ -96,7 +110,7 @@ export async function proveCode(
     await ctx.announce({ type: 'backup_code.used', userId, remaining: backupCodesRemaining, at: now })
   }
   const amr = [...new Set([...firstFactor, ...(method === 'totp' ? ['otp'] : []), 'mfa'])]
-  return makeProof({ userId, method, amr, verifiedAt: now, backupCodesRemaining }, generation)
+  return makeProof({ userId, method, amr, backupCodesRemaining }, user, now)
 }
 
 /**
@@ -151,27 +165,42 @@ function spendingOf({ authenticatorId, step, driftSteps }: Extract<Verdict, { ve
  * The refusal of a code that was judged and is not good: with what is left of the budget, and with how far off the
  * app's clock is, when it is. Only ever told to somebody who has passed the first factor.
  *
- * @param judged - `verdict` right: the code is right, and was spent before; null: there was nothing to match it with
+ * @param judged - `verdict` right: the code is right, and was spent before; null: there was nothing to match it with.
+ * `consecutive`: as the attempt was counted
  */
 export async function wrongCode(
   ctx: Context,
-  judged: { userId: string; method: SecondFactorMethod; verdict: Verdict | null; now: UnixSeconds },
+  judged: {
+    userId: string
+    method: SecondFactorMethod
+    verdict: Verdict | null
+    consecutive: number
+    now: UnixSeconds
+  },
 ): Promise<TotpError> {
-  const { userId, method, verdict, now } = judged
+  const { userId, method, verdict, consecutive, now } = judged
   if (verdict?.verdict === 'far') await ctx.store.noteFarStep(userId, verdict.authenticatorId, verdict.step)
   const { failures } = ctx.policy
-  const { consecutive, attemptsLeft, lockedUntil } = await ctx.store.getFailureBudget(userId, method, now, failures)
+  const { attemptsLeft, lockedUntil } = await ctx.store.getFailureBudget(userId, method, now, failures)
   const code = verdict?.verdict === 'right' ? 'code_already_used' : 'invalid_code'
   await ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
-  if (consecutive === failures.beforeDelay) {
-    await ctx.announce({ type: 'totp.failing', userId, method, consecutive, at: now })
-  }
-  if (consecutive === failures.hardCap) await ctx.announce({ type: 'totp.locked', userId, method, at: now })
+  await announceFailures(ctx, { userId, method, consecutive, now })
   return new TotpError(code, {
     attemptsLeft,
     ...(typeof lockedUntil === 'number' ? { retryAfterSeconds: lockedUntil - now } : {}),
     ...(verdict?.verdict === 'far' && verdict.isClockOff ? { clockOffsetSeconds: verdict.clockOffsetSeconds } : {}),
   })
+}
+
+/** By the count that was written with the attempt, which no other attempt at the same time has: each is announced once. */
+export async function announceFailures(
+  ctx: Context,
+  failed: { userId: string; method: FailureKind; consecutive: number; now: UnixSeconds },
+): Promise<void> {
+  const { userId, method, consecutive, now: at } = failed
+  const { beforeDelay, hardCap } = ctx.policy.failures
+  if (consecutive === beforeDelay) await ctx.announce({ type: 'totp.failing', userId, method, consecutive, at })
+  if (consecutive === hardCap) await ctx.announce({ type: 'totp.locked', userId, method, at })
 }
 
 export function announceResynchronised(

@@ -3,8 +3,10 @@ import type { UnixSeconds } from '../clock.ts'
 import type { TokenSealer } from '../crypto/sealed-token.ts'
 import { type ErrorCode, TotpError } from '../errors.ts'
 import type { SingleUse } from '../store/store.ts'
+import { announceChange } from './changes.ts'
 import { type Context, isActive, newId } from './context.ts'
 import { tryMail } from './mail.ts'
+import { announceFailures } from './proof.ts'
 
 /** What recovery needs beside the context; put together in `recovery/index.ts`. */
 export interface RecoveryParts {
@@ -121,12 +123,15 @@ export async function confirmRecovery(
     default:
       throw await refusal(ctx, userId, 'recovery_link_invalid', now)
   }
-  if ((await parts.checkPassword(userId, password)) !== true)
-    throw await refusal(ctx, userId, 'invalid_credentials', now)
+  if ((await parts.checkPassword(userId, password)) !== true) {
+    const refused = await refusal(ctx, userId, 'invalid_credentials', now)
+    await announceFailures(ctx, { userId, method, consecutive: reservation.consecutive, now })
+    throw refused
+  }
   const { generation } = reservation.user
   const removal = { userId, generation, token: link, keepFamilyId: null, now, limits }
   if (!(await ctx.store.removeFactors(removal))) throw await refusal(ctx, userId, 'recovery_link_invalid', now)
-  await ctx.announce({ type: 'recovery.confirmed', userId, at: now })
+  await announceChange(ctx, null, { type: 'recovery.confirmed', userId, at: now })
 }
 
 /**
@@ -150,7 +155,7 @@ export async function cancelRecovery(
   }
   // Whoever asked may have asked several times: with the mailbox and the password, each link would be good by itself.
   await ctx.store.raiseGeneration(userId, now)
-  await ctx.announce({ type: 'recovery.cancelled', userId, at: now })
+  await announceChange(ctx, null, { type: 'recovery.cancelled', userId, at: now })
 }
 
 /** The user a link is for; null when the token is none of `sealer`'s, has expired, or names another user than `uid`. */

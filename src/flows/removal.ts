@@ -1,4 +1,5 @@
 import { TotpError } from '../errors.ts'
+import { announceChange } from './changes.ts'
 import { type Context, checkUserId } from './context.ts'
 import { notEnabled } from './proof.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
@@ -25,7 +26,7 @@ export async function disableTotp(ctx: Context, grant: Grant, keepFamilyId: stri
     limits: ctx.policy.failures,
   })
   if (!removed) throw await outdatedGrant(ctx, userId)
-  if (user.confirmedAt !== null) await ctx.announce({ type: 'totp.disabled', userId, at: now })
+  if (user.confirmedAt !== null) await announceChange(ctx, keepFamilyId, { type: 'totp.disabled', userId, at: now })
 }
 
 /**
@@ -45,7 +46,7 @@ export async function removeAuthenticator(
   const outcome = await ctx.store.removeAuthenticator({ userId, authenticatorId, generation, keepFamilyId, now })
   switch (outcome) {
     case 'removed':
-      return ctx.announce({ type: 'authenticator.removed', userId, authenticatorId, at: now })
+      return announceChange(ctx, keepFamilyId, { type: 'authenticator.removed', userId, authenticatorId, at: now })
     case 'last':
       throw new TotpError('validation_failed', {
         fields: { id: ['The last authenticator cannot be removed. Switch two-factor authentication off instead.'] },

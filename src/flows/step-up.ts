@@ -2,7 +2,7 @@ import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
 import type { UserRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
-import { proveCode, typedCode } from './proof.ts'
+import { firstFactorOf, proveCode, typedCode } from './proof.ts'
 
 /** Who is calling, as the host knows: from its session or token. */
 export interface Caller {
@@ -11,9 +11,18 @@ export interface Caller {
   accountName: string
   /** When this session last proved a second factor; null or absent: never. */
   verifiedAt?: UnixSeconds | null
+  /**
+   * The `generation` of that proof. Where it is given it must be the user's, so that no change of factors or credentials
+   * has come in between; else the times are compared, which tells changes apart as well as the clocks of your processes
+   * agree.
+   */
+  generation?: number
   /** How this session began (RFC 8176); absent: with a password. */
   amr?: readonly string[]
-  /** The refresh family of this session, when its tokens are ours: it survives a change of the user's own. */
+  /**
+   * The refresh family of this session, when its tokens are ours: it survives a change of the user's own. Or your own
+   * name of it: `sessions.ended` gives it back as `keptSessionId`.
+   */
   sessionId?: string | null
 }
 
@@ -81,13 +90,11 @@ export async function outdatedGrant(ctx: Context, userId: string): Promise<TotpE
   return new TotpError('step_up_required', stepUp ? { maxAgeSeconds: stepUp.maxAgeSeconds } : {})
 }
 
-/** How the caller's session began, without what a second factor added. */
-export function firstFactorOf({ amr = ['pwd'] }: Caller): readonly string[] {
-  return amr.filter((method) => method !== 'mfa' && method !== 'otp')
-}
-
-function isFresh({ verifiedAt }: Caller, user: UserRecord, maxAgeSeconds: number, now: UnixSeconds): boolean {
+function isFresh(caller: Caller, user: UserRecord, maxAgeSeconds: number, now: UnixSeconds): boolean {
+  const { verifiedAt, generation } = caller
   if (verifiedAt === null || verifiedAt === undefined) return false
-  // A proof of factors that have been replaced since proves nothing; one from the future is not one of ours.
-  return verifiedAt >= user.changedAt && verifiedAt >= now - maxAgeSeconds && verifiedAt <= now
+  // A proof of factors that have been replaced since proves nothing.
+  const isCurrent = generation === undefined ? verifiedAt >= user.changedAt : generation === user.generation
+  // One from the future is not one of ours, unless it was given in the second of the change.
+  return isCurrent && verifiedAt >= now - maxAgeSeconds && verifiedAt <= Math.max(now, user.changedAt)
 }

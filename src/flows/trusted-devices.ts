@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { TotpError } from '../errors.ts'
 import type { TrustedDeviceRecord } from '../store/store.ts'
 import { type Context, checkUserId, newId } from './context.ts'
-import { generationOf, type Proof } from './proof.ts'
+import { checkProof, type Proof } from './proof.ts'
 import type { Grant } from './step-up.ts'
 
 /** A trusted device as its owner sees it. Times are Unix seconds. */
@@ -19,9 +19,9 @@ export type TrustedDevice = Pick<TrustedDeviceRecord, 'id' | 'name' | 'createdAt
 export async function trustDevice(ctx: Context, proof: Proof, name: string | null): Promise<string | null> {
   const { trustedDevices } = ctx.policy
   if (trustedDevices === null) throw new TypeError('trustDevice needs the option trustedDevices')
-  const generation = generationOf(proof)
-  if (!proof.amr.includes('mfa')) throw new TypeError('only a second factor makes a device trusted')
-  const { userId } = proof
+  checkProof(proof)
+  const { userId, method, generation } = proof
+  if (method !== 'totp' && method !== 'backup_code') throw new TypeError('only a second factor makes a device trusted')
   const now = ctx.clock()
   const [id, tokenId] = [newId(ctx), newId(ctx)]
   const expiresAt = now + trustedDevices.seconds

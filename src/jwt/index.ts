@@ -3,13 +3,14 @@ import type { UnixSeconds } from '../clock.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { contextOf, isActive, newId } from '../flows/context.ts'
-import { generationOf, type Proof } from '../flows/proof.ts'
+import { checkProof, type Proof } from '../flows/proof.ts'
 import { whole } from '../policy.ts'
 
 export interface JwtOptions {
   /**
    * The first factor: the user's id, or null for a wrong password, an unknown user and one who may not log in. Should
-   * take the same time whatever the reason.
+   * take the same time whatever the reason. Give the id as you keep it, never what was typed: ids are compared byte
+   * for byte, and a user `ANN` has no second factor because `ann` has one.
    */
   authenticate: (username: string, password: string) => Promise<string | null>
   /** 30 to 86,400; default 300, as djangorestframework-simplejwt: nothing revokes an access token before it expires. */
@@ -32,6 +33,8 @@ export interface AccessToken {
   authTime: UnixSeconds
   /** `authTime` when a second factor was among them, otherwise null. */
   verifiedAt: UnixSeconds | null
+  /** The user's when the token was made: after a change of factors or credentials it passes no step-up. */
+  generation: number
   /** The refresh family that the token belongs to. */
   sessionId: string
 }
@@ -62,6 +65,7 @@ interface Claims {
   amr: readonly string[]
   authTime: UnixSeconds
   issuedAt: UnixSeconds
+  generation: number
 }
 
 /**
@@ -91,12 +95,13 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   const keys = ctx.keyring.deriveMacKeys(`jwt/${issuer}`)
 
   const sign = (kind: Kind, claims: Omit<Claims, 'issuedAt'>, now: UnixSeconds): Promise<string> => {
-    const { userId, tokenId, familyId, amr, authTime } = claims
+    const { userId, tokenId, familyId, amr, authTime, generation } = claims
     return new SignJWT({
       token_type: kind,
       sid: familyId,
       amr: [...amr],
       auth_time: authTime,
+      gen: generation,
       acr: amr.includes('mfa') ? 'aal2' : 'aal1',
     })
       .setProtectedHeader({ alg: 'HS256', typ: TYP[kind] })
@@ -149,10 +154,10 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     authenticate: options.authenticate,
 
     async issueTokens(proof) {
-      const generation = generationOf(proof)
+      checkProof(proof)
       const now = ctx.clock()
-      const { userId, amr, verifiedAt: authTime } = proof
-      const claims = { userId, amr, authTime, tokenId: newId(ctx), familyId: newId(ctx) }
+      const { userId, amr, verifiedAt: authTime, generation } = proof
+      const claims = { userId, amr, authTime, generation, tokenId: newId(ctx), familyId: newId(ctx) }
       const { familyId: id, tokenId } = claims
       await ctx.store.openFamily({ id, userId, tokenId, expiresAt: now + lifetimes.refresh }, generation, now)
       return signPair(claims, now)
@@ -161,6 +166,8 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     async refreshTokens(refresh) {
       const claims = await openRefresh(refresh)
       if (!(await isActive(ctx, claims.userId))) throw new TotpError('invalid_token')
+      // Before the rotation: a change that comes in between leaves the new access token with the generation of before.
+      const { generation } = await ctx.store.getUser(claims.userId)
       const now = ctx.clock()
       const newTokenId = newId(ctx)
       const { familyId, tokenId } = claims
@@ -174,7 +181,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
         })
         throw new TotpError('invalid_token')
       }
-      return signPair({ ...claims, tokenId: newTokenId }, now)
+      return signPair({ ...claims, generation, tokenId: newTokenId }, now)
     },
 
     async verifyToken(token) {
@@ -193,8 +200,9 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       const [, token] = header?.match(/^Bearer +([\w.-]+) *$/i) ?? []
       const claims = token === undefined ? null : await open('access', token)
       if (claims === null) return null
-      const { userId: id, amr, authTime, familyId: sessionId } = claims
-      return { id, amr, authTime, verifiedAt: amr.includes('mfa') ? authTime : null, sessionId }
+      const { userId: id, amr, authTime, generation, familyId: sessionId } = claims
+      // `mfa` is a word of ours only: no first factor brings it along.
+      return { id, amr, authTime, verifiedAt: amr.includes('mfa') ? authTime : null, generation, sessionId }
     },
   }
 }
@@ -207,5 +215,6 @@ function claimsOf(payload: JWTPayload): Claims {
     amr: payload.amr as string[],
     authTime: Number(payload.auth_time),
     issuedAt: Number(payload.iat),
+    generation: Number(payload.gen),
   }
 }

@@ -57,8 +57,12 @@ export function mailNotices(
   totp.on('tokens.refused', (event) => {
     if (event.reused) tell(event, { kind: 'refresh_token_reused' })
   })
-  totp.on('totp.failing', (event) => tell(event, { kind: 'second_factor_failing' }))
-  totp.on('totp.locked', (event) => tell(event, { kind: 'second_factor_locked' }))
+  totp.on('totp.failing', (event) => {
+    tell(event, { kind: event.method === 'recovery_password' ? 'recovery_failing' : 'second_factor_failing' })
+  })
+  totp.on('totp.locked', (event) => {
+    tell(event, { kind: event.method === 'recovery_password' ? 'recovery_locked' : 'second_factor_locked' })
+  })
   totp.on('recovery.confirmed', (event) => tell(event, { kind: 'recovery_confirmed' }))
   totp.on('recovery.cancelled', (event) => tell(event, { kind: 'recovery_cancelled' }))
 }

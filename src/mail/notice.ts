@@ -30,6 +30,8 @@ export type Notice = {
         | 'refresh_token_reused'
         | 'second_factor_failing'
         | 'second_factor_locked'
+        | 'recovery_failing'
+        | 'recovery_locked'
         | 'recovery_confirmed'
         | 'recovery_cancelled'
     }

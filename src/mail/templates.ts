@@ -40,6 +40,8 @@ const NOT_YOU = 'If this was not you, log in, change your password and check you
 /** Who follows a recovery link has read the owner's mail. */
 const NOT_YOU_BY_LINK =
   'If this was not you, somebody else reads your mail and knows your password: change both passwords now.'
+const READS_YOUR_MAIL =
+  'If this was not you, somebody else reads your mail: secure your mailbox now. Your password has kept them out.'
 const SOMEBODY_KNOWS =
   'If this was not you, somebody else knows your password: change it now. Your second factor has kept them out.'
 
@@ -165,6 +167,25 @@ function letterOf(notice: Notice): Letter {
           `So many wrong codes were entered for your account at ${issuer} until ${at} that none is taken any more. ` +
             'Log in with a backup code, or ask support.',
           SOMEBODY_KNOWS,
+        ],
+      }
+    case 'recovery_failing':
+      return {
+        subject: 'wrong passwords with a recovery link',
+        paragraphs: [
+          `Somebody opened a link to switch two-factor authentication off for your account at ${issuer}, and entered ` +
+            `several wrong passwords, until ${at}.`,
+          READS_YOUR_MAIL,
+        ],
+      }
+    case 'recovery_locked':
+      return {
+        subject: 'recovery is locked',
+        paragraphs: [
+          `So many wrong passwords were entered with links to switch two-factor authentication off for your account at ` +
+            `${issuer} until ${at} that no link is taken any more. Cancel by the last link, change your password, or ` +
+            'ask support; after that a new link works.',
+          READS_YOUR_MAIL,
         ],
       }
   }

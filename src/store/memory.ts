@@ -55,7 +55,7 @@ export function memoryStore(): TotpStore {
     for (const device of devices.values()) if (device.userId === userId) devices.delete(device.id)
     user.pending = null
     user.generation++
-    user.changedAt = now
+    user.changedAt = Math.max(user.changedAt, now) + 1
   }
   const isSpent = (token: SingleUse, user: User, now: UnixSeconds) =>
     burnt.has(token.tokenId) || isOutdated(token, user, now)
@@ -96,8 +96,9 @@ export function memoryStore(): TotpStore {
       const count = turn(user.failures.get(method), now, limits)
       const refusal = refusalOf(count, now, limits)
       if (refusal) return refusal
-      user.failures.set(method, oneMore(count, now, limits))
-      return { outcome: 'reserved', user: recordOf(user), authenticators }
+      const counted = oneMore(count, now, limits)
+      user.failures.set(method, counted)
+      return { outcome: 'reserved', user: recordOf(user), authenticators, consecutive: counted.consecutive }
     },
 
     spend(spending) {
@@ -127,14 +128,17 @@ export function memoryStore(): TotpStore {
     noteFarStep(userId, authenticatorId, step) {
       const { live, pending } = find(userId)
       for (const authenticator of [...live, pending]) {
-        if (authenticator?.id === authenticatorId) authenticator.farStep = step
+        if (authenticator?.id === authenticatorId) authenticator.farStep = Math.max(authenticator.farStep ?? step, step)
       }
     },
 
-    putPending(userId, pending, generation) {
+    putPending(userId, pending, generation, limits) {
       if (find(userId).generation !== generation) return false
       const unused = { lastUsedAt: null, driftSteps: 0, farStep: null }
-      keep(userId).pending = { ...pending, ...unused, parameters: { ...pending.parameters } }
+      const user = keep(userId)
+      user.pending = { ...pending, ...unused, parameters: { ...pending.parameters } }
+      const failures = user.failures.get('totp')
+      if (failures && user.confirmedAt === null && failures.consecutive >= limits.hardCap) failures.consecutive = 0
       return true
     },
 
@@ -198,7 +202,11 @@ export function memoryStore(): TotpStore {
 
     listBackupCodes: (userId) => find(userId).codes.map(({ sealedCode, usedAt }) => ({ sealedCode, usedAt })),
 
-    raiseGeneration: (userId, now) => raise(userId, now, null),
+    raiseGeneration(userId, now) {
+      raise(userId, now, null)
+      const failures = find(userId).failures.get('recovery_password')
+      if (failures) Object.assign(failures, { consecutive: 0, blockedUntil: 0 })
+    },
 
     isUnburnt: (tokenId) => !burnt.has(tokenId),
 

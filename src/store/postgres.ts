@@ -108,7 +108,10 @@ function reserveIn(pooled: Pooled, runner: Runner) {
     const row = rows[0] as Row
     if (!row.is_open) return { outcome: 'stale' }
     if (row.id === null) return { outcome: 'absent' }
-    if (row.is_reserved) return { outcome: 'reserved', user: toUser(row), authenticators: rows.map(toAuthenticator) }
+    if (row.consecutive !== null) {
+      const authenticators = rows.map(toAuthenticator)
+      return { outcome: 'reserved', user: toUser(row), authenticators, consecutive: Number(row.consecutive) }
+    }
     const refused = await runner.single(() => refusal({ userId, method, now, limits }))
     // The budget was given back between the two statements: too late for this attempt, in time for the next.
     return refused ?? { outcome: 'delayed', retryAt: now + 1 }

@@ -7,7 +7,10 @@ import type { FailureLimits } from '../policy.ts'
 export interface UserRecord {
   /** Counts the changes of the user's factors and credentials. Never falls, outlives the factors. */
   generation: number
-  /** When the generation last rose; a proof from before it proves nothing. 0: never. */
+  /**
+   * The first second from which a proof counts: later than when the generation last rose, and than every proof that
+   * was given before. 0: it never rose.
+   */
   changedAt: UnixSeconds
   /** When 2FA was switched on; null: it is off. A fact of its own, not the presence of codes. */
   confirmedAt: UnixSeconds | null
@@ -63,8 +66,16 @@ export interface Attempt {
 
 /** Whether an attempt may be judged, and what to judge it by. */
 export type Reservation =
-  /** `authenticators`: all live ones, the oldest first; or the one that is pending. Never none. */
-  | { outcome: 'reserved'; user: UserRecord; authenticators: readonly AuthenticatorRecord[] }
+  /**
+   * `authenticators`: all live ones, the oldest first; or the one that is pending. Never none. `consecutive`: the
+   * failures in a row, this attempt included, as it was counted: of attempts at once each gets another number.
+   */
+  | {
+      outcome: 'reserved'
+      user: UserRecord
+      authenticators: readonly AuthenticatorRecord[]
+      consecutive: number
+    }
   /** The growing delay, or the total of the last days: may be tried again at `retryAt`. */
   | { outcome: 'delayed'; retryAt: UnixSeconds }
   /** The hard cap: time does not help. */
@@ -177,16 +188,19 @@ export interface TotpStore {
   clearFailures(userId: string): Promise<void>
 
   /**
-   * Remembers the step of a code that was right but too far from now, of a live or the pending authenticator.
-   * Spending a step of that authenticator forgets it.
+   * Remembers the step of a code that was right but too far from now, of a live or the pending authenticator. Of
+   * several the latest is remembered: an earlier one must not make room for it to be good when its time comes.
+   * Spending it or a later step of that authenticator forgets it.
    */
   noteFarStep(userId: string, authenticatorId: string, step: number): Promise<void>
 
   /**
-   * Puts a pending authenticator in the place of an earlier pending one; a live one is untouched.
+   * Puts a pending authenticator in the place of an earlier pending one; a live one is untouched. Where 2FA is off,
+   * a hard cap that wrong first codes have reached goes: they were codes of a secret that is gone, and nobody must be
+   * kept from enrolling for ever. Below it nothing is forgotten, and delay and total stay.
    * False, and nothing done, when the user's generation is not `generation` any more.
    */
-  putPending(userId: string, pending: PendingAuthenticator, generation: number): Promise<boolean>
+  putPending(userId: string, pending: PendingAuthenticator, generation: number, limits: FailureLimits): Promise<boolean>
 
   /**
    * Makes the pending authenticator `authenticatorId` a live one with `step` spent. Where `maxAuthenticators` are live
@@ -251,7 +265,8 @@ export interface TotpStore {
 
   /**
    * Ends all open challenges, recovery links, trusted devices and refresh families of the user, all earlier proofs, and an
-   * enrolment that waits for its first code.
+   * enrolment that waits for its first code. Forgets the consecutive failures of recovery passwords, and their delay:
+   * the links that they were typed for are dead. Their total stays.
    */
   raiseGeneration(userId: string, now: UnixSeconds): Promise<void>
 

@@ -99,7 +99,7 @@ export async function enrol(
   const { userId = 'ann', phone = `phone of ${userId}`, codes = ['code-3', 'code-1', 'code-2'], now = noon } = enrolment
   const { generation } = await store.getUser(userId)
   const authenticatorId = `${phone}, ${generation}`
-  assert.equal(await store.putPending(userId, pending(authenticatorId), generation), true)
+  assert.equal(await store.putPending(userId, pending(authenticatorId), generation, limits), true)
   await reserve(store, { userId, against: 'pending', now })
   const activation = { userId, authenticatorId, generation, backupCodes: backupCodes(codes), now }
   assert.notEqual(await activate(store, activation), 'refused')
@@ -135,7 +135,7 @@ export async function add(
 ): Promise<Enrolled> {
   const { createdAt = noon - 60, ...activation } = differing
   const { userId, generation } = user
-  await store.putPending(userId, pending(authenticatorId, { createdAt }), generation)
+  await store.putPending(userId, pending(authenticatorId, { createdAt }), generation, limits)
   const further = { userId, authenticatorId, generation, maxAuthenticators: 5, ...activation }
   assert.equal(await activate(store, further), 'added')
   return { ...user, authenticatorId, generation: generation + 1 }

@@ -5,6 +5,7 @@ import { phoneFor } from 'totp-kit/testing'
 import { expect, test } from 'vitest'
 import { createKeyring } from '../../src/crypto/keyring.ts'
 import { sealValue } from '../../src/crypto/sealed-value.ts'
+import { limits } from '../../src/testing/store-fixtures.ts'
 import { FETCH, NODE, NOON, type Service, startService } from '../http/harness.ts'
 import { challenge, type Enrolled, enrol, logIn, logInWith, nextCode, STEP, sessionIn } from '../http/people.ts'
 
@@ -60,6 +61,7 @@ test("CVE-2022-25838 (Laravel Fortify): two users with the same code at once are
       person.id,
       { id: `phone of ${person.id}`, name: null, sealedSecret, parameters, ...times },
       0,
+      limits,
     )
     const confirmed = await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, access)
     expect(confirmed.outcome).toBe('200')

@@ -58,6 +58,7 @@ export interface ServiceOptions
   extends Partial<
     Pick<
       TotpOptions<Person>,
+      | 'totp'
       | 'challengeSeconds'
       | 'backupCodes'
       | 'stepUp'
@@ -172,7 +173,7 @@ function chosen(all: readonly Front[]): readonly Front[] {
 export async function startService(front: Front, options: ServiceOptions = {}): Promise<Service> {
   const { tokens, jwt = true, recovery = true, behindProxy = false, accountName, ...rest } = options
   const { people = new Map<string, Person>(), idPrefix = '', encryptionKey = generateFernetKey(), ...policy } = rest
-  const verifiedAt = new Map<string, number>()
+  const proved = new Map<string, Pick<Proof, 'verifiedAt' | 'generation'>>()
   const clock = givenClock(NOON)
   const broken = new Set<keyof TotpStore>()
   const deactivated = new Set<string>()
@@ -227,13 +228,13 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
       const token = await pairs.readAuthorization(authorization ?? undefined)
       const person = token && find(({ id }) => id === token.id)
       if (!token || !person) return null
-      const proved = verifiedAt.get(token.sessionId) ?? token.verifiedAt
-      return { ...token, verifiedAt: proved, accountName: accountName ?? person.email }
+      return { ...token, ...proved.get(token.sessionId), accountName: accountName ?? person.email }
     },
     async onVerified(proof, authorization) {
       proofs.push(proof)
       const token = await pairs.readAuthorization(authorization ?? undefined)
-      if (token) verifiedAt.set(token.sessionId, proof.verifiedAt)
+      const { verifiedAt, generation } = proof
+      if (token) proved.set(token.sessionId, { verifiedAt, generation })
     },
   })
   onTestFinished(async () => {

@@ -46,6 +46,7 @@ const EVERY_TYPE: Record<TotpEvent['type'], true> = {
   'recovery.cancelled': true,
   'tokens.refused': true,
   'credentials.changed': true,
+  'sessions.ended': true,
   'secret.unreadable': true,
   'mail.failed': true,
 }

@@ -63,6 +63,36 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
     expect((await typeFrom(service, enrolled, 0)).outcome, 'the phone itself goes on').toBe('200')
   })
 
+  test('such a code is not right then either when one of another time was typed after it', async () => {
+    const service = await startService(front, longSessions)
+    const enrolled = await enrol(service)
+    service.clock.advance(1200)
+    const guessed = enrolled.phone.codeAt(service.clock.now() + 150)
+    const verify = (otp_code: string) => service.post('totp/verify/', { otp_code }, enrolled.session.access)
+    expect((await verify(guessed)).body).toMatchObject({ clock_offset_seconds: 150 })
+    expect((await typeFrom(service, enrolled, -150)).body, 'an old code').toMatchObject({ clock_offset_seconds: -150 })
+    service.clock.advance(150)
+    expect((await verify(guessed)).outcome).toBe('400 invalid_code')
+  })
+
+  test.each([15, 60, 120])('of %d s a step is not followed further than five minutes', async (periodSeconds) => {
+    for (const [offset, isFollowed] of [
+      [-300, true],
+      [-300 - periodSeconds, false],
+    ] as const) {
+      const service = await startService(front, { ...longSessions, totp: { periodSeconds } })
+      const enrolled = await enrol(service)
+      service.clock.advance(periodSeconds * 50)
+      const steps = Math.trunc(offset / periodSeconds)
+      const first = await typeFrom(service, enrolled, steps * periodSeconds)
+      expect(first.outcome).toBe('400 invalid_code')
+      expect(first.body.clock_offset_seconds).toBe(isFollowed ? steps * periodSeconds : undefined)
+      service.clock.advance(periodSeconds)
+      const second = await typeFrom(service, enrolled, steps * periodSeconds)
+      expect(second.outcome).toBe(isFollowed ? '200' : '400 invalid_code')
+    }
+  })
+
   test('is not followed further than five minutes', async () => {
     const service = await startService(front, longSessions)
     const enrolled = await enrol(service)

@@ -41,12 +41,14 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
       expect(headerIn(String(body[type]))).toEqual({ alg: 'HS256', typ })
       expect(claimsIn(String(body[type]))).toEqual({
         token_type: type,
+        iss: 'Acme',
         jti: ID,
         sid: ID,
         sub: id,
         iat: NOON,
         exp: NOON + seconds,
         auth_time: NOON,
+        gen: 0,
         amr: ['pwd'],
         acr: 'aal1',
       })

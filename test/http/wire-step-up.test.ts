@@ -148,6 +148,35 @@ describe.each(frameworks)('$name: step-up', (front) => {
     expect((await service.post('totp/disable/', undefined, fresh.access)).outcome).toBe('204')
   })
 
+  test('a proof from the very second of a change of credentials is worth nothing after it', async () => {
+    const service = await startService(front)
+    const enrolled = await enrol(service)
+    const { access } = await logInWithPhone(service, enrolled)
+    await service.totp.credentialsChanged(enrolled.person.id)
+    for (const call of guarded) {
+      expect((await service.call({ ...call, bearer: access })).outcome).toBe('401 step_up_required')
+    }
+    const [backup_code] = enrolled.backupCodes
+    const fresh = await logInWith(service, enrolled.person, { backup_code: String(backup_code) })
+    expect((await service.post('totp/disable/', undefined, fresh.access)).outcome).toBe('204')
+  })
+
+  test('a session that survives its own change is fresh again when it is refreshed, a copy of its old token is not', async () => {
+    const service = await startService(front)
+    const enrolled = await enrol(service)
+    const { access, refresh } = await logInWithPhone(service, enrolled)
+    const phone = await beginEnrolment(service, access)
+    const input_code = nextCode(service, phone)
+    expect((await service.post('totp/confirm/', { input_code }, access)).outcome).toBe('200')
+    const kept = await service.post('jwt/refresh/', { refresh })
+    const codes = (token: string) => service.get('totp/backup_codes/', token)
+    expect((await codes(access)).outcome).toBe('401 step_up_required')
+    expect((await codes(String(kept.body.access))).outcome).toBe('200')
+    service.clock.advance(271)
+    const later = await service.post('jwt/refresh/', { refresh: kept.body.refresh })
+    expect((await codes(String(later.body.access))).outcome, 'no younger than it was').toBe('401 step_up_required')
+  })
+
   test('a proof from before 2FA was switched off and on again is worth nothing', async () => {
     const service = await startService(front)
     const enrolled = await enrol(service)

@@ -18,6 +18,7 @@ export interface ModelUser {
   email: string
   /** Raised by every change of factors or credentials; whatever carries an older one is dead. */
   generation: number
+  /** The first second from which a proof counts. */
   changedAt: number
   enabled: boolean
   live: ModelPhone[]
@@ -42,6 +43,8 @@ export interface ModelSession {
   family: ModelFamily
   /** When a second factor was proved; null: never. */
   verifiedAt: number | null
+  /** The user's when the access token was made. */
+  generation: number
 }
 
 export interface ModelFamily {
@@ -70,7 +73,7 @@ export function judge(phones: readonly ModelPhone[], code: string, now: number) 
     const step = matches(phone, stepNow - MOST_DRIFT, stepNow + MOST_DRIFT)
     if (step === null) continue
     if (phone.far === step - 1) return { phone, step }
-    phone.far = step
+    phone.far = Math.max(phone.far ?? step, step)
     return null
   }
   return null
@@ -119,5 +122,5 @@ export function raise(
   }
   user.pending = null
   user.generation++
-  user.changedAt = now
+  user.changedAt = Math.max(user.changedAt, now) + 1
 }

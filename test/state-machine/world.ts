@@ -254,7 +254,7 @@ export class World {
       assert.ok(isRight, `a session for ${user.username} with a wrong or spent code`)
       challenge.dead = true
       succeed(user, kind)
-      this.begun(user, good[0] as Reply, this.now)
+      this.begun(user, good[0] as Reply, 'by both factors')
       this.count(kind)
       const device = (good[0] as Reply).body.trusted_device
       if (device !== undefined) this.keepDevice(user, good[0] as Reply, this.now + DEVICE_SECONDS, null)
@@ -421,8 +421,8 @@ export class World {
       const taken = reply.status < 300 || ['validation_failed', 'not_found', 'totp_not_set_up'].includes(code)
       return this.holdCode(session, byShape(codeIn(typed)), [taken ? { status: 200, body: {} } : reply], what)
     }
-    const { verifiedAt } = session
-    const isFresh = verifiedAt !== null && verifiedAt >= user.changedAt && verifiedAt >= this.now - FRESH_SECONDS
+    const { verifiedAt, generation } = session
+    const isFresh = verifiedAt !== null && generation === user.generation && verifiedAt >= this.now - FRESH_SECONDS
     assert.equal(code === 'step_up_required', !isFresh, `${what} without a fresh factor: ${reply.status} ${code}`)
     if (isFresh) this.count(what)
     return isFresh
@@ -452,7 +452,8 @@ export class World {
     if (good.length === 0) return
     const { access, refresh } = (good[0] as Reply).body as { access: string; refresh: string }
     family.living = refresh
-    this.sessions.push({ ...session, access, refresh, accessExpiresAt: this.now + ACCESS_SECONDS })
+    const { generation } = user
+    this.sessions.push({ ...session, access, refresh, generation, accessExpiresAt: this.now + ACCESS_SECONDS })
     this.count('refresh')
   }
 
@@ -492,7 +493,10 @@ export class World {
     if (other % 4 === 0) {
       const reply = await this.call('POST', 'totp/recovery_cancel', { uid: link.uid, token })
       assert.equal(reply.status === 204, isGood)
-      if (isGood) this.raise(user, null)
+      if (isGood) {
+        this.raise(user, null)
+        succeed(user, 'recovery_password')
+      }
       link.dead = true
       this.seen.push(token)
       return
@@ -531,6 +535,7 @@ export class World {
     if (pick % 9 !== 0) return
     await this.totp.credentialsChanged(user.id)
     this.raise(user, null)
+    succeed(user, 'recovery_password')
   }
 
   /** Everything seen, against every open challenge, also another user's. */
@@ -619,11 +624,14 @@ export class World {
     return !dead && generation === user.generation && this.now <= expiresAt && user.enabled
   }
 
-  private begun(user: ModelUser, { body }: Reply, verifiedAt: number | null): void {
+  private begun(user: ModelUser, { body }: Reply, proved: 'by both factors' | null): void {
     const { access, refresh } = body as { access: string; refresh: string }
-    const family = { user, generation: user.generation, alive: true, living: refresh }
+    const { generation, changedAt } = user
+    const family = { user, generation, alive: true, living: refresh }
+    const verifiedAt = proved && Math.max(this.now, changedAt)
+    const accessExpiresAt = this.now + ACCESS_SECONDS
     this.families.add(family)
-    this.sessions.push({ user, access, refresh, family, verifiedAt, accessExpiresAt: this.now + ACCESS_SECONDS })
+    this.sessions.push({ user, access, refresh, family, verifiedAt, generation, accessExpiresAt })
   }
 
   private keepDevice(user: ModelUser, { body }: Reply, expiresAt: number, latest: { token: string } | null): void {

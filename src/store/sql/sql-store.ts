@@ -59,12 +59,14 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         yield* run('noteFarStep', { userId, authenticatorId, step })
         yield* run('noteFarStepOfPending', { userId, authenticatorId, step })
       }, always),
-    putPending: (userId, pending, generation) =>
+    putPending: (userId, pending, generation, limits) =>
       runner.write(function* () {
-        if ((yield* lockUser(userId)).generation !== generation) return false
+        const user = yield* lockUser(userId)
+        if (user.generation !== generation) return false
         const { parameters, ...rest } = pending
         yield* run('deletePending', { userId })
         yield* run('insertPending', { userId, ...rest, ...parameters })
+        if (user.confirmedAt === null) yield* run('liftHardCapOfApp', { userId, hardCap: limits.hardCap })
         return true
       }, done),
     activatePending: (activation) =>
@@ -94,6 +96,7 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
       runner.write(function* () {
         const { generation } = yield* lockUser(userId)
         yield* raise(userId, generation + 1, now, null)
+        yield* run('forgiveRecoveryPasswords', { userId })
       }, always),
     isUnburnt: (tokenId) =>
       runner.single(function* () {
@@ -198,13 +201,17 @@ function* reserveAttempt({ userId, method, against, challenge, now, limits }: At
   const rows = yield* against === 'live' ? all('getLive', { userId }) : all('getPending', { userId, now })
   if (rows.length === 0) return { outcome: 'absent' }
   const attempted = { userId, method, now, ...limitNumbers(now, limits) }
-  const reserved = { outcome: 'reserved', user, authenticators: rows.map(toAuthenticator) } as const
-  if ((yield* run('countAttempt', attempted)) === 1) return reserved
+  // Read in the transaction that wrote it, which holds the row: no other attempt is in it.
+  const reserved = function* (): Work<Reservation> {
+    const { consecutive } = yield* failuresOf({ userId, method, now, limits })
+    return { outcome: 'reserved', user, authenticators: rows.map(toAuthenticator), consecutive }
+  }
+  if ((yield* run('countAttempt', attempted)) === 1) return yield* reserved()
   const refused = yield* refusal({ userId, method, now, limits })
   if (refused) return refused
   // Not refused and not counted: it is the first failure of all.
   yield* run('ensureFailures', attempted)
-  return (yield* run('countAttempt', attempted)) === 1 ? reserved : { outcome: 'delayed', retryAt: now + 1 }
+  return (yield* run('countAttempt', attempted)) === 1 ? yield* reserved() : { outcome: 'delayed', retryAt: now + 1 }
 }
 
 /** Null when one more attempt may be judged. */

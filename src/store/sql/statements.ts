@@ -33,13 +33,16 @@ function sources(dialect: Dialect, t: Tables) {
   const locked = dialect === 'sqlite' ? '' : 'FOR UPDATE'
   const deleteTwoExpired = (table: string, key: string) => twoExpired(dialect, table, key)
 
+  const laterFarStep = 'CASE WHEN far_step > :step THEN far_step ELSE :step END'
   const { inPeriod, inPrevious, countOne, mayTry } = failureTerms(dialect)
 
   return {
     ensureUser: insertNew(`${t.user} (user_id, generation, changed_at)`, 'VALUES (:userId, 0, 0)'),
     getUser: `SELECT generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id = :userId`,
     lockUser: `SELECT generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id = :userId ${locked}`,
-    raiseGeneration: `UPDATE ${t.user} SET generation = generation + 1, changed_at = :now WHERE user_id = :userId`,
+    raiseGeneration: `
+      UPDATE ${t.user} SET generation = generation + 1, changed_at = ${greatest}(changed_at, :now) + 1
+      WHERE user_id = :userId`,
     switchOn: `UPDATE ${t.user} SET confirmed_at = coalesce(confirmed_at, :now) WHERE user_id = :userId`,
     switchOff: `UPDATE ${t.user} SET confirmed_at = NULL WHERE user_id = :userId`,
 
@@ -65,8 +68,10 @@ function sources(dialect: Dialect, t: Tables) {
       UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps,
         far_step = CASE WHEN far_step > :step THEN far_step END
       WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
-    noteFarStep: `UPDATE ${t.authenticator} SET far_step = :step WHERE id = :authenticatorId AND user_id = :userId`,
-    noteFarStepOfPending: `UPDATE ${t.pending} SET far_step = :step WHERE user_id = :userId AND id = :authenticatorId`,
+    noteFarStep: `
+      UPDATE ${t.authenticator} SET far_step = ${laterFarStep} WHERE id = :authenticatorId AND user_id = :userId`,
+    noteFarStepOfPending: `
+      UPDATE ${t.pending} SET far_step = ${laterFarStep} WHERE user_id = :userId AND id = :authenticatorId`,
 
     spendBackupCode: `
       UPDATE ${t.backupCode} SET used_at = :now WHERE user_id = :userId AND digest = :digest AND used_at IS NULL`,
@@ -94,8 +99,14 @@ function sources(dialect: Dialect, t: Tables) {
       WHERE user_id = :userId AND method = :method`,
     clearConsecutiveFailures: `
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0 WHERE user_id = :userId`,
+    forgiveRecoveryPasswords: `
+      UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0
+      WHERE user_id = :userId AND method = 'recovery_password'`,
     clearFailures: `DELETE FROM ${t.failure} WHERE user_id = :userId`,
     liftHardCap: `UPDATE ${t.failure} SET consecutive = 0 WHERE user_id = :userId AND consecutive >= :hardCap`,
+    liftHardCapOfApp: `
+      UPDATE ${t.failure} SET consecutive = 0
+      WHERE user_id = :userId AND method = 'totp' AND consecutive >= :hardCap`,
 
     burnToken: insertNew(`${t.burntToken} (token_id, expires_at)`, 'VALUES (:tokenId, :expiresAt)'),
     isBurnt: `SELECT 1 AS burnt FROM ${t.burntToken} WHERE token_id = :tokenId`,
@@ -209,9 +220,9 @@ function postgresStatements(t: Tables) {
       SELECT :userId, :method, 1, CASE WHEN 1 < :beforeDelay THEN 0 ELSE :now + :firstDelaySeconds END, :period, 1, 0
       FROM open_challenge WHERE EXISTS (SELECT 1 FROM factor)
       ON CONFLICT (user_id, method) DO UPDATE SET ${countOne} WHERE ${mayTry}
-      RETURNING 1)
+      RETURNING f.consecutive)
     SELECT u.generation, u.changed_at, u.confirmed_at, factor.*,
-      EXISTS (SELECT 1 FROM open_challenge) AS is_open, EXISTS (SELECT 1 FROM reserved) AS is_reserved
+      EXISTS (SELECT 1 FROM open_challenge) AS is_open, (SELECT consecutive FROM reserved) AS consecutive
     FROM (SELECT 1) AS one LEFT JOIN u ON true LEFT JOIN factor ON true ORDER BY factor.created_at, factor.id`
   /**
    * `code` locks the unspent step or code, waiting for another spending and looking again after it; then the challenge

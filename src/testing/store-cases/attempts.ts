@@ -21,13 +21,14 @@ export const outcomes: Promises = {
   async 'hands out what the code is judged by: the live authenticator, and the user'(open) {
     const store = await open()
     const { authenticatorId } = await enrol(store)
-    await store.putPending('ann', pending('another'), 1)
+    await store.putPending('ann', pending('another'), 1, limits)
 
     const reservation = await store.reserveAttempt(attempt())
 
     assert.deepEqual(reservation, {
       outcome: 'reserved',
-      user: { generation: 1, changedAt: noon, confirmedAt: noon },
+      user: { generation: 1, changedAt: noon + 1, confirmedAt: noon },
+      consecutive: 1,
       authenticators: [recordOf(pending(authenticatorId), { lastUsedAt: noon })],
     })
   },
@@ -35,13 +36,14 @@ export const outcomes: Promises = {
   async 'hands out the pending authenticator to the first code of an enrolment'(open) {
     const store = await open()
     await enrol(store)
-    await store.putPending('ann', pending('another'), 1)
+    await store.putPending('ann', pending('another'), 1, limits)
 
     const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
 
     assert.deepEqual(reservation, {
       outcome: 'reserved',
-      user: { generation: 1, changedAt: noon, confirmedAt: noon },
+      user: { generation: 1, changedAt: noon + 1, confirmedAt: noon },
+      consecutive: 1,
       authenticators: [recordOf(pending('another'))],
     })
   },
@@ -85,7 +87,7 @@ export const outcomes: Promises = {
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store), 'absent')
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { against: 'pending' }), 'absent')
 
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await reserve(store, { against: 'pending' }, 5)
   },
@@ -120,7 +122,7 @@ export const outcomes: Promises = {
 
   async 'absent: a pending authenticator is not a live one, nor the other way round'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
     assert.equal(await refusedUntil(store, { against: 'live' }), 'absent')
 
     await activate(store, { authenticatorId: 'phone', generation: 0 })
@@ -130,7 +132,7 @@ export const outcomes: Promises = {
 
   async 'absent: a pending authenticator that has expired'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0)
+    await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0, limits)
 
     await reserve(store, { against: 'pending', now: noon + 899 })
     assert.equal(await refusedUntil(store, { against: 'pending', now: noon + 900 }), 'absent')

@@ -33,7 +33,7 @@ export const activateFurther: Promises = {
 
     for (let generation = 0; generation < 4; generation++) {
       const authenticatorId = `phone ${generation}`
-      await store.putPending('ann', pending(authenticatorId), generation)
+      await store.putPending('ann', pending(authenticatorId), generation, limits)
       outcomes.push(
         await activate(store, { authenticatorId, generation, maxAuthenticators: 2, now: noon + generation }),
       )
@@ -47,7 +47,7 @@ export const activateFurther: Promises = {
     const store = await open()
     const user = await enrol(store)
     await store.removeFactors({ limits, ...user, token: null, keepFamilyId: null, now: noon })
-    await store.putPending('ann', pending('new'), 2)
+    await store.putPending('ann', pending('new'), 2, limits)
 
     assert.equal(await activate(store, { authenticatorId: 'new', generation: 2, maxAuthenticators: 5 }), 'first')
   },
@@ -57,7 +57,7 @@ export const activateFurther: Promises = {
     const first = await enrol(store, { now: noon })
     const second = await add(store, first, 'second', { now: noon + 60 })
     await store.spend(byStep({ ...second, authenticatorId: first.authenticatorId }, firstStep + 1, { now: noon + 90 }))
-    await store.putPending('ann', pending('third', { createdAt: noon }), second.generation)
+    await store.putPending('ann', pending('third', { createdAt: noon }), second.generation, limits)
 
     await activate(store, { authenticatorId: 'third', generation: 2, maxAuthenticators: 2, now: noon + 120 })
 
@@ -73,7 +73,7 @@ export const activateFurther: Promises = {
     const replaceAll = async () => {
       for (let n = 1; n <= 20; n++) {
         const next = { authenticatorId: `phone ${n}`, generation: generation + n - 1, maxAuthenticators: 2 }
-        await store.putPending('ann', pending(next.authenticatorId), next.generation)
+        await store.putPending('ann', pending(next.authenticatorId), next.generation, limits)
         assert.equal(await activate(store, { ...next, now: noon + n }), 'replaced')
       }
     }
@@ -161,7 +161,7 @@ export const removeAuthenticator: Promises = {
     assert.equal(await remove(store, second, { now: noon + 60 }), 'removed')
 
     assert.deepEqual(await liveOnes(store), [first.authenticatorId])
-    assert.deepEqual(await store.getUser('ann'), { generation: 3, changedAt: noon + 60, confirmedAt: noon })
+    assert.deepEqual(await store.getUser('ann'), { generation: 3, changedAt: noon + 61, confirmedAt: noon })
     const user = { ...first, generation: 3 }
     assert.deepEqual(await store.spend(byStep({ ...user, authenticatorId: 'second' }, firstStep + 1)), {
       outcome: 'refused',
@@ -207,7 +207,7 @@ export const removeAuthenticator: Promises = {
   async '`last`, and nothing was done'(open) {
     const store = await open()
     const user = await enrol(store)
-    await store.putPending('ann', pending('new'), user.generation)
+    await store.putPending('ann', pending('new'), user.generation, limits)
     const before = await store.getStatus('ann', noon, limits)
 
     assert.equal(await remove(store, user), 'last')
@@ -221,7 +221,7 @@ export const removeAuthenticator: Promises = {
     const ann = await add(store, await enrol(store), 'second')
     const bob = await enrol(store, { userId: 'bob' })
     await add(store, bob, "bob's second")
-    await store.putPending('ann', pending('new'), ann.generation)
+    await store.putPending('ann', pending('new'), ann.generation, limits)
     const before = await store.getStatus('ann', noon, limits)
 
     for (const authenticatorId of ['unknown', 'new', bob.authenticatorId]) {
@@ -249,7 +249,7 @@ export const removeAuthenticator: Promises = {
     const { generation } = user
     for (const id of ['kept', 'ended']) await begin(store, id, { generation })
     await store.keepTrustedDevice(device('laptop'), generation)
-    await store.putPending('ann', pending('new'), generation)
+    await store.putPending('ann', pending('new'), generation, limits)
 
     await remove(store, user, { keepFamilyId: 'kept' })
 

@@ -33,11 +33,24 @@ export const budget: Promises = {
   },
 
   async 'of any number of first codes of an enrolment at once, no more are reserved than the limits allow'(open) {
-    await (await open()).putPending('ann', pending('phone'), 0)
+    await (await open()).putPending('ann', pending('phone'), 0, limits)
 
     const reservations = await race(open, (store) => store.reserveAttempt(attempt({ against: 'pending' })))
 
     assert.deepEqual(tally(reservations), { reserved: 5, delayed: 45 })
+  },
+
+  async 'each attempt is told its own number in the row, whatever comes at once'(open) {
+    const user = await enrol(await open())
+
+    const reservations = await race(open, (store) => store.reserveAttempt(attempt()))
+
+    const numbers = reservations.map((reservation) => reservation.outcome === 'reserved' && reservation.consecutive)
+    assert.deepEqual(numbers.filter(Boolean).sort(), [1, 2, 3, 4, 5])
+    const store = await open()
+    await store.spend(byStep(user, firstStep + 1))
+    const next = await store.reserveAttempt(attempt())
+    assert.equal(next.outcome === 'reserved' && next.consecutive, 1)
   },
 
   async 'when a delay is over, exactly one of any number of attempts at once is reserved'(open) {

@@ -54,7 +54,7 @@ export const deleteExpired: Promises = {
     await store.spend(byStep(user, firstStep + 1, { challenge }))
     await begin(store, 'family', { generation: user.generation })
     await store.keepTrustedDevice(device('device'), user.generation)
-    await store.putPending('ann', pending('new'), user.generation)
+    await store.putPending('ann', pending('new'), user.generation, limits)
     await store.countCall(call)
 
     await store.deleteExpired(noon + 1)

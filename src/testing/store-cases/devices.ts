@@ -225,7 +225,7 @@ export const endDevices: Promises = {
     const store = await open()
     const user = await enrol(store)
     await store.keepTrustedDevice(device('laptop'), 1)
-    await store.putPending('ann', pending('new'), 1)
+    await store.putPending('ann', pending('new'), 1, limits)
     await activate(store, { authenticatorId: 'new', generation: 1, maxAuthenticators: 5 })
     assert.deepEqual(await devicesOf(store), [])
 

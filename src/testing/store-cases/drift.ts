@@ -56,7 +56,7 @@ export const spendDrift: Promises = {
 
   async 'an activated authenticator begins with the drift of its first code'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await activate(store, { authenticatorId: 'phone', generation: 0, driftSteps: -2 })
 
@@ -86,23 +86,37 @@ export const noteFarStep: Promises = {
       const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
       return reservation.outcome === 'reserved' && reservation.authenticators[0]?.farStep
     }
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await store.noteFarStep('ann', 'phone', firstStep + 7)
     assert.equal(await farStep(), firstStep + 7)
 
-    await store.putPending('ann', pending('another'), 0)
+    await store.putPending('ann', pending('another'), 0, limits)
     assert.equal(await farStep(), null)
   },
 
-  async 'the next one takes its place'(open) {
+  async 'a later one takes its place, an earlier one does not: the later would be good when its time comes'(open) {
     const store = await open()
     const { authenticatorId } = await enrol(store)
+    const seen: unknown[] = []
 
-    await store.noteFarStep('ann', authenticatorId, firstStep + 7)
-    await store.noteFarStep('ann', authenticatorId, firstStep - 7)
+    for (const step of [firstStep - 7, firstStep + 7, firstStep - 6]) {
+      await store.noteFarStep('ann', authenticatorId, step)
+      seen.push(await farStepOf(store))
+    }
 
-    assert.equal(await farStepOf(store), firstStep - 7)
+    assert.deepEqual(seen, [firstStep - 7, firstStep + 7, firstStep + 7])
+  },
+
+  async 'of the pending authenticator too the later one stays'(open) {
+    const store = await open()
+    await store.putPending('ann', pending('phone'), 0, limits)
+
+    await store.noteFarStep('ann', 'phone', firstStep + 7)
+    await store.noteFarStep('ann', 'phone', firstStep - 7)
+
+    const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
+    assert.equal(reservation.outcome === 'reserved' && reservation.authenticators[0]?.farStep, firstStep + 7)
   },
 
   async 'spending a step of that authenticator forgets it, when the step is not an earlier one'(open) {
@@ -123,7 +137,7 @@ export const noteFarStep: Promises = {
 
   async 'an activated authenticator begins without one'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
     await store.noteFarStep('ann', 'phone', firstStep + 7)
 
     await activate(store, { authenticatorId: 'phone', generation: 0 })

@@ -34,8 +34,8 @@ export const putPending: Promises = {
       createdAt: noon - 1,
       expiresAt: noon + 60,
     })
-    await store.putPending('ann', pending('first'), 0)
-    assert.equal(await store.putPending('ann', second, 0), true)
+    await store.putPending('ann', pending('first'), 0, limits)
+    assert.equal(await store.putPending('ann', second, 0, limits), true)
 
     const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
 
@@ -46,8 +46,41 @@ export const putPending: Promises = {
     assert.equal(await activate(store, { authenticatorId: 'second', generation: 0 }), 'first')
   },
 
+  async 'where 2FA is off, a hard cap that wrong first codes have reached is lifted; delay and total stay'(open) {
+    const store = await open()
+    const low = { ...limits, beforeDelay: 3, hardCap: 3, total: 4 }
+    const first = { against: 'pending', limits: low } as const
+    await store.putPending('ann', pending('first'), 0, low)
+    await reserve(store, { method: 'backup_code', ...first }, 3)
+    await reserve(store, first, 3)
+    assert.equal(await refusedUntil(store, { ...first, now: noon + 30 }), 'locked')
+
+    await store.putPending('ann', pending('second'), 0, low)
+
+    assert.equal(await refusedUntil(store, { ...first, now: noon + 29 }), noon + 30)
+    await reserve(store, { ...first, now: noon + 30 })
+    assert.ok(Number(await refusedUntil(store, { ...first, now: noon + 90 })) > noon + 90, 'the total')
+    assert.equal(await refusedUntil(store, { ...first, method: 'backup_code' }), 'locked', 'of app codes only')
+  },
+
+  async 'failures below the hard cap stay counted, and where 2FA is on those at it'(open) {
+    const store = await open()
+    await store.putPending('ann', pending('first'), 0, limits)
+    await reserve(store, { against: 'pending' }, 4)
+    await store.putPending('ann', pending('second'), 0, limits)
+    await reserve(store, { against: 'pending' })
+    assert.equal(await refusedUntil(store, { against: 'pending' }), noon + 30)
+    const low = { ...limits, hardCap: 3 }
+    const bob = await enrol(store, { userId: 'bob' })
+    await reserve(store, { userId: 'bob', limits: low }, 3)
+
+    await store.putPending('bob', pending("bob's other"), bob.generation, low)
+
+    assert.equal(await refusedUntil(store, { userId: 'bob', limits: low, now: noon + 900 }), 'locked')
+  },
+
   async 'of any number at once exactly one is left'(open) {
-    const puts = await race(open, (store, n) => store.putPending('ann', pending(`phone ${n}`), 0))
+    const puts = await race(open, (store, n) => store.putPending('ann', pending(`phone ${n}`), 0, limits))
     assert.deepEqual(tally(puts), { true: 50 })
 
     const activations = await race(open, (store, n) =>
@@ -60,7 +93,7 @@ export const putPending: Promises = {
   async 'none is put once the credentials have changed'(open) {
     const { changed, after } = await changeAmidst(open, {
       change: changeCredentials,
-      call: (store, n) => store.putPending('ann', pending(`phone ${n}`), 0),
+      call: (store, n) => store.putPending('ann', pending(`phone ${n}`), 0, limits),
       async look(store) {
         const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
         return reservation.outcome === 'reserved' ? reservation.authenticators[0]?.id : reservation.outcome
@@ -75,7 +108,7 @@ export const putPending: Promises = {
     const user = await enrol(store)
     const before = await store.getStatus('ann', noon, limits)
 
-    await store.putPending('ann', pending('another'), user.generation)
+    await store.putPending('ann', pending('another'), user.generation, limits)
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, hasPending: true })
     assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
@@ -84,9 +117,9 @@ export const putPending: Promises = {
   async 'false, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
     await store.raiseGeneration('ann', noon)
-    await store.putPending('ann', pending('current'), 1)
+    await store.putPending('ann', pending('current'), 1, limits)
 
-    assert.equal(await store.putPending('ann', pending('outdated'), 0), false)
+    assert.equal(await store.putPending('ann', pending('outdated'), 0, limits), false)
 
     assert.equal(await activate(store, { authenticatorId: 'current', generation: 1 }), 'first')
   },
@@ -95,7 +128,7 @@ export const putPending: Promises = {
 export const activatePending: Promises = {
   async 'exactly one caller gets anything but `refused` for a pending authenticator'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     const answers = await race(open, (other, n) =>
       activate(other, { authenticatorId: 'phone', generation: 0, backupCodes: backupCodes([`code of caller ${n}`]) }),
@@ -108,7 +141,7 @@ export const activatePending: Promises = {
   },
 
   async 'none goes live once the credentials have changed'(open) {
-    await (await open()).putPending('ann', pending('phone'), 0)
+    await (await open()).putPending('ann', pending('phone'), 0, limits)
 
     const { changed, after } = await changeAmidst(open, {
       change: changeCredentials,
@@ -121,12 +154,12 @@ export const activatePending: Promises = {
 
   async 'makes it the live one, switches 2FA on, and raises the generation'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await activate(store, { authenticatorId: 'phone', generation: 0, backupCodes: backupCodes(['a', 'b']) })
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), {
-      user: { generation: 1, changedAt: noon, confirmedAt: noon },
+      user: { generation: 1, changedAt: noon + 1, confirmedAt: noon },
       authenticators: [recordOf(pending('phone'), { lastUsedAt: noon })],
       backupCodesRemaining: 2,
       hasPending: false,
@@ -147,7 +180,7 @@ export const activatePending: Promises = {
   async 'takes the place of the live one where there may be no other, whose codes are good no more'(open) {
     const store = await open()
     const old = await enrol(store)
-    await store.putPending('ann', pending('new'), old.generation)
+    await store.putPending('ann', pending('new'), old.generation, limits)
 
     await activate(store, { authenticatorId: 'new', generation: old.generation, now: noon + 1 })
 
@@ -166,7 +199,7 @@ export const activatePending: Promises = {
     let replacing = true
     const replaceAll = async () => {
       for (let n = 0; n < replacements; n++) {
-        await store.putPending('ann', pending(`phone ${n + 1}`), generation + n)
+        await store.putPending('ann', pending(`phone ${n + 1}`), generation + n, limits)
         await activate(store, { authenticatorId: `phone ${n + 1}`, generation: generation + n })
       }
     }
@@ -197,18 +230,18 @@ export const activatePending: Promises = {
   async 'keeps the time when 2FA was switched on, where it was on before'(open) {
     const store = await open()
     const { generation } = await enrol(store)
-    await store.putPending('ann', pending('new'), generation)
+    await store.putPending('ann', pending('new'), generation, limits)
 
     await activate(store, { authenticatorId: 'new', generation, now: noon + 60 })
 
-    assert.deepEqual(await store.getUser('ann'), { generation: 2, changedAt: noon + 60, confirmedAt: noon })
+    assert.deepEqual(await store.getUser('ann'), { generation: 2, changedAt: noon + 61, confirmedAt: noon })
   },
 
   async '`backupCodes` replace the stored ones, used and unused'(open) {
     const store = await open()
     const user = await enrol(store, { codes: ['a', 'b'] })
     await store.spend(byCode(user, ['a']))
-    await store.putPending('ann', pending('new'), 1)
+    await store.putPending('ann', pending('new'), 1, limits)
 
     await activate(store, { authenticatorId: 'new', generation: 1, backupCodes: backupCodes(['c', 'a']) })
 
@@ -222,7 +255,7 @@ export const activatePending: Promises = {
     const store = await open()
     const user = await enrol(store, { codes: ['a', 'b'] })
     await store.spend(byCode(user, ['a']))
-    await store.putPending('ann', pending('new'), 1)
+    await store.putPending('ann', pending('new'), 1, limits)
 
     await activate(store, { authenticatorId: 'new', generation: 1, backupCodes: null })
 
@@ -235,7 +268,7 @@ export const activatePending: Promises = {
   async 'clears the failures of app codes, and not those of backup codes'(open) {
     const store = await open()
     await enrol(store)
-    await store.putPending('ann', pending('new', { expiresAt: noon + 900 }), 1)
+    await store.putPending('ann', pending('new', { expiresAt: noon + 900 }), 1, limits)
     await reserve(store, { method: 'backup_code' }, 5)
     await reserve(store, { method: 'totp', against: 'pending' }, 5)
 
@@ -250,7 +283,7 @@ export const activatePending: Promises = {
     await begin(store, 'kept')
     await begin(store, 'ended')
     await begin(store, "bob's", { userId: 'bob' })
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await activate(store, { authenticatorId: 'phone', generation: 0, keepFamilyId: 'kept' })
 
@@ -262,7 +295,7 @@ export const activatePending: Promises = {
     const store = await open()
     await begin(store, 'one')
     await begin(store, 'two')
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await activate(store, { authenticatorId: 'phone', generation: 0, keepFamilyId: null })
 
@@ -273,7 +306,7 @@ export const activatePending: Promises = {
     const store = await open()
     await store.raiseGeneration('ann', noon)
     await begin(store, 'outdated', { generation: 0 })
-    await store.putPending('ann', pending('phone'), 1)
+    await store.putPending('ann', pending('phone'), 1, limits)
 
     await activate(store, { authenticatorId: 'phone', generation: 1, keepFamilyId: 'outdated' })
 
@@ -283,7 +316,7 @@ export const activatePending: Promises = {
   async 'a family of another user is not touched, even where it is to be kept'(open) {
     const store = await open()
     await begin(store, "bob's", { userId: 'bob' })
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     await activate(store, { authenticatorId: 'phone', generation: 0, keepFamilyId: "bob's" })
 
@@ -294,7 +327,7 @@ export const activatePending: Promises = {
 
   async '`refused`, and nothing done, when it has expired'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone', { expiresAt: noon }), 0)
+    await store.putPending('ann', pending('phone', { expiresAt: noon }), 0, limits)
     await begin(store, 'family')
 
     assert.equal(await activate(store, { authenticatorId: 'phone', generation: 0, now: noon }), 'refused')
@@ -308,9 +341,9 @@ export const activatePending: Promises = {
     const store = await open()
     const user = await enrol(store, { codes: ['a', 'b'] })
     await reserve(store, {}, 5)
-    await store.putPending('ann', pending('replaced'), user.generation)
-    await store.putPending('ann', pending('new'), user.generation)
-    await store.putPending('bob', pending("bob's"), 0)
+    await store.putPending('ann', pending('replaced'), user.generation, limits)
+    await store.putPending('ann', pending('new'), user.generation, limits)
+    await store.putPending('bob', pending("bob's"), 0, limits)
     const before = await store.getStatus('ann', noon, limits)
 
     for (const authenticatorId of ['replaced', 'unknown', "bob's", user.authenticatorId]) {
@@ -325,7 +358,7 @@ export const activatePending: Promises = {
   async '`refused`, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
     const user = await enrol(store, { codes: ['a', 'b'] })
-    await store.putPending('ann', pending('new'), user.generation)
+    await store.putPending('ann', pending('new'), user.generation, limits)
     await store.raiseGeneration('ann', noon)
     const before = await store.getStatus('ann', noon, limits)
 

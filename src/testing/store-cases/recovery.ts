@@ -154,7 +154,7 @@ export const recoveryPassword: Promises = {
 
   async 'absent: a recovery of a user whose second factor is off'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     assert.equal(await refusedUntil(store, { method: 'recovery_password' }), 'absent')
   },

@@ -29,12 +29,12 @@ export const removeFactors: Promises = {
   ) {
     const store = await open()
     const user = await enrol(store)
-    await store.putPending('ann', pending('new'), user.generation)
+    await store.putPending('ann', pending('new'), user.generation, limits)
 
     assert.equal(await remove(store, user, { now: noon + 60 }), true)
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), {
-      user: { generation: 2, changedAt: noon + 60, confirmedAt: null },
+      user: { generation: 2, changedAt: noon + 61, confirmedAt: null },
       authenticators: [],
       backupCodesRemaining: 0,
       hasPending: false,
@@ -75,7 +75,7 @@ export const removeFactors: Promises = {
 
     await remove(store, user)
 
-    await store.putPending('ann', pending('new'), user.generation + 1)
+    await store.putPending('ann', pending('new'), user.generation + 1, limits)
     await reserve(store, { method: 'totp', against: 'pending' }, 5)
     await reserve(store, { method: 'backup_code', against: 'pending' }, 5)
   },
@@ -88,7 +88,7 @@ export const removeFactors: Promises = {
 
     await remove(store, user)
 
-    await store.putPending('ann', pending('new'), user.generation + 1)
+    await store.putPending('ann', pending('new'), user.generation + 1, limits)
     const against = { against: 'pending', limits: totalOf(5) } as const
     assert.notEqual(await refusedUntil(store, { ...against, method: 'totp' }), 'reserved')
     assert.notEqual(await refusedUntil(store, { ...against, method: 'backup_code' }), 'reserved')
@@ -122,7 +122,7 @@ export const removeFactors: Promises = {
     const store = await open()
     await store.raiseGeneration('ann', noon)
     await begin(store, 'family', { generation: 1 })
-    await store.putPending('ann', pending('phone'), 1)
+    await store.putPending('ann', pending('phone'), 1, limits)
     await reserve(store, { against: 'pending' }, 5)
     const before = await store.getStatus('ann', noon, limits)
     const removal = { userId: 'ann', generation: 1, token: null, keepFamilyId: null, now: noon + 1, limits }
@@ -138,7 +138,7 @@ export const removeFactors: Promises = {
   async 'where 2FA is off, a hard cap that wrong first codes have reached is lifted'(open) {
     const store = await open()
     const low = { ...limits, hardCap: 3 }
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
     await reserve(store, { against: 'pending', limits: low }, 3)
     assert.equal((await store.getStatus('ann', noon, low)).lockedUntil, 'forever')
 
@@ -150,7 +150,7 @@ export const removeFactors: Promises = {
   async 'false, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
     const user = await enrol(store)
-    await store.putPending('ann', pending('new'), user.generation)
+    await store.putPending('ann', pending('new'), user.generation, limits)
     await reserve(store, {}, 5)
     await store.raiseGeneration('ann', noon)
     await begin(store, 'family', { generation: 2 })
@@ -166,7 +166,7 @@ export const removeFactors: Promises = {
     const store = await open()
     const ann = await enrol(store, { userId: 'ann' })
     await enrol(store, { userId: 'bob' })
-    await store.putPending('bob', pending('new'), 1)
+    await store.putPending('bob', pending('new'), 1, limits)
     const before = await store.getStatus('bob', noon, limits)
 
     await remove(store, ann)
@@ -255,7 +255,7 @@ export const replaceBackupCodes: Promises = {
 
   async 'false, and nothing done, when 2FA is off'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone'), 0)
+    await store.putPending('ann', pending('phone'), 0, limits)
 
     assert.equal(await store.replaceBackupCodes('ann', backupCodes(['a']), 0), false)
 
@@ -323,12 +323,43 @@ export const raiseGeneration: Promises = {
   async 'drops an enrolment that waits for its first code: whoever began it may not be the owner'(open) {
     const store = await open()
     const { generation } = await enrol(store)
-    await store.putPending('ann', pending('new'), generation)
+    await store.putPending('ann', pending('new'), generation, limits)
 
     await store.raiseGeneration('ann', noon + 60)
 
     assert.equal((await store.getStatus('ann', noon + 60, limits)).hasPending, false)
     assert.equal(await activate(store, { authenticatorId: 'new', generation: generation + 1 }), 'refused')
+  },
+
+  async 'sets the first second from which a proof counts later than now, and than the one before'(open) {
+    const store = await open()
+    const seen: number[] = []
+
+    for (const now of [noon, noon, noon - 100, noon + 1, noon + 60]) {
+      await store.raiseGeneration('ann', now)
+      seen.push((await store.getUser('ann')).changedAt - noon)
+    }
+
+    assert.deepEqual(seen, [1, 2, 3, 4, 61])
+  },
+
+  async 'forgets the consecutive failures of recovery passwords and their delay, and no others, and not the total'(
+    open,
+  ) {
+    const store = await open()
+    await enrol(store)
+    const locking = { ...limits, hardCap: 5, total: 7 }
+    for (const method of ['recovery_password', 'totp', 'backup_code'] as const) {
+      await reserve(store, { method, limits: locking }, 5)
+    }
+
+    await store.raiseGeneration('ann', noon)
+
+    await reserve(store, { method: 'recovery_password', limits: locking }, 2)
+    const third = await refusedUntil(store, { method: 'recovery_password', limits: locking })
+    assert.ok(Number(third) > noon, `the total has been counted on: ${third}`)
+    assert.equal(await refusedUntil(store, { method: 'totp', limits: locking }), 'locked')
+    assert.equal(await refusedUntil(store, { method: 'backup_code', limits: locking }), 'locked')
   },
 
   async 'tells when, so that an earlier proof proves nothing, and leaves the factors'(open) {
@@ -338,7 +369,7 @@ export const raiseGeneration: Promises = {
 
     await store.raiseGeneration('ann', noon + 60)
 
-    const user = { ...before.user, generation: before.user.generation + 1, changedAt: noon + 60 }
+    const user = { ...before.user, generation: before.user.generation + 1, changedAt: noon + 61 }
     assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, user })
   },
 }

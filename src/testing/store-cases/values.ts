@@ -60,7 +60,7 @@ export const getStatus: Promises = {
 
   async '`hasPending`: an enrolment waits for its first code and has not expired'(open) {
     const store = await open()
-    await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0)
+    await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0, limits)
 
     assert.equal((await store.getStatus('ann', noon + 899, limits)).hasPending, true)
     assert.equal((await store.getStatus('ann', noon + 900, limits)).hasPending, false)
@@ -228,7 +228,7 @@ export const values: Promises = {
 
     for (const [generation, differing] of authenticators.entries()) {
       const phone = pending(`phone ${generation}`, differing)
-      await store.putPending('ann', phone, generation)
+      await store.putPending('ann', phone, generation, limits)
       const first = await store.reserveAttempt(attempt({ against: 'pending' }))
       await activate(store, { authenticatorId: `phone ${generation}`, generation })
       const { authenticators: live } = await (await open()).getStatus('ann', noon, limits)
@@ -241,11 +241,11 @@ export const values: Promises = {
   async 'late times and steps are told apart to the second'(open) {
     const store = await open()
     const late = 253_402_300_799
-    await store.putPending('ann', pending('phone', { expiresAt: late + 1 }), 0)
+    await store.putPending('ann', pending('phone', { expiresAt: late + 1 }), 0, limits)
     await activate(store, { authenticatorId: 'phone', generation: 0, step: late, now: late })
     const user = { userId: 'ann', authenticatorId: 'phone', generation: 1, codes: [] }
 
-    assert.deepEqual(await store.getUser('ann'), { generation: 1, changedAt: late, confirmedAt: late })
+    assert.deepEqual(await store.getUser('ann'), { generation: 1, changedAt: late + 1, confirmedAt: late })
     assert.equal((await store.spend(byStep(user, late, { now: late }))).outcome, 'refused')
     assert.equal((await store.spend(byStep(user, late + 1, { now: late }))).outcome, 'spent')
     await reserve(store, { now: late }, 5)
@@ -265,7 +265,7 @@ export const values: Promises = {
     const store = await open()
     const mine = pending('phone')
     const parameters = { ...mine.parameters }
-    await store.putPending('ann', { ...mine, parameters }, 0)
+    await store.putPending('ann', { ...mine, parameters }, 0, limits)
     parameters.digits = 8
     await activate(store, { authenticatorId: 'phone', generation: 0, step: firstStep })
 
