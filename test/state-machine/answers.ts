@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import { contextOf } from '../../src/flows/context.ts'
+import {
+  blockOf,
+  fail,
+  isFresh,
+  judge,
+  type Kind,
+  type ModelSession,
+  type ModelUser,
+  spend,
+  succeed,
+  verdictOf,
+} from './model.ts'
+import type { Process, Reply, World } from './world.ts'
+
+export type Typed = { otp_code: string } | { backup_code: string }
+
+export const codeIn = (typed: Typed) => ('otp_code' in typed ? typed.otp_code : typed.backup_code)
+export const kindOf = (typed: Typed) => ('otp_code' in typed ? 'totp' : 'backup_code')
+/** A field open to both kinds tells them apart by their shape. */
+export const byShape = (code: string): Typed =>
+  /^[0-9]{1,8}$/.test(plain(code)) ? { otp_code: code } : { backup_code: code }
+export const plain = (code: string) => code.replace(/[\s-]/g, '').toUpperCase()
+
+export const isGoodReply = ({ status }: Reply) => status < 300
+const codeOf = ({ body }: Reply) => String(body.code)
+const WAITING = { delayed: 'too_many_attempts', total: 'too_many_attempts', locked: 'second_factor_locked' }
+
+/**
+ * Holds the answers to one code, typed once or several times at once, to the model. What was good and taken is used up,
+ * and the attacker has seen it.
+ *
+ * @returns the answer that succeeded
+ */
+export async function holdCode(
+  world: World,
+  on: Process,
+  asked: { user: ModelUser; typed: Typed; replies: Reply[]; what: string },
+): Promise<Reply | null> {
+  const { user, typed, replies, what } = asked
+  const kind = kindOf(typed)
+  const now = on.now()
+  const good = replies.filter(isGoodReply)
+  assert.ok(good.length <= 1, `${what}: one code worked twice`)
+  const block = blockOf(user, kind, now)
+  const isRefused = replies.every((reply) => ['too_many_attempts', 'second_factor_locked'].includes(codeOf(reply)))
+  if (block !== 'free' && !(block === 'perhaps' && !isRefused)) {
+    const due = block === 'perhaps' ? 'too_many_attempts' : WAITING[block]
+    for (const reply of replies) assert.equal(codeOf(reply), due, `${what}: a ${kind} was answered while ${block}`)
+    return null
+  }
+  const right = rightCode(user, typed, now)
+  assert.equal(
+    good.length === 1,
+    right !== null,
+    `${what}: a ${right ? 'good' : 'wrong or spent'} ${kind} of ${user.username} got ${replies.map(codeOf)}`,
+  )
+  const judged = replies.filter((reply) => ['invalid_code', 'code_already_used'].includes(codeOf(reply))).length
+  if (right === null) {
+    if (kind === 'totp') judge(user.live, plain(codeIn(typed)), now)
+    for (let n = 0; n < judged; n++) fail(user, kind, now)
+    return null
+  }
+  right.use()
+  world.seen.push(codeIn(typed))
+  await settle(on, { user, kind, losers: replies.length - 1, judged })
+  world.count(what)
+  return good[0] as Reply
+}
+
+/** After a success the loser of a race may have been counted before or after it: both are allowed, one is true. */
+export async function settle(
+  on: Process,
+  raced: { user: ModelUser; kind: Kind; losers: number; judged: number },
+): Promise<void> {
+  const { user, kind, losers, judged } = raced
+  succeed(user, kind)
+  if (losers === 0) return
+  const count = user.failures[kind]
+  const { store, policy } = contextOf(on.totp)
+  const { consecutive } = await store.getFailureBudget(user.id, kind, on.now(), policy.failures)
+  assert.ok(consecutive <= losers, `${consecutive} failures are left of ${losers} after a success`)
+  count.consecutive = consecutive
+  for (let n = 0; n < judged; n++) count.failedAt.push(on.now())
+  count.perhaps += losers - judged
+}
+
+function rightCode(user: ModelUser, typed: Typed, now: number): { use(): void } | null {
+  const code = plain(codeIn(typed))
+  if ('backup_code' in typed) {
+    const own = [...user.unusedCodes].find((unused) => plain(unused) === code)
+    return own === undefined ? null : { use: () => user.unusedCodes.delete(own) }
+  }
+  const verdict = verdictOf(user.live, code, now)
+  if (verdict === null || verdict.isFar || verdict.step <= verdict.phone.lastStep) return null
+  return { use: () => spend(verdict, now) }
+}
+
+export function isAlive(session: ModelSession, now: number): boolean {
+  return !session.ended && (session.expiresAt === null || session.expiresAt > now)
+}
+
+/**
+ * Holds a request for a change to the model: 2FA is off, or a code came with it, or the session proved one lately.
+ *
+ * @returns whether the caller had leave, so that the rest of the answer is to be looked at
+ */
+export async function holdStepUp(
+  world: World,
+  on: Process,
+  asked: { session: ModelSession; typed: Typed | null; reply: Reply; what: string },
+): Promise<boolean> {
+  const { session, typed, reply, what } = asked
+  const { user } = session
+  const code = codeOf(reply)
+  if (!isAlive(session, on.now())) {
+    assert.equal(code, 'unauthenticated', `${what} by a session that is over`)
+    return false
+  }
+  if (!user.enabled) return true
+  if (typed !== null) {
+    const isTaken = isGoodReply(reply) || ['validation_failed', 'not_found', 'totp_not_set_up'].includes(code)
+    const judged = isTaken ? { status: 200, body: {} } : reply
+    return (await holdCode(world, on, { user, typed: byShape(codeIn(typed)), replies: [judged], what })) !== null
+  }
+  const fresh = isFresh(session, on.now())
+  assert.equal(
+    code === 'step_up_required',
+    !fresh,
+    `${what} in a ${fresh ? '' : 'not '}fresh ${session.kind} session: ${reply.status} ${code}`,
+  )
+  if (fresh) world.count(what)
+  return fresh
+}
