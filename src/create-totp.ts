@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type Clock, systemClock } from './clock.ts'
+import { hostValues } from './crypto/host-value.ts'
 import { createKeyring, type Keyring } from './crypto/keyring.ts'
 import { tokenSealer } from './crypto/sealed-token.ts'
 import { openValue, sealValue } from './crypto/sealed-value.ts'
@@ -116,9 +117,17 @@ export interface Totp<User = unknown> {
    */
   credentialsChanged(userId: string): Promise<void>
 
-  /** Seals a text of the host's as a Fernet token under the first key; opens in Python's `cryptography`. */
+  /**
+   * Seals a text of the host's as a Fernet token, under a key that is derived from the first encryption key for this
+   * purpose only: what the host seals never opens as a stored secret.
+   */
   encrypt(value: string): string
-  /** @throws RangeError when no key opens `token` */
+  /**
+   * Opens what {@link Totp.encrypt} sealed, and a Fernet token that another program (django-totp, Python's `cryptography`)
+   * sealed under one of the encryption keys. Never what totp-kit has stored for itself.
+   *
+   * @throws RangeError when no key opens `token`
+   */
   decrypt(token: string): string
 
   /** Hears one kind of event. A listener is not waited for unless it is `awaited`; its failure reaches `onError` only. */
@@ -148,6 +157,7 @@ export interface Totp<User = unknown> {
 export async function createTotp<User = unknown>(options: TotpOptions<User>): Promise<Totp<User>> {
   const policy = resolvePolicy(options)
   const keyring = createKeyring(readEncryptionKeys(options.encryptionKey))
+  const values = hostValues(keyring)
   const onError = neverFailing(options.onError ?? warn)
   const { on, announce } = createAnnouncer(onError)
   const clock = options.clock ?? systemClock
@@ -205,11 +215,11 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId)),
     listBackupCodes: async (userId) => listBackupCodes(ctx, await grantHost(ctx, userId)),
     credentialsChanged: (userId) => credentialsChanged(ctx, userId),
-    encrypt: (value) => keyring.seal(value, clock()),
+    encrypt: (value) => values.seal(value, clock()),
     decrypt(token) {
-      const opened = keyring.open(token)
+      const opened = values.open(token)
       if (opened === null) throw new RangeError('no encryption key opens this token')
-      return opened.plaintext
+      return opened
     },
     on,
     async close() {

@@ -1,9 +1,11 @@
 import type { UnixSeconds } from '../clock.ts'
 import type { Keyring } from './keyring.ts'
 
+const PURPOSES = ['totp-secret', 'backup-code', 'canary'] as const
+
 /** What a stored value is and whose it is. Both are sealed in with it, so a row copied to another user does not open. */
 export interface SealLabel {
-  purpose: 'totp-secret' | 'backup-code' | 'canary'
+  purpose: (typeof PURPOSES)[number]
   owner: string
 }
 
@@ -19,4 +21,9 @@ export function openValue(keyring: Keyring, { purpose, owner }: SealLabel, seale
   const prefix = `${JSON.stringify([purpose, owner]).slice(0, -1)},`
   if (!opened.plaintext.startsWith(prefix)) return null
   return (JSON.parse(opened.plaintext) as [string, string, string])[2]
+}
+
+/** True for the text inside a stored value, whoever owns it. */
+export function isSealedValue(plaintext: string): boolean {
+  return PURPOSES.some((purpose) => plaintext.startsWith(`${JSON.stringify([purpose]).slice(0, -1)},`))
 }
