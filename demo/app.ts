@@ -119,6 +119,7 @@ export async function createApp(
 const LOGGED: Record<TotpEvent['type'], true> = {
   'totp.created': true,
   'totp.confirmed': true,
+  'totp.imported': true,
   'totp.disabled': true,
   'totp.verified': true,
   'totp.refused': true,

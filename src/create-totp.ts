@@ -25,6 +25,7 @@ import {
   forecastEnforcement,
 } from './flows/enforcement.ts'
 import { confirmTotpSetup, createTotpSetup, type TotpSetup } from './flows/enrolment.ts'
+import { type AuthenticatorImport, importAuthenticator } from './flows/import.ts'
 import { type Proof, proveCode, type TypedCode } from './flows/proof.ts'
 import { disableTotp, removeAuthenticator, unlock } from './flows/removal.ts'
 import { getStatus, isTotpEnabled } from './flows/status.ts'
@@ -82,6 +83,14 @@ export interface Totp<User = unknown> {
   createTotpSetup(user: { id: string; accountName: string; name?: string }): Promise<TotpSetup>
   /** Confirms it with the app's first code; the backup codes, or null when an authenticator was replaced. */
   confirmTotpSetup(userId: string, code: string): Promise<string[] | null>
+  /**
+   * Brings in an authenticator that the user has had elsewhere. A second import of the same secret changes nothing.
+   *
+   * @returns `unchanged`: the user has this secret already
+   * @throws TypeError or RangeError that names what is wrong, never the secret; nothing was written
+   * @throws TotpError `totp_already_enabled` when the user has `maxAuthenticators` other ones
+   */
+  importAuthenticator(userId: string, brought: AuthenticatorImport): Promise<'imported' | 'unchanged'>
   /** Spends a code of the app. */
   verifyTotpCode(userId: string, code: string): Promise<Proof>
   /** Switches 2FA off, asking nothing: for a support desk, or after questions of the host's own. */
@@ -201,6 +210,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     createTotpSetup: async ({ id, accountName, name = null }) =>
       createTotpSetup(ctx, await grantHost(ctx, id), { accountName, name }),
     confirmTotpSetup: (userId, code) => confirmTotpSetup(ctx, { userId, code, keepFamilyId: null }),
+    importAuthenticator: (userId, brought) => importAuthenticator(ctx, userId, brought),
     verifyTotpCode: (userId, code) => verify(userId, { method: 'totp', code }),
     disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null),
     removeAuthenticator: async (userId, authenticatorId) =>

@@ -9,6 +9,8 @@ export type TotpEvent = { userId: string; at: UnixSeconds } & (
   | { type: 'totp.created' }
   /** `replaced`: in the place of a live authenticator; `added`: beside one. Both false: 2FA is on from now. */
   | { type: 'totp.confirmed'; replaced: boolean; added: boolean }
+  /** An authenticator that the user had elsewhere. `added`: beside a live one; else 2FA is on from now. */
+  | { type: 'totp.imported'; authenticatorId: string; added: boolean }
   | { type: 'totp.disabled' }
   | { type: 'totp.verified'; method: SecondFactorMethod }
   | { type: 'totp.refused'; method: SecondFactorMethod; code: ErrorCode }

@@ -7,6 +7,7 @@ export type { ListenerOptions, SecondFactorMethod, TotpEvent, TotpListener } fro
 export type { FirstFactor, LoginStart } from './flows/challenge.ts'
 export type { Enforcement, EnforcementForecast } from './flows/enforcement.ts'
 export type { TotpSetup } from './flows/enrolment.ts'
+export type { AuthenticatorImport } from './flows/import.ts'
 export type { Proof, TypedCode } from './flows/proof.ts'
 export type { Caller } from './flows/step-up.ts'
 export type { TrustedDevice } from './flows/trusted-devices.ts'

@@ -92,7 +92,8 @@ export interface PolicyOptions {
   throttleCounts?: 'memory' | 'store'
 }
 
-const HASH_BYTES: Readonly<Record<OtpAlgorithm, number>> = { SHA1: 20, SHA256: 32, SHA512: 64 }
+/** The bytes of each hash: as long as a secret should be. */
+export const HASH_BYTES: Readonly<Record<OtpAlgorithm, number>> = { SHA1: 20, SHA256: 32, SHA512: 64 }
 
 /**
  * The policy of a host, checked.

@@ -109,6 +109,15 @@ const mutants: readonly Mutant[] = [
     fails: ['activatePending: there is no moment without a working factor'],
   },
   {
+    promise: 'of several imports at once one is put, and none after a change of credentials',
+    operation: 'importAuthenticator',
+    believes: ['lockUser'],
+    fails: [
+      'importAuthenticator: exactly one of any number at once under one generation is put',
+      'importAuthenticator: none is put once the credentials have changed',
+    ],
+  },
+  {
     promise: 'factors are removed once, and not after a change of credentials',
     operation: 'removeFactors',
     believes: ['lockUser'],

@@ -3,15 +3,21 @@ import { backupCodeDigests } from '../crypto/digest.ts'
 import { openValue, sealValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
 import { BACKUP_CODE_BYTES, formatBackupCode, readBackupCode } from '../otp/backup-code.ts'
+import { looksLikeTotpCode } from '../otp/typed-code.ts'
 import type { BackupCodeRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
 import { notEnabled } from './proof.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
 
-/** Codes shorter than this could be guessed, or taken for a code of the app. */
-const SHORTEST_FOREIGN_CODE = 10
 /** What the fields of the endpoints take (`contract/fields.ts`), as it is typed: a longer code could not be used. */
 const LONGEST_FOREIGN_CODE = 64
+/**
+ * The shortest that the loosest failure budget makes safe: 999 guesses a day, what the options allow at most, find one of
+ * 50 codes of 8 hexadecimal characters with a chance of 0.4 % in a year, one of 9 digits with 1.8 %, one of 7 hexadecimal
+ * characters with 7 %. Eight digits would be taken for a code of the app.
+ */
+const SHORTEST_FOREIGN_CODE = 8
+const MOST_FOREIGN_CODES = 50
 
 /** A new set of backup codes, as people see them. */
 export function newBackupCodes(ctx: Context): string[] {
@@ -47,22 +53,36 @@ export async function rotateBackupCodes(ctx: Context, grant: Grant): Promise<str
 /**
  * Stores codes that the host brings along, in the place of the user's codes.
  *
- * @throws RangeError when a code is shorter than 10 characters without spaces and hyphens, or longer than 64 with them,
- * or two are the same
+ * @throws RangeError as {@link checkForeignCodes}
  * @throws TotpError as {@link rotateBackupCodes}
  */
 export async function storeBackupCodes(ctx: Context, grant: Grant, codes: readonly string[]): Promise<void> {
+  checkForeignCodes(codes)
+  await replaceBackupCodes(ctx, grant, codes)
+}
+
+/**
+ * Codes that were made elsewhere: long enough that the failure budget keeps them from being guessed.
+ *
+ * @throws TypeError when one is no text: a digest made elsewhere cannot be stored, since ours has a key in it
+ * @throws RangeError when a code is shorter than 8 characters without spaces and hyphens, or has 8 digits or fewer and
+ * nothing else, or is longer than 64 characters as it stands; when two are the same, or when there are more than 50
+ */
+export function checkForeignCodes(codes: readonly string[]): void {
+  if (!Array.isArray(codes) || codes.some((code) => typeof code !== 'string')) {
+    throw new TypeError('backup codes must be a list of texts, as the user has them; a digest of one cannot be stored')
+  }
   const read = codes.map(readBackupCode)
-  if (read.some((code) => code.length < SHORTEST_FOREIGN_CODE)) {
+  if (codes.some(looksLikeTotpCode) || read.some((code) => code.length < SHORTEST_FOREIGN_CODE)) {
     throw new RangeError(
-      `a backup code has at least ${SHORTEST_FOREIGN_CODE} characters, spaces and hyphens not counted`,
+      `a backup code has at least ${SHORTEST_FOREIGN_CODE} characters, spaces and hyphens not counted, or 9 digits`,
     )
   }
   if (codes.some((code) => code.length > LONGEST_FOREIGN_CODE)) {
     throw new RangeError(`a backup code has at most ${LONGEST_FOREIGN_CODE} characters`)
   }
   if (new Set(read).size !== read.length) throw new RangeError('two backup codes are the same')
-  await replaceBackupCodes(ctx, grant, codes)
+  if (codes.length > MOST_FOREIGN_CODES) throw new RangeError(`at most ${MOST_FOREIGN_CODES} backup codes are stored`)
 }
 
 async function replaceBackupCodes(ctx: Context, { userId, user }: Grant, codes: readonly string[]): Promise<void> {

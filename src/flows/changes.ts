@@ -7,6 +7,7 @@ type Change = Extract<
   {
     type:
       | 'totp.confirmed'
+      | 'totp.imported'
       | 'totp.disabled'
       | 'authenticator.removed'
       | 'recovery.confirmed'

@@ -164,6 +164,19 @@ export function memoryStore(): TotpStore {
       return outcome
     },
 
+    importAuthenticator({ userId, authenticator, lastStep, maxAuthenticators, generation, backupCodes, now }) {
+      if (find(userId).generation !== generation) return 'stale'
+      if (find(userId).live.length >= maxAuthenticators) return 'full'
+      const user = keep(userId)
+      const outcome = user.confirmedAt === null ? 'first' : 'added'
+      const { parameters, ...rest } = authenticator
+      user.live.push({ ...rest, parameters: { ...parameters }, lastStep, driftSteps: 0, farStep: null })
+      if (outcome === 'first' && backupCodes) user.codes = backupCodes.map((code) => ({ ...code, usedAt: null }))
+      user.confirmedAt ??= authenticator.createdAt
+      raise(userId, now, null)
+      return outcome
+    },
+
     removeAuthenticator({ userId, authenticatorId, generation, keepFamilyId, now }) {
       const user = find(userId)
       if (generation !== user.generation) return 'stale'

@@ -225,6 +225,25 @@ export interface TotpStore {
   }): Promise<'first' | 'added' | 'replaced' | 'refused'>
 
   /**
+   * Puts a live authenticator beside those that there are, fewer than `maxAuthenticators`, with `lastStep` and all earlier
+   * ones spent. Raises the generation; no refresh family survives. Where 2FA was off, switches it on as of the
+   * authenticator's `createdAt`, and puts `backupCodes` in the place of the stored ones, where they are not null. Of any
+   * number at once under one generation, exactly one is put.
+   *
+   * @returns `first`: 2FA was off; `added`: beside a live one; `full`, or `stale` (the generation is not `generation` any
+   * more): nothing was done
+   */
+  importAuthenticator(brought: {
+    userId: string
+    authenticator: Omit<AuthenticatorRecord, 'driftSteps' | 'farStep'>
+    lastStep: number
+    maxAuthenticators: number
+    generation: number
+    backupCodes: readonly BackupCodeRecord[] | null
+    now: UnixSeconds
+  }): Promise<'first' | 'added' | 'full' | 'stale'>
+
+  /**
    * Removes one live authenticator, never the last one, however many removals race. Raises the generation; of the
    * refresh families only `keepFamilyId` survives.
    *

@@ -13,6 +13,7 @@ import {
 import { noteFarStep, spendDrift } from './store-cases/drift.ts'
 import { activatePending, putPending } from './store-cases/enrolment.ts'
 import { endFamily, isFamilyAlive, openFamily, rotateFamily } from './store-cases/families.ts'
+import { importAuthenticator } from './store-cases/import.ts'
 import {
   burnToken,
   clearFailures,
@@ -47,6 +48,7 @@ const operations = {
   noteFarStep,
   putPending,
   activatePending: { ...activatePending, ...activateFurther },
+  importAuthenticator,
   removeAuthenticator,
   removeFactors: { ...removeFactors, ...removeFactorsByToken },
   replaceBackupCodes,

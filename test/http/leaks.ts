@@ -22,6 +22,7 @@ const SECRET_MEMBERS = new Set([
 const EVERY_TYPE: Record<TotpEvent['type'], true> = {
   'totp.created': true,
   'totp.confirmed': true,
+  'totp.imported': true,
   'totp.disabled': true,
   'totp.verified': true,
   'totp.refused': true,

@@ -74,6 +74,11 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         () => activatePending(activation),
         (outcome) => outcome !== 'refused',
       ),
+    importAuthenticator: (brought) =>
+      runner.write(
+        () => importAuthenticator(brought),
+        (outcome) => outcome === 'first' || outcome === 'added',
+      ),
     removeAuthenticator: (removal) =>
       runner.write(
         () => removeAuthenticator(removal),
@@ -282,6 +287,22 @@ function* activatePending(activation: Activation): Work<'first' | 'added' | 'rep
   yield* raise(userId, generation + 1, now, keepFamilyId)
   yield* run('switchOn', { userId, now })
   return user.confirmedAt === null ? 'first' : isFull ? 'replaced' : 'added'
+}
+
+type Import = Parameters<TotpStore['importAuthenticator']>[0]
+
+function* importAuthenticator(brought: Import): Work<'first' | 'added' | 'full' | 'stale'> {
+  const { userId, authenticator, lastStep, maxAuthenticators, generation, backupCodes, now } = brought
+  const user = yield* lockUser(userId)
+  if (user.generation !== generation) return 'stale'
+  if ((yield* all('lockLiveByUse', { userId })).length >= maxAuthenticators) return 'full'
+  const { parameters, ...rest } = authenticator
+  yield* run('insertLive', { userId, ...rest, ...parameters, lastStep })
+  const isFirst = user.confirmedAt === null
+  if (isFirst && backupCodes) yield* putCodes(userId, backupCodes)
+  yield* raise(userId, generation + 1, now, null)
+  yield* run('switchOn', { userId, now: authenticator.createdAt })
+  return isFirst ? 'first' : 'added'
 }
 
 type AuthenticatorRemoval = Parameters<TotpStore['removeAuthenticator']>[0]

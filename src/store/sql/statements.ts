@@ -49,7 +49,8 @@ function sources(dialect: Dialect, t: Tables) {
     getLive: `SELECT ${LIVE} FROM ${t.authenticator} WHERE user_id = :userId ORDER BY created_at, id`,
     /** Locked, so that a host's transaction sees those of now, not those of its snapshot. */
     lockLiveByUse: `
-      SELECT id FROM ${t.authenticator} WHERE user_id = :userId ORDER BY last_used_at, created_at, id ${locked}`,
+      SELECT id FROM ${t.authenticator} WHERE user_id = :userId
+      ORDER BY coalesce(last_used_at, 0), created_at, id ${locked}`,
     getPending: `SELECT ${PENDING} FROM ${t.pending} WHERE user_id = :userId AND expires_at > :now`,
     insertPending: `
       INSERT INTO ${t.pending} (user_id, ${AUTHENTICATOR}, expires_at)
@@ -58,6 +59,10 @@ function sources(dialect: Dialect, t: Tables) {
       INSERT INTO ${t.authenticator} (user_id, ${AUTHENTICATOR}, last_step, last_used_at, drift_steps)
       SELECT user_id, ${AUTHENTICATOR}, :step, :now, :driftSteps FROM ${t.pending}
       WHERE user_id = :userId AND id = :authenticatorId AND expires_at > :now`,
+    insertLive: `
+      INSERT INTO ${t.authenticator} (user_id, ${AUTHENTICATOR}, last_step, last_used_at, drift_steps)
+      VALUES (:userId, :id, :name, :sealedSecret, :algorithm, :digits, :periodSeconds, :createdAt, :lastStep, :lastUsedAt,
+        0)`,
     deleteAuthenticator: `DELETE FROM ${t.authenticator} WHERE user_id = :userId AND id = :authenticatorId`,
     deleteLive: `DELETE FROM ${t.authenticator} WHERE user_id = :userId`,
     deletePending: `DELETE FROM ${t.pending} WHERE user_id = :userId`,
