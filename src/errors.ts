@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'method_not_allowed'
   | 'not_found'
   | 'unauthenticated'
+  | 'second_factor_required'
   | 'step_up_required'
   | 'invalid_credentials'
   | 'invalid_token'

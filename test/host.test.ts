@@ -583,7 +583,7 @@ test('the last authenticator is not removed, and one that is not there is not fo
   const { totp, announced, enrol } = await host()
   await enrol()
   const [last] = (await totp.getStatus('ann')).authenticators
-  const fields = { id: ['The last authenticator cannot be removed. Switch two-factor authentication off instead.'] }
+  const fields = { id: ['The last authenticator cannot be removed. Turn off two-factor authentication instead.'] }
 
   await assert.rejects(totp.removeAuthenticator('ann', last?.id ?? ''), refusing('validation_failed', { fields }))
   await assert.rejects(totp.removeAuthenticator('ann', 'another'), refusing('not_found'))

@@ -33,7 +33,7 @@ const tokenPair = z.object({ access: z.string(), refresh: z.string() })
 const either = z.object({ otp_code: code().optional(), backup_code: code().optional() })
 const exactlyOneCode = ({ otp_code, backup_code }: z.output<typeof either>) =>
   (otp_code === undefined) !== (backup_code === undefined)
-const EITHER = { message: 'Give exactly one of otp_code and backup_code.', path: ['otp_code'] }
+const EITHER = { message: 'Send either otp_code or backup_code, but not both.', path: ['otp_code'] }
 const stepUp = z.object({ input_code: code().optional() })
 const judged = ['invalid_code', 'code_already_used', 'too_many_attempts', 'second_factor_locked'] as const
 

@@ -17,14 +17,17 @@ export function code() {
 
 /** A yes or no; a form writes it as a word. */
 export function flag() {
-  const words = { error: 'This must be true or false.' }
+  const words = { error: 'This field must be true or false.' }
   return z
     .union([z.boolean(), z.enum(['true', 'false'])], words)
     .transform((value) => value === true || value === 'true')
 }
 
 function wellFormed(schema: z.ZodString) {
-  return schema.refine((value) => !value.includes('\0') && value.isWellFormed(), 'This must be plain text.')
+  return schema.refine(
+    (value) => !value.includes('\0') && value.isWellFormed(),
+    'This field contains characters that are not allowed.',
+  )
 }
 
 /** A time on the wire: ISO 8601 in UTC, whole seconds. */

@@ -99,6 +99,8 @@ function accountUri(parts: Parameters<typeof keyUri>[0]): string {
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
     // The issuer was checked at start-up, so it is the account name, which a user may have chosen: a refusal, no bug.
-    throw new TotpError('validation_failed', { fields: { account_name: [`Cannot be enrolled: ${error.message}.`] } })
+    throw new TotpError('validation_failed', {
+      fields: { account_name: [`This account cannot be enrolled: ${error.message}.`] },
+    })
   }
 }

@@ -49,7 +49,7 @@ export async function removeAuthenticator(
       return announceChange(ctx, keepFamilyId, { type: 'authenticator.removed', userId, authenticatorId, at: now })
     case 'last':
       throw new TotpError('validation_failed', {
-        fields: { id: ['The last authenticator cannot be removed. Switch two-factor authentication off instead.'] },
+        fields: { id: ['The last authenticator cannot be removed. Turn off two-factor authentication instead.'] },
       })
     case 'absent':
       throw new TotpError('not_found')

@@ -3,7 +3,7 @@ import { TotpError } from '../errors.ts'
 import type { HttpRequest } from './message.ts'
 
 /** 16 KiB: a body of ours holds a token and a code; better-auth was seen to process a code of 20 MB. */
-const MOST_BYTES = 16 * 1024
+const MAX_BODY_BYTES = 16 * 1024
 
 type Headers = Pick<HttpRequest, 'header'>
 
@@ -36,7 +36,7 @@ export function checkParsable(request: HttpRequest): void {
 async function readMembers({ body, ...request }: HttpRequest): Promise<Record<string, unknown>> {
   checkLength(request)
   if ('parsed' in body) return readParsed(request, body.parsed)
-  const bytes = 'read' in body ? await body.read(MOST_BYTES) : null
+  const bytes = 'read' in body ? await body.read(MAX_BODY_BYTES) : null
   if (bytes === null) throw new TotpError('payload_too_large')
   if (bytes.length === 0) return {}
   const type = mediaTypeOf(request)
@@ -45,7 +45,7 @@ async function readMembers({ body, ...request }: HttpRequest): Promise<Record<st
 }
 
 function checkLength(request: Headers): void {
-  if (Number(request.header('content-length') ?? 0) > MOST_BYTES) throw new TotpError('payload_too_large')
+  if (Number(request.header('content-length') ?? 0) > MAX_BODY_BYTES) throw new TotpError('payload_too_large')
 }
 
 function readParsed(request: Headers, parsed: unknown): Record<string, unknown> {
@@ -61,7 +61,7 @@ function readParsed(request: Headers, parsed: unknown): Record<string, unknown> 
 
 function fits(parsed: unknown): boolean {
   try {
-    return Buffer.byteLength(JSON.stringify(parsed)) <= MOST_BYTES
+    return Buffer.byteLength(JSON.stringify(parsed)) <= MAX_BODY_BYTES
   } catch (error) {
     // Nested so deep that it cannot be written down again.
     if (error instanceof RangeError) return false
@@ -129,11 +129,11 @@ function fieldErrors(issues: readonly z.core.$ZodIssue[]): Record<string, string
 function wordingOf(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
-      return `This must be a ${issue.expected === 'string' ? 'text' : issue.expected}, and must not be missing.`
+      return `This field is required and must be a ${issue.expected}.`
     case 'too_small':
-      return 'This must not be blank.'
+      return 'This field must not be blank.'
     case 'too_big':
-      return `This must have at most ${issue.maximum} characters.`
+      return `This field must have at most ${issue.maximum} characters.`
     default:
       return issue.message
   }

@@ -14,7 +14,7 @@ export function problemReply(error: unknown): HttpReply {
   const refusal = error instanceof TotpError ? error : new TotpError('unavailable')
   const { code, fields, attemptsLeft, clockOffsetSeconds } = refusal
   const { status, title } = problems[code]
-  const detail = [problems[code].detail, ...hintsOf(refusal)].join(' ')
+  const detail = detailOf(refusal)
   return {
     status,
     headers: { ...NO_STORE, 'content-type': 'application/problem+json', ...headersOf(refusal) },
@@ -31,15 +31,16 @@ export function problemReply(error: unknown): HttpReply {
   }
 }
 
-/** What helps the person now, beside the sentence that always stands there. */
-function hintsOf({ code, clockOffsetSeconds, retryAfterSeconds }: TotpError): string[] {
-  if (code === 'recovery_link_invalid' && retryAfterSeconds !== undefined) return ['It does not work yet.']
-  if (clockOffsetSeconds === undefined) return []
+/** The sentence of the code, and what helps this person now. */
+function detailOf({ code, clockOffsetSeconds, retryAfterSeconds }: TotpError): string {
+  if (code === 'recovery_link_invalid' && retryAfterSeconds !== undefined) return 'This link does not work yet.'
+  const { detail } = problems[code]
+  if (clockOffsetSeconds === undefined) return detail
   const direction = clockOffsetSeconds < 0 ? 'slow' : 'fast'
-  return [
-    `Your phone's clock is about ${Math.abs(clockOffsetSeconds)} s ${direction}: set it to automatic time, ` +
-      'or enter the very next code that the app shows.',
-  ]
+  return (
+    `${detail} Your phone's clock is about ${Math.abs(clockOffsetSeconds)} seconds ${direction}. ` +
+    'Turn on automatic date and time, or enter the next code the app shows.'
+  )
 }
 
 function headersOf(refusal: TotpError): Record<string, string> {

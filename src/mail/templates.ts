@@ -36,169 +36,173 @@ export function defaultMail(notice: Notice): Mail {
   return { subject: title, text: `${text}\n`, html: `${html}\n` }
 }
 
-const NOT_YOU = 'If this was not you, log in, change your password and check your two-factor authentication.'
-/** Who follows a recovery link has read the owner's mail. */
+const NOT_YOU = 'If this was not you, log in, change your password, and check your two-factor authentication settings.'
+/** Whoever follows a recovery link has read the owner's email. */
 const NOT_YOU_BY_LINK =
-  'If this was not you, somebody else reads your mail and knows your password: change both passwords now.'
-const READS_YOUR_MAIL =
-  'If this was not you, somebody else reads your mail: secure your mailbox now. Your password has kept them out.'
-const SOMEBODY_KNOWS =
-  'If this was not you, somebody else knows your password: change it now. Your second factor has kept them out.'
+  'If this was not you, someone has access to your email and knows your password. Change both passwords now.'
+const READS_YOUR_EMAIL =
+  'If this was not you, someone has access to your email. Secure it now. Your password has kept them out.'
+const PASSWORD_IS_KNOWN =
+  'If this was not you, someone knows your password. Change it now. Your second factor has kept them out.'
+const NOTHING_WITHOUT_PASSWORD = 'Nothing changes without your password.'
 
 function letterOf(notice: Notice): Letter {
-  const { issuer } = notice
+  const account = `your ${notice.issuer} account`
   const at = moment(notice.at)
   switch (notice.kind) {
-    case 'recovery_link':
+    case 'recovery_link': {
+      const until = moment(notice.expiresAt)
       return {
-        subject: 'switch two-factor authentication off',
+        subject: 'Turn off two-factor authentication',
         paragraphs: [
-          `Somebody asked on ${at} to switch two-factor authentication off for your account at ${issuer}, because the ` +
-            'device with the codes is lost. If it was you, follow the link; you will need your password.',
-          ...(notice.worksFrom > notice.at ? [`The link works from ${moment(notice.worksFrom)}.`] : []),
-          `It works once, until ${moment(notice.expiresAt)}.`,
+          `Someone requested on ${at} to turn off two-factor authentication for ${account}. ` +
+            'If this was you, open the link below. You will also need your password.',
+          notice.worksFrom > notice.at
+            ? `The link works once, from ${moment(notice.worksFrom)} until ${until}.`
+            : `The link works once, until ${until}.`,
         ],
-        link: { label: 'Switch off or cancel', url: notice.url },
-        after: ['If it was not you, follow the link and choose to cancel. Without your password nothing changes.'],
+        link: { label: 'Turn off two-factor authentication, or cancel the request', url: notice.url },
+        after: [`If this was not you, open the link and cancel the request. ${NOTHING_WITHOUT_PASSWORD}`],
       }
+    }
     case 'recovery_requested':
       return {
-        subject: 'somebody asked to switch two-factor authentication off',
+        subject: 'Request to turn off two-factor authentication',
         paragraphs: [
-          `Somebody asked on ${at} to switch two-factor authentication off for your account at ${issuer}. A link for ` +
-            'that was sent to another address of yours.',
+          `Someone requested on ${at} to turn off two-factor authentication for ${account}. ` +
+            'We sent a link for this to another of your email addresses.',
           ...(notice.worksFrom > notice.at ? [`That link works from ${moment(notice.worksFrom)}.`] : []),
-          `If it was you, there is nothing to do here. If it was not you, stop it before ${moment(notice.expiresAt)}:`,
+          'If this was you, you do not have to do anything. ' +
+            `If this was not you, cancel the request before ${moment(notice.expiresAt)}:`,
         ],
-        link: { label: 'This was not me: cancel', url: notice.url },
-        after: ['Without your password nothing changes.'],
+        link: { label: 'This was not me. Cancel the request', url: notice.url },
+        after: [NOTHING_WITHOUT_PASSWORD],
       }
     case 'recovery_confirmed':
       return {
-        subject: 'two-factor authentication is off',
+        subject: 'Two-factor authentication is off',
         paragraphs: [
-          `Two-factor authentication of your account at ${issuer} was switched off on ${at}, with a recovery link and your ` +
-            'password.',
+          `Two-factor authentication was turned off for ${account} on ${at}, with a recovery link and your password.`,
           NOT_YOU_BY_LINK,
         ],
       }
     case 'recovery_cancelled':
       return {
-        subject: 'the recovery was cancelled',
+        subject: 'Recovery request canceled',
         paragraphs: [
-          `The request to switch two-factor authentication off at ${issuer} was cancelled on ${at}.`,
-          'If this was not you, somebody else reads your mail: secure your mailbox, then ask for a new link.',
+          `The request to turn off two-factor authentication for ${account} was canceled on ${at}.`,
+          'If this was not you, someone has access to your email. Secure your email account, then request a new link.',
         ],
       }
     case 'totp_enabled':
-      return told('two-factor authentication is on', `was switched on on ${at}`, issuer)
+      return told('Two-factor authentication is on', `Two-factor authentication was turned on for ${account} on ${at}.`)
     case 'totp_replaced':
-      return told('your authenticator was replaced', `has a new authenticator app since ${at}`, issuer)
+      return told(
+        'Your authenticator app was replaced',
+        `The authenticator app for ${account} was replaced on ${at}. The codes of the old one no longer work.`,
+      )
     case 'authenticator_added':
-      return told('an authenticator was added', `has a further authenticator app since ${at}`, issuer)
+      return told('An authenticator app was added', `An authenticator app was added to ${account} on ${at}.`)
     case 'authenticator_removed':
-      return told('an authenticator was removed', `has one authenticator app less since ${at}`, issuer)
+      return told('An authenticator app was removed', `An authenticator app was removed from ${account} on ${at}.`)
     case 'totp_disabled':
-      return told('two-factor authentication is off', `was switched off on ${at}`, issuer)
+      return told(
+        'Two-factor authentication is off',
+        `Two-factor authentication was turned off for ${account} on ${at}.`,
+      )
     case 'backup_codes_rotated':
-      return told('new backup codes', `has new backup codes since ${at}; the old ones are dead`, issuer)
+      return told(
+        'New backup codes',
+        `New backup codes were created for ${account} on ${at}. The old ones no longer work.`,
+      )
     case 'backup_codes_viewed':
-      return {
-        subject: 'your backup codes were viewed',
-        paragraphs: [`The backup codes of your account at ${issuer} were viewed on ${at}.`, NOT_YOU],
-      }
+      return told('Your backup codes were viewed', `The backup codes of ${account} were viewed on ${at}.`)
     case 'totp_resynchronised': {
       const { clockOffsetSeconds: offset } = notice
-      const off = `${Math.abs(offset)} seconds ${offset > 0 ? 'ahead' : 'behind'}`
-      return {
-        subject: 'the clock of your authenticator app is wrong',
-        paragraphs: [
-          `Your account at ${issuer} accepted a code on ${at} from an authenticator app whose clock is ${off}. Set the ` +
-            'clock of your phone to automatic time.',
-          NOT_YOU,
-        ],
-      }
+      const off = `${Math.abs(offset)} seconds ${offset > 0 ? 'fast' : 'slow'}`
+      return told(
+        'The clock of your authenticator app is wrong',
+        `A code for ${account} was accepted on ${at}. The clock of your authenticator app is ${off}. ` +
+          'Set the clock of your phone to automatic time.',
+      )
     }
     case 'trusted_device_copied':
-      return {
-        subject: 'a device is no longer trusted',
-        paragraphs: [
-          `A trusted device of your account at ${issuer} was removed on ${at}, because its token was used a second time. ` +
-            'Somebody may have copied the token. The next login on this device needs a code.',
-          NOT_YOU,
-        ],
-      }
+      return told(
+        'A device is no longer trusted',
+        `A trusted device was removed from ${account} on ${at}, because its token was used a second time. ` +
+          'Someone may have copied the token. The next login on this device requires a code.',
+      )
     case 'refresh_token_reused':
-      return {
-        subject: 'a session was ended',
-        paragraphs: [
-          `A session of your account at ${issuer} was ended on ${at}, because one of its old tokens was used again. ` +
-            'Somebody may have copied the token. Log in again to continue.',
-          NOT_YOU,
-        ],
-      }
+      return told(
+        'A session was ended',
+        `A session of ${account} was ended on ${at}, because one of its old tokens was used again. ` +
+          'Someone may have copied the token. Log in again to continue.',
+      )
     case 'backup_code_used':
-      return {
-        subject: 'a backup code was used',
-        paragraphs: [
-          `A backup code was used for your account at ${issuer} on ${at}. Left: ${notice.remaining}.`,
-          NOT_YOU,
-        ],
-      }
+      return told(
+        'A backup code was used',
+        `A backup code was used for ${account} on ${at}. ${codesLeft(notice.remaining)}`,
+      )
     case 'trusted_device_kept': {
-      const name = notice.name === null ? 'A device' : `The device "${oneLine(notice.name)}"`
-      return {
-        subject: 'a device is trusted',
-        paragraphs: [`${name} is not asked for a code at ${issuer} since ${at}, for some days.`, NOT_YOU],
-      }
+      const device = notice.name === null ? 'A device' : `The device "${oneLine(notice.name)}"`
+      return told(
+        'New trusted device',
+        `${device} was added to the trusted devices of ${account} on ${at}. ` +
+          'For a limited time, logging in on this device does not require a code.',
+      )
     }
     case 'second_factor_failing':
       return {
-        subject: 'wrong codes after your password',
+        subject: 'Incorrect codes after your password',
         paragraphs: [
-          `Somebody entered your right password at ${issuer}, and several wrong codes after it, until ${at}.`,
-          SOMEBODY_KNOWS,
+          `Someone entered the correct password for ${account}, and then several incorrect codes. ` +
+            `The last attempt was on ${at}.`,
+          PASSWORD_IS_KNOWN,
         ],
       }
     case 'second_factor_locked':
       return {
-        subject: 'codes are locked',
+        subject: 'Codes are locked',
         paragraphs: [
-          `So many wrong codes were entered for your account at ${issuer} until ${at} that none is taken any more. ` +
-            'Log in with a backup code, or ask support.',
-          SOMEBODY_KNOWS,
+          `Codes for ${account} are locked after too many incorrect attempts. The last attempt was on ${at}. ` +
+            'Log in with a backup code, or contact support.',
+          PASSWORD_IS_KNOWN,
         ],
       }
     case 'recovery_failing':
       return {
-        subject: 'wrong passwords with a recovery link',
+        subject: 'Incorrect passwords with a recovery link',
         paragraphs: [
-          `Somebody opened a link to switch two-factor authentication off for your account at ${issuer}, and entered ` +
-            `several wrong passwords, until ${at}.`,
-          READS_YOUR_MAIL,
+          `Someone opened a link to turn off two-factor authentication for ${account}, and entered several incorrect ` +
+            `passwords. The last attempt was on ${at}.`,
+          READS_YOUR_EMAIL,
         ],
       }
     case 'recovery_locked':
       return {
-        subject: 'recovery is locked',
+        subject: 'Recovery is locked',
         paragraphs: [
-          `So many wrong passwords were entered with links to switch two-factor authentication off for your account at ` +
-            `${issuer} until ${at} that no link is taken any more. Cancel by the last link, change your password, or ` +
-            'ask support; after that a new link works.',
-          READS_YOUR_MAIL,
+          `Recovery for ${account} is locked after too many incorrect passwords. The last attempt was on ${at}. ` +
+            'Cancel the request with the last link, change your password, or contact support. After that, a new link works.',
+          READS_YOUR_EMAIL,
         ],
       }
   }
 }
 
-function told(subject: string, what: string, issuer: string): Letter {
-  return { subject, paragraphs: [`Two-factor authentication of your account at ${issuer} ${what}.`, NOT_YOU] }
+function told(subject: string, what: string): Letter {
+  return { subject, paragraphs: [what, NOT_YOU] }
 }
 
-/** `24 November 2026, 09:30 UTC`: who reads it may be anywhere. */
+function codesLeft(count: number): string {
+  if (count === 0) return 'You have no backup codes left. Create new ones.'
+  return count === 1 ? 'You have 1 backup code left.' : `You have ${count} backup codes left.`
+}
+
+/** `November 24, 2026 at 09:30 UTC`: the reader may be anywhere. */
 function moment(at: UnixSeconds): string {
-  const format = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
-  return `${format.format(new Date(at * 1000)).replace(' at ', ', ')} UTC`
+  const style = { dateStyle: 'long', timeStyle: 'short', hourCycle: 'h23', timeZone: 'UTC' } as const
+  return `${new Intl.DateTimeFormat('en-US', style).format(new Date(at * 1000))} UTC`
 }
 
 function paragraph(text: string): string {

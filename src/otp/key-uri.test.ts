@@ -57,13 +57,13 @@ describe('a name that an app could not show is refused', () => {
     const named = { issuer: 'issuer', accountName: 'account name' }[member]
     const withName = (name: string) => () => keyUri({ ...alice, [member]: name })
 
-    expect(withName('a:b')).toThrow(new RangeError(`the ${named} of a key URI must not contain a colon`))
+    expect(withName('a:b')).toThrow(new RangeError(`the ${named} must not contain a colon`))
     for (const empty of ['', ' ', '\u00a0\u3000']) {
-      expect(withName(empty)).toThrow(new RangeError(`the ${named} of a key URI must not be empty`))
+      expect(withName(empty)).toThrow(new RangeError(`the ${named} must not be empty`))
     }
     for (const broken of ['a\nb', 'a\0b', 'a\u007fb', 'a\u0085b', 'a\ud800', '\udc00a']) {
       expect(withName(broken)).toThrow(
-        new RangeError(`the ${named} of a key URI must not contain control characters or broken Unicode`),
+        new RangeError(`the ${named} must not contain control characters or broken Unicode`),
       )
     }
   })
@@ -74,7 +74,7 @@ test('a URI of 700 characters is made, and one of 701 is refused', () => {
 
   expect(keyUri({ ...alice, accountName: 'x'.repeat(room + 1) })).toHaveLength(700)
   expect(() => keyUri({ ...alice, accountName: 'x'.repeat(room + 2) })).toThrow(
-    new RangeError('issuer and account name are too long for a QR code'),
+    new RangeError('the issuer and the account name together are too long for a QR code'),
   )
 })
 

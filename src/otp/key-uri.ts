@@ -10,8 +10,8 @@ export interface KeyUri extends TotpParameters {
   secret: string
 }
 
-/** Longest key URI whose QR code a phone still reads off a screen: version 21 at level M. */
-const LONGEST_URI = 700
+/** The longest key URI whose QR code a phone still reads off a screen: version 21 at level M. */
+const MAX_KEY_URI_LENGTH = 700
 
 /**
  * An `otpauth://totp/` URI in the Key URI format, RFC 3986 spelling: a space is `%20` and never `+`, which several
@@ -29,15 +29,16 @@ export function keyUri({ issuer, accountName, secret, algorithm, digits, periodS
     .filter(([name, value]) => value !== defaults[name as keyof typeof defaults])
     .map(([name, value]) => `&${name}=${value}`)
   const uri = `otpauth://totp/${label}?secret=${secret}&issuer=${service}${chosen.join('')}`
-  if (uri.length > LONGEST_URI) throw new RangeError('issuer and account name are too long for a QR code')
+  if (uri.length > MAX_KEY_URI_LENGTH)
+    throw new RangeError('the issuer and the account name together are too long for a QR code')
   return uri
 }
 
 function encodeLabel(what: string, text: string): string {
-  if (text.trim() === '') throw new RangeError(`the ${what} of a key URI must not be empty`)
-  if (text.includes(':')) throw new RangeError(`the ${what} of a key URI must not contain a colon`)
+  if (text.trim() === '') throw new RangeError(`the ${what} must not be empty`)
+  if (text.includes(':')) throw new RangeError(`the ${what} must not contain a colon`)
   if (!text.isWellFormed() || /\p{Cc}/u.test(text)) {
-    throw new RangeError(`the ${what} of a key URI must not contain control characters or broken Unicode`)
+    throw new RangeError(`the ${what} must not contain control characters or broken Unicode`)
   }
   return encodeURIComponent(text).replace(/[!'()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`)
 }

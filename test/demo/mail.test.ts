@@ -71,9 +71,9 @@ describe.each([
     const post = (path: string, body: object) => demo.call('POST', path, { body, connection: 'close' })
 
     expect((await post('/api/totp/recovery/', { email: 'ANN@example.com' })).status).toBe(200)
-    await until(async () => (await mailsOn('switch two-factor authentication off')).length === 1)
+    await until(async () => (await mailsOn('Turn off two-factor authentication')).length === 1)
 
-    const [mail] = await mailsOn('switch two-factor authentication off')
+    const [mail] = await mailsOn('Turn off two-factor authentication')
     expect(mail?.to?.map(({ address }) => address)).toEqual(['ann@example.com'])
     expect(mail?.from).toEqual({ name: 'totp-kit demo', address: 'no-reply@localhost' })
     const [url = ''] = /http:\S+/.exec(mail?.text ?? '') ?? []
@@ -87,8 +87,8 @@ describe.each([
     const { body } = await post('/api/jwt/create/', { username: 'ann', password: user.password })
     expect(body.is_totp_enabled).toBe(false)
 
-    await until(async () => (await mailsOn('two-factor authentication is off')).length === 1)
-    expect(await mailsOn('two-factor authentication is on')).toHaveLength(1)
+    await until(async () => (await mailsOn('Two-factor authentication is off')).length === 1)
+    expect(await mailsOn('Two-factor authentication is on')).toHaveLength(1)
     expect(demo.printed()).toMatch(/ recovery\.requested userId=\S+ at=\d+\n/)
     expect(demo.printed()).toMatch(/ recovery\.refused userId=\S+ code=invalid_credentials at=\d+\n/)
     expect(demo.printed()).toMatch(/ recovery\.confirmed userId=\S+ at=\d+\n/)
@@ -117,7 +117,7 @@ test('a mail that is under way when the server is told to stop is still sent', a
   expect(await demo.stop()).toBe(0)
 
   const subjects = (await outbox().read(demo)).map(({ subject }) => subject)
-  expect(subjects).toContain('totp-kit demo: switch two-factor authentication off')
+  expect(subjects).toContain('totp-kit demo: Turn off two-factor authentication')
 })
 
 test('a mail server that greets and then says nothing holds up neither a request nor the end of the process', async () => {

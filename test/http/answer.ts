@@ -20,6 +20,7 @@ export const STATUS_OF: Readonly<Record<string, number>> = {
   method_not_allowed: 405,
   not_found: 404,
   unauthenticated: 401,
+  second_factor_required: 403,
   step_up_required: 401,
   invalid_credentials: 401,
   invalid_token: 401,

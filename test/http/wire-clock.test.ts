@@ -14,9 +14,9 @@ function typeFrom(service: Service, { session, phone }: Enrolled, offsetSeconds:
 describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
   test('is told how wrong, and is known again by its very next code', async () => {
     for (const [offset, words] of [
-      [-90, "Your phone's clock is about 90 s slow"],
-      [120, "Your phone's clock is about 120 s fast"],
-      [-300, "Your phone's clock is about 300 s slow"],
+      [-90, "Your phone's clock is about 90 seconds slow"],
+      [120, "Your phone's clock is about 120 seconds fast"],
+      [-300, "Your phone's clock is about 300 seconds slow"],
     ] as const) {
       const service = await startService(front, longSessions)
       const enrolled = await enrol(service)

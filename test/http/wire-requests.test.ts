@@ -327,7 +327,7 @@ describe.each(fronts)('$name: the body', (front) => {
     for (const codes of [{}, { otp_code: '123456', backup_code: 'AAAA-BBBB-CCCC-DDDD' }]) {
       const answer = await service.post(path, { ...rest, ...codes }, bearer)
       expect(answer.outcome).toBe('400 validation_failed')
-      expect(answer.body.errors).toEqual({ otp_code: ['Give exactly one of otp_code and backup_code.'] })
+      expect(answer.body.errors).toEqual({ otp_code: ['Send either otp_code or backup_code, but not both.'] })
     }
   })
 
