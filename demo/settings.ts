@@ -37,21 +37,22 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const databaseUrl = env.DATABASE_URL ?? 'sqlite:data/demo.sqlite3'
   if (!/^(sqlite:.|postgres(ql)?:\/\/|mysql:\/\/)/.test(databaseUrl)) {
     // The value is not repeated: a database URL may hold a password.
-    throw new SettingError('DATABASE_URL: must read sqlite:PATH, postgres://… or mysql://…')
+    throw new SettingError('DATABASE_URL: must have the form sqlite:PATH, postgres://… or mysql://…')
   }
   const redisUrl = env.REDIS_URL || null
   if (redisUrl !== null && !(/^rediss?:\/\//.test(redisUrl) && URL.canParse(redisUrl))) {
-    throw new SettingError('REDIS_URL: must read redis://…')
+    throw new SettingError('REDIS_URL: must have the form redis://…')
   }
   const host = env.HOST ?? '127.0.0.1'
   if (host.trim() === '') throw new SettingError('HOST: must not be empty')
   const smtpUrl = env.SMTP_URL || null
   if (smtpUrl !== null && !(/^smtps?:\/\/[^/]/.test(smtpUrl) && URL.canParse(smtpUrl))) {
     // Not repeated either.
-    throw new SettingError('SMTP_URL: must read smtp://… or smtps://…')
+    throw new SettingError('SMTP_URL: must have the form smtp://… or smtps://…')
   }
   const [, path] = /^sqlite:(?:\/\/)?(.+)$/.exec(databaseUrl) ?? []
-  if (path === ':memory:' && workers > 1) throw new SettingError('WORKERS: a database in memory is for one process')
+  if (path === ':memory:' && workers > 1)
+    throw new SettingError('WORKERS: an in-memory database allows only one process')
   const keyFile = path === undefined ? 'data/demo.key' : `${path}.key`
   if (path !== undefined) mkdirSync(dirname(path), { recursive: true })
   return {
@@ -106,7 +107,7 @@ function readKey(env: NodeJS.ProcessEnv, keyFile: string): { encryptionKey: stri
 function whole(name: string, value: string, least: number, most: number): number {
   const number = Number(value)
   if (!/^\d+$/.test(value) || number < least || number > most) {
-    throw new SettingError(`${name}: must be a whole number from ${least} to ${most}`)
+    throw new SettingError(`${name}: must be an integer from ${least} to ${most}`)
   }
   return number
 }

@@ -172,7 +172,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const clock = options.clock ?? systemClock
   const { later, settled } = laterWork(randomBytes, onError)
   const { enforcement } = options
-  if (enforcement && !options.findUser) throw new TypeError('enforcement needs the option findUser')
+  if (enforcement && !options.findUser) throw new TypeError('enforcement requires the findUser option')
   if (enforcement && [enforcement.required, enforcement.accountName].some((given) => typeof given !== 'function')) {
     throw new TypeError('enforcement.required and enforcement.accountName must be functions')
   }
@@ -228,7 +228,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     encrypt: (value) => values.seal(value, clock()),
     decrypt(token) {
       const opened = values.open(token)
-      if (opened === null) throw new RangeError('no encryption key opens this token')
+      if (opened === null) throw new RangeError('no encryption key can decrypt this token')
       return opened
     },
     on,
@@ -246,7 +246,7 @@ async function checkCanary(store: TotpStore, keyring: Keyring, now: number): Pro
   const label = { purpose: 'canary', owner: '' } as const
   const kept = await store.keepCanary(sealValue(keyring, label, 'canary', now))
   if (openValue(keyring, label, kept) === null) {
-    throw new Error('encryptionKey is not the one that this store was made with: no stored secret would open')
+    throw new Error('encryptionKey does not match this store: stored secrets cannot be decrypted')
   }
 }
 

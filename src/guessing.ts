@@ -11,7 +11,7 @@ export interface GuessingChance {
 }
 
 /** More than this in a year is refused at start-up: a security review would ask. Our defaults stay below 1 %. */
-export const MOST_CHANCE_PER_YEAR = 0.05
+export const MAX_CHANCE_PER_YEAR = 0.05
 
 const DAYS = 365
 const DAY_SECONDS = 86_400

@@ -1,4 +1,4 @@
-import { guessingChance, MOST_CHANCE_PER_YEAR } from './guessing.ts'
+import { guessingChance, MAX_CHANCE_PER_YEAR } from './guessing.ts'
 import type { OtpAlgorithm } from './otp/hotp.ts'
 
 /** Every number that a security review asks for, resolved: what `createTotp` runs with. */
@@ -105,14 +105,14 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   const storage = options.backupCodes?.storage ?? 'encrypted'
   const stepUp = options.stepUp ?? { maxAgeSeconds: 300 }
   if (typeof options.issuer !== 'string' || options.issuer.trim() === '' || options.issuer.includes(':')) {
-    throw new TypeError('issuer must be a name without a colon (Key URI format)')
+    throw new TypeError('issuer must be a non-empty string without a colon (Key URI format)')
   }
   if (!options.issuer.isWellFormed() || /\p{Cc}/u.test(options.issuer)) {
-    throw new TypeError('issuer must not contain control characters or broken Unicode')
+    throw new TypeError('issuer must not contain control characters or lone surrogates')
   }
   // Twice in the key URI, in percent-encoding, with room left for the account name (otp/key-uri.ts).
   if (options.issuer.length > 64 || encodeURIComponent(options.issuer).length > 192) {
-    throw new RangeError('issuer must have at most 64 characters, or 192 in percent-encoding')
+    throw new RangeError('issuer must have at most 64 characters, and at most 192 when percent-encoded')
   }
   if (!Object.hasOwn(HASH_BYTES, algorithm)) throw new TypeError('totp.algorithm must be SHA1, SHA256 or SHA512')
   if (storage !== 'encrypted' && storage !== 'hashed') {
@@ -129,10 +129,11 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   const maxAuthenticators = whole('maxAuthenticators', options.maxAuthenticators ?? 1, 1, 5)
   const failures = readFailures(options.failures)
   const { chance } = guessingChance({ totp, failures, maxAuthenticators }).ownerDaily
-  if (chance > MOST_CHANCE_PER_YEAR && options.failures?.unsafe !== true) {
+  if (chance > MAX_CHANCE_PER_YEAR && options.failures?.unsafe !== true) {
     throw new RangeError(
-      `failures, totp.window and maxAuthenticators together let ${(chance * 100).toFixed(1)} % of accounts be guessed in ` +
-        `a year by someone who has the password (at most ${MOST_CHANCE_PER_YEAR * 100} %); failures.unsafe accepts that`,
+      `with failures, totp.window and maxAuthenticators as given, someone who has the password guesses a code within ` +
+        `a year for ${(chance * 100).toFixed(1)}% of accounts (limit: ${MAX_CHANCE_PER_YEAR * 100}%); ` +
+        'set failures.unsafe to true to allow this',
     )
   }
   const throttleCounts = options.throttleCounts ?? 'memory'
@@ -171,7 +172,7 @@ function readTrustedDevices(options: { days: number; cookie?: string } | false):
   const { days, cookie = null } = options
   // RFC 6265 §4.1.1: a cookie's name is a token.
   if (cookie !== null && !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(cookie)) {
-    throw new TypeError('trustedDevices.cookie must be the name of a cookie')
+    throw new TypeError('trustedDevices.cookie must be a valid cookie name (RFC 6265 §4.1.1)')
   }
   return { seconds: whole('trustedDevices.days', days, 1, 90) * 86_400, cookie }
 }
@@ -183,14 +184,14 @@ function readRate(rate: string): Rate | null {
   if (rate === 'off') return null
   const [, limit, unit] = /^([1-9]\d{0,6})\/(s|m|h|d)[a-z]*$/.exec(rate) ?? []
   const windowSeconds = WINDOWS[unit ?? '']
-  if (windowSeconds === undefined) throw new TypeError('throttleRate must read like 10/minute, or be "off"')
+  if (windowSeconds === undefined) throw new TypeError('throttleRate must have the form 10/minute, or be "off"')
   return { limit: Number(limit), windowSeconds }
 }
 
 /** @throws RangeError, naming the option, when `value` is no whole number from `least` to `most` */
 export function whole(name: string, value: unknown, least: number, most: number): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(`${name} must be a whole number from ${least} to ${most}`)
+    throw new RangeError(`${name} must be an integer from ${least} to ${most}`)
   }
   return value
 }

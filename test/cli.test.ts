@@ -32,7 +32,7 @@ function totpKit(args: readonly string[], env: Record<string, string> = {}): Pro
   })
 }
 
-const UP_TO_DATE = { exitCode: 0, stdout: 'the tables are up to date\n', stderr: '' }
+const UP_TO_DATE = { exitCode: 0, stdout: 'The tables are up to date.\n', stderr: '' }
 
 /** Enrols somebody and spends a code: touches users, authenticators, codes, failures and families. */
 async function works(store: TotpStore, userId: string): Promise<void> {
@@ -221,11 +221,11 @@ describe.concurrent('what cannot be carried out', () => {
     'a URL without its option': {
       args: ['migrate', url('postgres', 'db')],
       env: { DATABASE_URL: 'sqlite::memory:' },
-      says: /only one command/,
+      says: /expected one command/,
     },
     'an unknown option': { args: ['migrate', `--url=${url('postgres', 'db')}`], says: /--url/ },
     'a migration of nothing': { args: ['migrate'], says: /--database-url, or set DATABASE_URL/ },
-    'an unknown kind of database': { args: ['migrate', '--database-url', url('mssql', 'db')], says: /must begin with/ },
+    'an unknown kind of database': { args: ['migrate', '--database-url', url('mssql', 'db')], says: /must start with/ },
     'a URL that cannot be read (PostgreSQL)': {
       args: ['migrate', '--database-url', url('postgres', 'db:x')],
       says: /./,
@@ -242,10 +242,13 @@ describe.concurrent('what cannot be carried out', () => {
     },
     'no MySQL there': { args: ['migrate', '--database-url', url('mysql', 'localhost:1')], says: /ECONNREFUSED/ },
     'a file that cannot be made': { args: ['migrate', '--database-url', 'sqlite:/missing/totp.db'], says: /missing/ },
-    'a file without a name': { args: ['migrate', '--database-url', 'sqlite:'], says: /names no file/ },
-    'a file without a name after slashes': { args: ['migrate', '--database-url', 'sqlite://'], says: /names no file/ },
-    'a schema in no dialect': { args: ['schema'], says: /--dialect is one of sqlite, postgres, mysql/ },
-    'a schema in an unknown dialect': { args: ['schema', '--dialect', 'oracle'], says: /--dialect is one of sqlite/ },
+    'a file without a name': { args: ['migrate', '--database-url', 'sqlite:'], says: /must name a file/ },
+    'a file without a name after slashes': { args: ['migrate', '--database-url', 'sqlite://'], says: /must name a file/ },
+    'a schema in no dialect': { args: ['schema'], says: /--dialect must be one of sqlite, postgres, mysql/ },
+    'a schema in an unknown dialect': {
+      args: ['schema', '--dialect', 'oracle'],
+      says: /--dialect must be one of sqlite/,
+    },
     'a prefix that is too long for the names of indexes': {
       args: ['schema', '--dialect', 'sqlite', '--prefix', 'a'.repeat(31)],
       says: /at most 30/,

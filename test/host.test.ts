@@ -292,7 +292,7 @@ describe('a challenge token, asked by the host', () => {
 
     await assert.rejects(
       totp.getUserFromChallengeToken(await challengeFor(totp)),
-      new TypeError('getUserFromChallengeToken needs the option findUser'),
+      new TypeError('getUserFromChallengeToken requires the findUser option'),
     )
   })
 
@@ -392,14 +392,14 @@ describe("backup codes of the host's own", () => {
     const { totp, enrol } = await host()
     const { backupCodes } = await enrol()
     const tooShort = new RangeError(
-      'a backup code has at least 8 characters, spaces and hyphens not counted, or 9 digits',
+      'a backup code must have at least 8 characters, or 9 digits, not counting spaces and hyphens',
     )
 
     await assert.rejects(totp.storeBackupCodes('ann', ['0123456789', 'abc-def-g']), tooShort)
     await assert.rejects(totp.storeBackupCodes('ann', ['0123456789', '0123 4567']), tooShort)
     await assert.rejects(
       totp.storeBackupCodes('ann', ['0123456789', 'O123 456789']),
-      new RangeError('two backup codes are the same'),
+      new RangeError('backup codes must be different from each other'),
     )
     assert.equal((await totp.listBackupCodes('ann')).length, backupCodes.length)
   })
@@ -407,7 +407,7 @@ describe("backup codes of the host's own", () => {
   test('of more characters than the endpoints take are refused: they could not be used', async () => {
     const { totp, enrol } = await host()
     const { backupCodes } = await enrol()
-    const tooLong = new RangeError('a backup code has at most 64 characters')
+    const tooLong = new RangeError('a backup code must have at most 64 characters')
 
     for (const code of ['A'.repeat(65), `${'ABCD-'.repeat(13)}ABCD`]) {
       await assert.rejects(totp.storeBackupCodes('ann', ['0123456789', code]), tooLong)
@@ -604,7 +604,7 @@ test('a lock is lifted by the host, and the factors stay', async () => {
 describe('what a host must not mistake', () => {
   test('an id that is no text of 1 to 255 characters', async () => {
     const { totp } = await host()
-    const expected = new TypeError('a user id is a text of 1 to 255 characters; convert numbers with String()')
+    const expected = new TypeError('user id must be a string of 1 to 255 characters; convert numbers with String()')
     const wrong = [undefined, null, 7, {}, '', 'x'.repeat(256), 'a\0b', '\ud800'] as string[]
 
     for (const id of wrong) {
@@ -635,9 +635,12 @@ describe('what a host must not mistake', () => {
 
     await assert.rejects(
       totp.trustDevice({ ...start.proof }),
-      new TypeError('not a Proof made by totp-kit; was an await forgotten?'),
+      new TypeError('not a Proof made by totp-kit: is an await missing?'),
     )
-    await assert.rejects(totp.trustDevice(start.proof), new TypeError('only a second factor makes a device trusted'))
+    await assert.rejects(
+      totp.trustDevice(start.proof),
+      new TypeError('trustDevice requires a Proof of a second factor'),
+    )
   })
 
   test('trusted devices that are off, and a forecast without users', async () => {
@@ -645,10 +648,10 @@ describe('what a host must not mistake', () => {
     const { phone } = await enrol()
     const proof = await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))
 
-    await assert.rejects(totp.trustDevice(proof), new TypeError('trustDevice needs the option trustedDevices'))
+    await assert.rejects(totp.trustDevice(proof), new TypeError('trustDevice requires the trustedDevices option'))
     await assert.rejects(
       totp.forecastEnforcement(['ann'], () => true),
-      new TypeError('forecastEnforcement needs the option findUser'),
+      new TypeError('forecastEnforcement requires the findUser option'),
     )
   })
 })
@@ -778,7 +781,10 @@ test('what createTotp did not make is told, the promise of it above all', async 
   const promise = host()
 
   for (const notIt of [promise, {}] as unknown as Totp[]) {
-    assert.throws(() => jwtTokens(notIt, options), new TypeError('not made by createTotp; was an await forgotten?'))
+    assert.throws(
+      () => jwtTokens(notIt, options),
+      new TypeError('not a Totp of createTotp: use `await createTotp(…)`, and load only one copy of totp-kit'),
+    )
   }
   jwtTokens((await promise).totp as Totp, options)
 })

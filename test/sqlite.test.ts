@@ -77,7 +77,7 @@ describe('opening', () => {
     const database = await openSqlite(path)
     database.exec(`INSERT INTO totp_migration (version) VALUES (${migrations.length + 1})`)
 
-    await assert.rejects(sqliteStore(path), { message: 'the database was made by a later version of totp-kit' })
+    await assert.rejects(sqliteStore(path), { message: 'the tables were created by a later version of totp-kit' })
 
     assert.deepEqual(rows(database, 'SELECT count(*) AS n FROM totp_migration'), [{ n: migrations.length + 1 }])
     database.close()

@@ -99,7 +99,7 @@ test('a key of another deployment opens nothing, and the start says so', async (
   const store = memoryStore()
   await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store })
   const other = createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store })
-  await expect(other).rejects.toThrow('encryptionKey is not the one that this store was made with')
+  await expect(other).rejects.toThrow('encryptionKey does not match this store')
 })
 
 test('everything that happens to a second factor is announced, with whose it is and when', async () => {

@@ -8,17 +8,19 @@ import { SIMULATION_OPTIONS, simulateLockout } from './simulate-lockout.ts'
 const HELP = `totp-kit: two-factor authentication for TypeScript APIs
 
   totp-kit keygen
-      prints a new encryption key for TOTP_ENCRYPTION_KEY
+      Prints a new encryption key for TOTP_ENCRYPTION_KEY.
 
   totp-kit migrate [--database-url URL] [--prefix totp_] [--schema NAME]
-      brings the tables up to date; URL is sqlite:PATH, postgres://… or mysql://…, by default DATABASE_URL
+      Creates or updates the tables. URL is sqlite:PATH, postgres://… or mysql://…. Default: DATABASE_URL.
 
   totp-kit schema --dialect ${SCHEMA_FORMS.join('|')} [--prefix totp_] [--schema NAME]
-      prints the tables: as SQL, or as a Drizzle or Prisma schema, for hosts that migrate with a tool of their own
+      Prints the tables as SQL, or as a Drizzle or Prisma schema, for projects with their own migration tool.
 
   totp-kit simulate-lockout [--hard-cap 100] [--total 300] [--window 1] [--max-authenticators 1] …
-      prints the chance that somebody who has the password guesses a code within a year, beside others' defaults;
-      further options: ${SIMULATION_OPTIONS.filter((name) => !/cap|total$|window|max-auth/.test(name))
+      Prints the chance that an attacker who has the password guesses a code within a year, and compares it with
+      the defaults of other systems. More options: ${SIMULATION_OPTIONS.filter(
+        (name) => !/cap|total$|window|max-auth/.test(name),
+      )
         .map((name) => `--${name}`)
         .join(' ')}
 `
@@ -46,13 +48,14 @@ async function main(): Promise<void> {
     return
   }
   // A URL given without its option must not end in a migration of what DATABASE_URL names.
-  if (more.length > 0) throw new UsageError('only one command is taken, and options; totp-kit --help lists them')
+  if (more.length > 0) throw new UsageError('expected one command; see totp-kit --help')
   switch (command) {
     case 'keygen':
       print(`${generateFernetKey()}\n`)
       return
     case 'schema':
-      if (!isSchemaForm(values.dialect)) throw new UsageError(`schema: --dialect is one of ${SCHEMA_FORMS.join(', ')}`)
+      if (!isSchemaForm(values.dialect))
+        throw new UsageError(`schema: --dialect must be one of ${SCHEMA_FORMS.join(', ')}`)
       print(printSchema(values.dialect, tables))
       return
     case 'simulate-lockout':
@@ -60,14 +63,14 @@ async function main(): Promise<void> {
       return
     case 'migrate': {
       const url = values['database-url'] ?? process.env.DATABASE_URL
-      if (!url) throw new UsageError('migrate: give --database-url, or set DATABASE_URL')
+      if (!url) throw new UsageError('migrate: pass --database-url, or set DATABASE_URL')
       await migrateDatabase(url, tables)
-      print('the tables are up to date\n')
+      print('The tables are up to date.\n')
       return
     }
     default:
       // Not repeated: it may be a URL with a password.
-      throw new UsageError('unknown command; totp-kit --help lists them')
+      throw new UsageError('unknown command; see totp-kit --help')
   }
 }
 

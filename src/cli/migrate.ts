@@ -15,7 +15,7 @@ export async function migrateDatabase(url: string, tables: TableOptions): Promis
     case 'sqlite': {
       const path = url.replace(/^sqlite:(\/\/)?/, '')
       // SQLite takes an empty path for a temporary database, which is gone when the command ends.
-      if (path.trim() === '') throw new TypeError('the database URL names no file: sqlite:PATH')
+      if (path.trim() === '') throw new TypeError('the database URL must name a file: sqlite:PATH')
       const store = await sqliteStore(path, tables)
       return store.close()
     }
@@ -36,7 +36,7 @@ export async function migrateDatabase(url: string, tables: TableOptions): Promis
         .finally(() => pool.end())
     }
     default:
-      throw new TypeError('the database URL must begin with sqlite:, postgres:// or mysql://')
+      throw new TypeError('the database URL must start with sqlite:, postgres:// or mysql://')
   }
 }
 
@@ -48,6 +48,6 @@ async function driver<T>(name: string): Promise<T> {
     return (await import(name)) as T
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
-    throw new Error(`the driver is not installed: npm install ${name.split('/')[0]}`)
+    throw new Error(`database driver not found: run npm install ${name.split('/')[0]}`)
   }
 }

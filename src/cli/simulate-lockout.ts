@@ -1,4 +1,4 @@
-import { guessingChance, MOST_CHANCE_PER_YEAR } from '../guessing.ts'
+import { guessingChance, MAX_CHANCE_PER_YEAR } from '../guessing.ts'
 import { type FailureLimits, resolvePolicy } from '../policy.ts'
 
 /** Options of the command, and the limit that each sets. */
@@ -24,13 +24,13 @@ const OTHERS: readonly [system: string, guessesPerDay: number, steps: number][] 
   ['Supabase: 15 a minute per address', 21_600, 3],
   ['django-totp: 10 a minute per address', 14_400, 3],
   ['Authelia: 50 in 10 minutes per address', 7_200, 3],
-  ['Laravel Fortify: 5 a minute per log-in', 7_200, 3],
+  ['Laravel Fortify: 5 a minute per login', 7_200, 3],
   ['Hanko: 3 a minute per address and user', 4_320, 3],
   ['Logto: 100 an hour', 2_400, 3],
   ['better-auth: 10 in 15 minutes', 960, 3],
   ['SuperTokens: 5 in 15 minutes', 480, 3],
   ['django-allauth: 5 in 5 minutes, no window', 1_440, 1],
-  ['100 in a row (NIST SP 800-63B-4), cleared by a daily log-in', 99, 3],
+  ['100 in a row (NIST SP 800-63B-4), reset by a daily login', 99, 3],
 ]
 
 /**
@@ -50,19 +50,19 @@ export function simulateLockout(given: Readonly<Record<string, string | undefine
   const { perGuess, ownerAway, ownerDaily } = guessingChance(policy)
   const { beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap, total, totalDays } = policy.failures
   const verdict =
-    ownerDaily.chance > MOST_CHANCE_PER_YEAR
-      ? `REFUSED at start-up: above ${percent(MOST_CHANCE_PER_YEAR)} (failures.unsafe accepts it)`
-      : `accepted: at most ${percent(MOST_CHANCE_PER_YEAR)}`
-  return `The attacker knows the password and guesses codes for a year, at exactly the pace that is allowed.
+    ownerDaily.chance > MAX_CHANCE_PER_YEAR
+      ? `Rejected at startup: above ${percent(MAX_CHANCE_PER_YEAR)} (unless failures.unsafe is true)`
+      : `Accepted: at most ${percent(MAX_CHANCE_PER_YEAR)}`
+  return `The attacker knows the password and guesses codes for one year at the highest rate that the limits allow.
 
 This configuration
-  delays from ${beforeDelay} in a row, ${firstDelaySeconds} s doubling to ${maxDelaySeconds} s; never more than ${hardCap} in a row;
-  ${total} in ${totalDays} days; codes of 6 digits, window ${policy.totp.window}, authenticators ${policy.maxAuthenticators}: ${perGuess.toExponential(0)} per guess
+  delay after ${beforeDelay} failures in a row, ${firstDelaySeconds} s doubling to ${maxDelaySeconds} s; lock after ${hardCap} in a row;
+  at most ${total} in ${totalDays} days; codes of 6 digits, window ${policy.totp.window}, authenticators ${policy.maxAuthenticators}: ${perGuess.toExponential(0)} per guess
 ${row('the owner never logs in', ownerAway)}
 ${row('the owner logs in daily', ownerDaily)}
   ${verdict}
 
-Defaults of others, for as long as the attacker likes (addresses can be changed)
+Defaults of other systems, with no limit on the attacker's addresses
 ${OTHERS.map(([system, perDay, steps]) => {
   const guesses = perDay * 365
   return row(system, { guesses, chance: 1 - (1 - steps / 1e6) ** guesses })
@@ -85,5 +85,5 @@ function row(what: string, { guesses, chance }: { guesses: number; chance: numbe
 }
 
 function percent(chance: number): string {
-  return chance > 0.9995 ? '~100 %' : `${Number((chance * 100).toPrecision(2))} %`
+  return chance > 0.9995 ? '~100%' : `${Number((chance * 100).toPrecision(2))}%`
 }

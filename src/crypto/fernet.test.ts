@@ -78,7 +78,7 @@ describe('parseFernetKey', () => {
     const refusal = errorOf(() => parseFernetKey(key))
 
     expect(refusal).toBeInstanceOf(TypeError)
-    expect(refusal.message).toBe('a Fernet key is 32 bytes in URL-safe base64 with padding (44 characters)')
+    expect(refusal.message).toBe('a Fernet key must be 32 bytes in URL-safe base64 with padding (44 characters)')
     expect(JSON.stringify({ ...refusal })).toBe('{}')
   })
 

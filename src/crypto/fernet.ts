@@ -29,7 +29,7 @@ const MAC_BYTES = 32
 export function parseFernetKey(text: string): Uint8Array {
   const bytes = decodeBase64Url(text)
   if (bytes?.length !== 32)
-    throw new TypeError('a Fernet key is 32 bytes in URL-safe base64 with padding (44 characters)')
+    throw new TypeError('a Fernet key must be 32 bytes in URL-safe base64 with padding (44 characters)')
   return bytes
 }
 

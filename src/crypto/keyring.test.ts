@@ -62,12 +62,12 @@ describe('a list that is not a ring is refused, without repeating a key', () => 
   const key = generateFernetKey()
 
   test.each([
-    ['no key', [], 'encryptionKey is missing: make one with generateFernetKey()'],
-    ['one key twice', [key, generateFernetKey(), key], 'encryptionKey lists a key twice'],
+    ['no key', [], 'encryptionKey is missing: generate one with `npx totp-kit keygen`'],
+    ['one key twice', [key, generateFernetKey(), key], 'encryptionKey contains the same key twice'],
     [
       'one that is not a Fernet key',
       [key, 'correct horse battery staple'],
-      'a Fernet key is 32 bytes in URL-safe base64 with padding (44 characters)',
+      'a Fernet key must be 32 bytes in URL-safe base64 with padding (44 characters)',
     ],
   ])('%s', (_what, keys, message) => {
     expect(() => createKeyring(keys)).toThrow(new TypeError(message))

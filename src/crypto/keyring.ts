@@ -26,8 +26,8 @@ export function generateFernetKey(): string {
  * @throws TypeError when there is none, when one is not a Fernet key, or when one stands twice
  */
 export function createKeyring(keys: readonly string[]): Keyring {
-  if (keys.length === 0) throw new TypeError('encryptionKey is missing: make one with generateFernetKey()')
-  if (new Set(keys).size !== keys.length) throw new TypeError('encryptionKey lists a key twice')
+  if (keys.length === 0) throw new TypeError('encryptionKey is missing: generate one with `npx totp-kit keygen`')
+  if (new Set(keys).size !== keys.length) throw new TypeError('encryptionKey contains the same key twice')
   return ringOf(keys.map(parseFernetKey))
 }
 

@@ -10,14 +10,14 @@ import { notEnabled } from './proof.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
 
 /** What the fields of the endpoints take (`contract/fields.ts`), as it is typed: a longer code could not be used. */
-const LONGEST_FOREIGN_CODE = 64
+const MAX_IMPORTED_CODE_LENGTH = 64
 /**
  * The shortest that the loosest failure budget makes safe: 999 guesses a day, what the options allow at most, find one of
  * 50 codes of 8 hexadecimal characters with a chance of 0.4 % in a year, one of 9 digits with 1.8 %, one of 7 hexadecimal
  * characters with 7 %. Eight digits would be taken for a code of the app.
  */
-const SHORTEST_FOREIGN_CODE = 8
-const MOST_FOREIGN_CODES = 50
+const MIN_IMPORTED_CODE_LENGTH = 8
+const MAX_IMPORTED_CODES = 50
 
 /** A new set of backup codes, as people see them. */
 export function newBackupCodes(ctx: Context): string[] {
@@ -73,16 +73,17 @@ export function checkForeignCodes(codes: readonly string[]): void {
     throw new TypeError('backup codes must be a list of texts, as the user has them; a digest of one cannot be stored')
   }
   const read = codes.map(readBackupCode)
-  if (codes.some(looksLikeTotpCode) || read.some((code) => code.length < SHORTEST_FOREIGN_CODE)) {
+  if (codes.some(looksLikeTotpCode) || read.some((code) => code.length < MIN_IMPORTED_CODE_LENGTH)) {
     throw new RangeError(
-      `a backup code has at least ${SHORTEST_FOREIGN_CODE} characters, spaces and hyphens not counted, or 9 digits`,
+      `a backup code must have at least ${MIN_IMPORTED_CODE_LENGTH} characters, or 9 digits, not counting spaces and hyphens`,
     )
   }
-  if (codes.some((code) => code.length > LONGEST_FOREIGN_CODE)) {
-    throw new RangeError(`a backup code has at most ${LONGEST_FOREIGN_CODE} characters`)
+  if (codes.some((code) => code.length > MAX_IMPORTED_CODE_LENGTH)) {
+    throw new RangeError(`a backup code must have at most ${MAX_IMPORTED_CODE_LENGTH} characters`)
   }
-  if (new Set(read).size !== read.length) throw new RangeError('two backup codes are the same')
-  if (codes.length > MOST_FOREIGN_CODES) throw new RangeError(`at most ${MOST_FOREIGN_CODES} backup codes are stored`)
+  if (new Set(read).size !== read.length) throw new RangeError('backup codes must be different from each other')
+  if (codes.length > MAX_IMPORTED_CODES)
+    throw new RangeError(`there must be at most ${MAX_IMPORTED_CODES} backup codes`)
 }
 
 async function replaceBackupCodes(ctx: Context, { userId, user }: Grant, codes: readonly string[]): Promise<void> {

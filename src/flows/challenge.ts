@@ -96,7 +96,7 @@ export async function verifyChallengeToken(ctx: Context, token: string): Promise
  * @throws TotpError `challenge_invalid`, also when `findUser` does not know the user any more
  */
 export async function getUserFromChallengeToken(ctx: Context, token: string): Promise<unknown> {
-  if (ctx.findUser === undefined) throw new TypeError('getUserFromChallengeToken needs the option findUser')
+  if (ctx.findUser === undefined) throw new TypeError('getUserFromChallengeToken requires the findUser option')
   const user = await ctx.findUser(await verifyChallengeToken(ctx, token))
   if (!user) throw new TotpError('challenge_invalid')
   return user

@@ -65,7 +65,7 @@ export function failClosed(store: TotpStore, onError: (error: unknown) => void):
         try {
           const answer = operation.apply(target, args)
           answer.then(
-            () => isLate && onError(new Error(`the store completed ${name} after its request was refused`)),
+            () => isLate && onError(new Error(`the store completed ${name} after the request had been refused`)),
             () => undefined,
           )
           return await Promise.race([answer, tooLate])
@@ -90,7 +90,7 @@ export function newId(ctx: Context): string {
  */
 export function checkUserId(userId: string): void {
   if (typeof userId !== 'string' || !/^[^\0]{1,255}$/su.test(userId) || !userId.isWellFormed()) {
-    throw new TypeError('a user id is a text of 1 to 255 characters; convert numbers with String()')
+    throw new TypeError('user id must be a string of 1 to 255 characters; convert numbers with String()')
   }
 }
 
@@ -110,7 +110,8 @@ export function registerContext(totp: object, ctx: Context): void {
 /** @throws TypeError when `totp` was not made by `createTotp`, or is the promise of one */
 export function contextOf(totp: object): Context {
   const ctx = contexts.get(totp)
-  if (ctx === undefined) throw new TypeError('not made by createTotp; was an await forgotten?')
+  if (ctx === undefined)
+    throw new TypeError('not a Totp of createTotp: use `await createTotp(…)`, and load only one copy of totp-kit')
   return ctx
 }
 

@@ -76,7 +76,7 @@ export async function forecastEnforcement(
   required: EnforcementRule,
 ): Promise<EnforcementForecast> {
   const { findUser } = ctx
-  if (findUser === undefined) throw new TypeError('forecastEnforcement needs the option findUser')
+  if (findUser === undefined) throw new TypeError('forecastEnforcement requires the findUser option')
   const now = ctx.clock()
   const forecast = { users: 0, enabled: 0, asked: 0, shutOut: 0 }
   for await (const userId of userIds) {
@@ -96,7 +96,7 @@ function isDue(rule: boolean | { from: UnixSeconds }, now: UnixSeconds): boolean
   // NaN, a text or milliseconds would let everybody in, and nobody would notice.
   const { from } = rule
   if (!Number.isInteger(from) || from > LATEST) {
-    throw new TypeError('enforcement.required gives true, false or { from }, in Unix seconds')
+    throw new TypeError('enforcement.required must return true, false or { from } in Unix seconds')
   }
   return from <= now
 }

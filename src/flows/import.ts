@@ -1,7 +1,7 @@
 import type { UnixSeconds } from '../clock.ts'
 import { openValue, sealValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
-import { guessingChance, MOST_CHANCE_PER_YEAR } from '../guessing.ts'
+import { guessingChance, MAX_CHANCE_PER_YEAR } from '../guessing.ts'
 import { decodeBase32, encodeBase32 } from '../otp/base32.ts'
 import type { OtpAlgorithm } from '../otp/hotp.ts'
 import { stepAt, type TotpParameters } from '../otp/totp.ts'
@@ -140,7 +140,7 @@ function checkGuessing({ policy }: Context, { digits }: TotpParameters): void {
   const chanceWith = (digits: number) =>
     guessingChance({ totp: { ...totp, digits }, failures, maxAuthenticators }).ownerDaily.chance
   const chance = chanceWith(digits)
-  if (chance > MOST_CHANCE_PER_YEAR && chance > chanceWith(totp.digits)) {
+  if (chance > MAX_CHANCE_PER_YEAR && chance > chanceWith(totp.digits)) {
     throw new RangeError(`digits: with ${digits}, the option failures lets too many accounts be guessed in a year`)
   }
 }

@@ -51,7 +51,7 @@ export function makeProof(
 
 /** @throws TypeError when `proof` is anything that this library did not make: a promise, `true`, a look-alike */
 export function checkProof(proof: Proof): void {
-  if (!proofs.has(proof)) throw new TypeError('not a Proof made by totp-kit; was an await forgotten?')
+  if (!proofs.has(proof)) throw new TypeError('not a Proof made by totp-kit: is an await missing?')
 }
 
 /** How a session began, without what only a second factor of ours adds. */

@@ -18,10 +18,11 @@ export type TrustedDevice = Pick<TrustedDeviceRecord, 'id' | 'name' | 'createdAt
  */
 export async function trustDevice(ctx: Context, proof: Proof, name: string | null): Promise<string | null> {
   const { trustedDevices } = ctx.policy
-  if (trustedDevices === null) throw new TypeError('trustDevice needs the option trustedDevices')
+  if (trustedDevices === null) throw new TypeError('trustDevice requires the trustedDevices option')
   checkProof(proof)
   const { userId, method, generation } = proof
-  if (method !== 'totp' && method !== 'backup_code') throw new TypeError('only a second factor makes a device trusted')
+  if (method !== 'totp' && method !== 'backup_code')
+    throw new TypeError('trustDevice requires a Proof of a second factor')
   const now = ctx.clock()
   const [id, tokenId] = [newId(ctx), newId(ctx)]
   const expiresAt = now + trustedDevices.seconds

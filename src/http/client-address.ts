@@ -21,7 +21,7 @@ export function trustedProxies(proxies: readonly string[]): TrustedProxies {
     const family = isIP(address)
     const bits = prefix === undefined ? (family === 4 ? 32 : 128) : Number(prefix)
     if (family === 0 || more.length > 0 || !/^\d+$/.test(prefix ?? '0') || bits > (family === 4 ? 32 : 128)) {
-      throw new TypeError(`trustedProxies: "${proxy}" is neither an address nor a CIDR range nor "unix"`)
+      throw new TypeError(`trustedProxies: "${proxy}" is not an IP address, a CIDR range or "unix"`)
     }
     ranges.addSubnet(address, bits, family === 4 ? 'ipv4' : 'ipv6')
   }

@@ -59,5 +59,5 @@ export function nodemailerSender(transport: MailTransport, { from, templates = {
 function failWithoutWords(error: unknown): never {
   const { code, command, responseCode } = error as { code?: unknown; command?: unknown; responseCode?: unknown }
   const codes = [code, command, responseCode].filter((part) => part !== undefined)
-  throw new Error(`a mail with a link was not sent: ${codes.join(' ')}`)
+  throw new Error(`an email with a link could not be sent: ${codes.join(' ')}`)
 }

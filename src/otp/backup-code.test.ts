@@ -45,7 +45,9 @@ describe('formatBackupCode', () => {
   })
 
   test.each([0, 15, 17])('%i random bytes are a bug in the caller', (length) => {
-    expect(() => formatBackupCode(new Uint8Array(length))).toThrow(new RangeError('a backup code is made of 16 bytes'))
+    expect(() => formatBackupCode(new Uint8Array(length))).toThrow(
+      new RangeError('a backup code requires 16 random bytes'),
+    )
   })
 })
 

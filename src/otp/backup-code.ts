@@ -8,7 +8,8 @@ export const BACKUP_CODE_BYTES = 16
 
 /** A new backup code, four groups of four: `7K3M-9QXR-0VJD-F2TA`. `random` gives one byte for each character. */
 export function formatBackupCode(random: Uint8Array): string {
-  if (random.length !== BACKUP_CODE_BYTES) throw new RangeError(`a backup code is made of ${BACKUP_CODE_BYTES} bytes`)
+  if (random.length !== BACKUP_CODE_BYTES)
+    throw new RangeError(`a backup code requires ${BACKUP_CODE_BYTES} random bytes`)
   // 256 is a multiple of 32, so the low five bits of a random byte are unbiased.
   const letters = Array.from(random, (byte) => ALPHABET.charAt(byte & 31)).join('')
   return letters.replace(/(.{4})(?=.)/g, '$1-')

@@ -25,7 +25,7 @@ export function encodeBase32(bytes: Uint8Array): string {
 export function decodeBase32(text: string): Uint8Array {
   const letters = text.replace(/=+$/, '')
   if (letters !== text && text.length !== Math.ceil(letters.length / 8) * 8) {
-    throw new RangeError('base32 padding does not fill a group of eight')
+    throw new RangeError('base32 padding must complete a group of 8 characters')
   }
   const bytes = new Uint8Array(Math.floor((letters.length * 5) / 8))
   let buffer = 0
@@ -33,7 +33,7 @@ export function decodeBase32(text: string): Uint8Array {
   let written = 0
   for (const letter of letters) {
     const value = ALPHABET.indexOf(letter)
-    if (value < 0) throw new RangeError('base32 holds a character outside A-Z and 2-7')
+    if (value < 0) throw new RangeError('base32 may contain only the characters A-Z and 2-7')
     buffer = ((buffer << 5) | value) & 0xfff
     bits += 5
     if (bits >= 8) {
@@ -41,6 +41,6 @@ export function decodeBase32(text: string): Uint8Array {
       bytes[written++] = buffer >> bits
     }
   }
-  if (bits >= 5 || (buffer & ((1 << bits) - 1)) !== 0) throw new RangeError('base32 is cut off or not canonical')
+  if (bits >= 5 || (buffer & ((1 << bits) - 1)) !== 0) throw new RangeError('base32 is truncated or not canonical')
   return bytes
 }

@@ -65,7 +65,7 @@ test.each([-1, 0.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY])(
   'the counter %d is a bug in the caller',
   (counter) => {
     expect(() => hotp(secret, counter, { algorithm: 'SHA1', digits: 6 })).toThrow(
-      new RangeError('an HOTP counter is a whole number from 0'),
+      new RangeError('HOTP counter must be an integer of at least 0'),
     )
   },
 )

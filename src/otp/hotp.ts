@@ -22,7 +22,8 @@ export function hotp(secret: KeyObject, counter: number, parameters: HotpParamet
 
 /** {@link hotp} before it is written in digits: D mod 10^Digit of RFC 4226 §5.3. */
 export function hotpNumber(secret: KeyObject, counter: number, { algorithm, digits }: HotpParameters): number {
-  if (!Number.isSafeInteger(counter) || counter < 0) throw new RangeError('an HOTP counter is a whole number from 0')
+  if (!Number.isSafeInteger(counter) || counter < 0)
+    throw new RangeError('HOTP counter must be an integer of at least 0')
   const message = Buffer.alloc(8)
   message.writeUInt32BE(Math.floor(counter / 0x1_0000_0000), 0)
   message.writeUInt32BE(counter % 0x1_0000_0000, 4)

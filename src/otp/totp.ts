@@ -34,7 +34,7 @@ export function matchStep(
   at: UnixSeconds,
   parameters: TotpParameters & { window: number },
 ): number | null {
-  if (at < 0) throw new RangeError('TOTP time starts at 0 (1970)')
+  if (at < 0) throw new RangeError('time must not be negative (Unix seconds)')
   // Checked as a pattern, not by length: full-width digits have the length, and other bytes (otpauth throws on them).
   if (code.length !== parameters.digits || !/^[0-9]+$/.test(code)) return null
   // As numbers, in four bytes each: there is nothing to pad, and the comparison takes as long for every code.

@@ -60,7 +60,7 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
   const linkSeconds = whole('linkSeconds', options.linkSeconds ?? 3600, 60, 86_400)
   const delaySeconds = whole('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
   const { pageUrl } = options
-  if (typeof pageUrl === 'string' && !URL.canParse(pageUrl)) throw new TypeError('pageUrl must be a URL')
+  if (typeof pageUrl === 'string' && !URL.canParse(pageUrl)) throw new TypeError('pageUrl must be a valid URL')
   const lifetime = delaySeconds + linkSeconds
   const { issuer } = ctx.policy
   const parts: RecoveryParts = {

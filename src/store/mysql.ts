@@ -55,7 +55,7 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
           const { rows } = await session.text(`SELECT GET_LOCK(${lock}, ${LOCK_SECONDS}) AS is_held`)
           // 0 after the time, NULL where the wait was killed: to go on would be to make the tables beside another.
           if (Number(rows[0]?.is_held) !== 1) {
-            throw new Error(`waited in vain, up to ${LOCK_SECONDS} s, for another process that is making the tables`)
+            throw new Error(`timed out after ${LOCK_SECONDS} s waiting for another process to finish the migration`)
           }
         },
         async unlock(session) {

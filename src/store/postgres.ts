@@ -84,7 +84,8 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   return {
     ...store,
     within(client, options) {
-      if (client === database) throw new TypeError('within needs a connection other than the one that the store has')
+      if (client === database)
+        throw new TypeError('within requires a different connection from the one that the store uses')
       const inside = savepoints(client, statements, options)
       const own = pooledRunner(inside)
       return {
@@ -187,7 +188,7 @@ function poolOf(pool: PostgresPool, statements: Statements): Pooled {
         // By callback, so that our listener is there when the pool's goes: a promise would come one microtask later, and
         // a message of the server that arrives together with the connection's readiness would find no listener.
         pool.connect((error, client) => {
-          if (error || !client) return reject(error ?? new Error('the pool lent no connection'))
+          if (error || !client) return reject(error ?? new Error('the pool returned no connection'))
           client.on('error', toldToTheStatement)
           const release = (broken: boolean) => {
             client.removeListener('error', toldToTheStatement)

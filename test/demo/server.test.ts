@@ -67,7 +67,7 @@ test('a wrong key stops the start, not the first log-in', async () => {
   })
 
   expect(code).toBe(1)
-  expect(printed).toContain('encryptionKey is not the one')
+  expect(printed).toContain('encryptionKey does not match this store')
   await demo.remove()
 })
 

@@ -180,7 +180,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
     const early = await confirm(service, link, enrolled.person.password)
     expect(early.outcome).toBe('400 recovery_link_invalid')
     expect(early.headers['retry-after']).toBe('86400')
-    expect(early.body.detail).toContain('does not work yet')
+    expect(early.body.detail).toBe('This link does not work yet.')
     service.clock.advance(86_399)
     expect((await confirm(service, link, enrolled.person.password)).outcome).toBe('400 recovery_link_invalid')
     service.clock.advance(1)

@@ -64,7 +64,7 @@ export function hostTransaction(
   { deadlineMs = MAX_TRANSACTION_MS, signal }: WithinOptions = {},
 ): HostTransaction {
   if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_TRANSACTION_MS) {
-    throw new RangeError(`deadlineMs must be a whole number from 1 to ${MAX_TRANSACTION_MS}`)
+    throw new RangeError(`deadlineMs must be an integer from 1 to ${MAX_TRANSACTION_MS}`)
   }
   let over: Error | null = null
   let isInSavepoint = false

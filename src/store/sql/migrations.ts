@@ -102,7 +102,7 @@ export const migrationTable = table('migration', 'version number', ['version'])
  * @throws Error when a later version of totp-kit has been at the database
  */
 export function statementsAfter(done: number, dialect: Dialect, tables: Tables): string[] {
-  if (done > migrations.length) throw new Error('the database was made by a later version of totp-kit')
+  if (done > migrations.length) throw new Error('the tables were created by a later version of totp-kit')
   return migrations
     .slice(done)
     .flatMap((step, index) => [

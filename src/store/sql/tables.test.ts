@@ -42,7 +42,9 @@ describe('where the tables stand', () => {
   ])('%s is refused', (_, options) => {
     assert.throws(
       () => tablesOf(options),
-      new TypeError('a table prefix or schema is of lower-case letters, digits and underscores, together at most 30'),
+      new TypeError(
+        'table prefix and schema may contain only a-z, 0-9 and _, not start with a digit, and have at most 30 characters together',
+      ),
     )
   })
 

@@ -26,14 +26,14 @@ const NAMES = [
 ] as const
 
 /** With what we add, the names of tables, indexes and prepared statements stay within 63 bytes, PostgreSQL's limit. */
-const LONGEST = 30
+const MAX_NAME_LENGTH = 30
 
 /** @throws TypeError when a name is not of lower-case letters, digits and underscores: it stands in SQL as it is */
 export function tablesOf({ prefix = 'totp_', schema }: TableOptions = {}): Tables {
   for (const name of [prefix, ...(schema === undefined ? [] : [schema])]) {
-    if (!/^[a-z_][a-z0-9_]*$/.test(name) || prefix.length + (schema?.length ?? 0) > LONGEST) {
+    if (!/^[a-z_][a-z0-9_]*$/.test(name) || prefix.length + (schema?.length ?? 0) > MAX_NAME_LENGTH) {
       throw new TypeError(
-        `a table prefix or schema is of lower-case letters, digits and underscores, together at most ${LONGEST}`,
+        `table prefix and schema may contain only a-z, 0-9 and _, not start with a digit, and have at most ${MAX_NAME_LENGTH} characters together`,
       )
     }
   }
