@@ -144,6 +144,7 @@ const LOGGED: Record<TotpEvent['type'], true> = {
   'recovery.cancelled': true,
   'tokens.refused': true,
   'credentials.changed': true,
+  'user.forgotten': true,
   'sessions.ended': true,
   'secret.unreadable': true,
   'mail.failed': true,

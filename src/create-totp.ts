@@ -6,6 +6,7 @@ import { tokenSealer } from './crypto/sealed-token.ts'
 import { openValue, sealValue } from './crypto/sealed-value.ts'
 import { readEncryptionKeys } from './encryption-key.ts'
 import { createAnnouncer, type ListenerOptions, type TotpEvent, type TotpListener } from './events.ts'
+import { deleteExpired, forgetUser, getStatuses } from './flows/account.ts'
 import { listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
 import {
   answerChallenge,
@@ -67,6 +68,8 @@ export interface Totp<User = unknown> {
   /** True when a second factor is on. */
   isTotpEnabled(userId: string): Promise<boolean>
   getStatus(userId: string): Promise<FactorStatus>
+  /** The statuses of many users, by id, for a list of an administrator's: a read of the store for each 500. */
+  getStatuses(userIds: Iterable<string>): Promise<Map<string, FactorStatus>>
 
   /** Call it when the first factor is right: gives a proof for a session, or a challenge token for the second step. */
   startLogin(userId: string, firstFactor?: FirstFactor): Promise<LoginStart>
@@ -125,6 +128,14 @@ export interface Totp<User = unknown> {
    * and proofs end; `sessions.ended` tells you to end yours.
    */
   credentialsChanged(userId: string): Promise<void>
+
+  /**
+   * Deletes everything that is known of a user, whether 2FA is on or off: for a user who is deleted. What remains is one row
+   * with the id, a counter and a time: without it, a token handed out before would be good for a later user of that id.
+   */
+  forgetUser(userId: string): Promise<void>
+  /** Deletes expired rows. Nothing depends on it; for hosts that like to see tables small. */
+  deleteExpired(): Promise<void>
 
   /**
    * Seals a text of the host's as a Fernet token, under a key that is derived from the first encryption key for this
@@ -202,6 +213,9 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const totp: Totp<User> = {
     isTotpEnabled: (userId) => isTotpEnabled(ctx, userId),
     getStatus: (userId) => getStatus(ctx, userId),
+    getStatuses: (userIds) => getStatuses(ctx, userIds),
+    forgetUser: (userId) => forgetUser(ctx, userId),
+    deleteExpired: () => deleteExpired(ctx),
     startLogin: (userId, firstFactor) => startLogin(ctx, userId, firstFactor),
     generateChallengeToken: (userId) => generateChallengeToken(ctx, userId),
     verifyChallengeToken: (token) => verifyChallengeToken(ctx, token),

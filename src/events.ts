@@ -55,6 +55,8 @@ export type TotpEvent = { userId: string; at: UnixSeconds } & (
    * change; null: all of them. Comes before the event that says what changed.
    */
   | { type: 'sessions.ended'; keptSessionId: string | null }
+  /** Everything that was known of the user is deleted. */
+  | { type: 'user.forgotten' }
   | { type: 'secret.unreadable' }
   | { type: 'mail.failed' }
 )

@@ -57,6 +57,7 @@ test('every change, success and refusal is announced, each kind at least once', 
   }
   await service.totp.unlock(carol.person.id)
   await service.totp.credentialsChanged(carol.person.id)
+  await service.totp.forgetUser(carol.person.id)
   await service.totp.importAuthenticator('dave', { secret: 'JBSWY3DPEHPK3PXP' })
 
   const never = EVENT_TYPES.filter((type) => !typesOf(heard).includes(type))

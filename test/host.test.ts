@@ -40,6 +40,7 @@ const types: readonly TotpEvent['type'][] = [
   'trusted_device.refused',
   'trusted_device.removed',
   'credentials.changed',
+  'user.forgotten',
   'sessions.ended',
   'secret.unreadable',
 ]

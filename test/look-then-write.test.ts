@@ -213,6 +213,7 @@ const WITHOUT_LOOK = [
   'noteFarStep',
   'clearFailures',
   'deleteExpired',
+  'forgetUser',
   'migrate',
   'close',
 ]

@@ -13,6 +13,7 @@ type Change = Extract<
       | 'recovery.confirmed'
       | 'recovery.cancelled'
       | 'credentials.changed'
+      | 'user.forgotten'
   }
 >
 

@@ -5,6 +5,7 @@ import { isOutdated, MAX_CLOCK_SKEW_SECONDS } from './single-use.ts'
 import type {
   AuthenticatorRecord,
   BackupCodeRecord,
+  FactorStatus,
   FailureKind,
   RefreshFamily,
   SingleUse,
@@ -68,20 +69,24 @@ export function memoryStore(): TotpStore {
     burnt.set(tokenId, expiresAt)
   }
 
+  const statusOf = (userId: string, now: UnixSeconds, limits: FailureLimits): FactorStatus => {
+    const user = find(userId)
+    return {
+      user: recordOf(user),
+      authenticators: liveOf(user),
+      backupCodesRemaining: user.codes.filter((code) => code.usedAt === null).length,
+      hasPending: user.pending !== null && user.pending.expiresAt > now,
+      trustedDevices: devicesOf(userId, now).length,
+      lockedUntil: budgetOf(turn(user.failures.get('totp'), now, limits), now, limits).lockedUntil,
+    }
+  }
+
   const operations: Operations = {
     getUser: (userId) => recordOf(find(userId)),
 
-    getStatus(userId, now, limits) {
-      const user = find(userId)
-      return {
-        user: recordOf(user),
-        authenticators: liveOf(user),
-        backupCodesRemaining: user.codes.filter((code) => code.usedAt === null).length,
-        hasPending: user.pending !== null && user.pending.expiresAt > now,
-        trustedDevices: devicesOf(userId, now).length,
-        lockedUntil: budgetOf(turn(user.failures.get('totp'), now, limits), now, limits).lockedUntil,
-      }
-    },
+    getStatus: statusOf,
+
+    getStatuses: (userIds, now, limits) => userIds.map((userId) => statusOf(userId, now, limits)),
 
     getFailureBudget: (userId, method, now, limits) =>
       budgetOf(turn(find(userId).failures.get(method), now, limits), now, limits),
@@ -219,6 +224,12 @@ export function memoryStore(): TotpStore {
       raise(userId, now, null)
       const failures = find(userId).failures.get('recovery_password')
       if (failures) Object.assign(failures, { consecutive: 0, blockedUntil: 0 })
+    },
+
+    forgetUser(userId, now) {
+      raise(userId, now, null)
+      const { generation, changedAt } = find(userId)
+      users.set(userId, { ...newUser(), generation, changedAt })
     },
 
     isUnburnt: (tokenId) => !burnt.has(tokenId),

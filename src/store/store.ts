@@ -160,6 +160,9 @@ export interface TotpStore {
 
   getStatus(userId: string, now: UnixSeconds, limits: FailureLimits): Promise<FactorStatus>
 
+  /** What {@link getStatus} says of each, in the order of `userIds`, all of one moment. Up to 500 users. */
+  getStatuses(userIds: readonly string[], now: UnixSeconds, limits: FailureLimits): Promise<FactorStatus[]>
+
   /** What is left of the budget. Reads only: {@link reserveAttempt} decides. */
   getFailureBudget(userId: string, method: FailureKind, now: UnixSeconds, limits: FailureLimits): Promise<FailureBudget>
 
@@ -288,6 +291,12 @@ export interface TotpStore {
    * the links that they were typed for are dead. Their total stays.
    */
   raiseGeneration(userId: string, now: UnixSeconds): Promise<void>
+
+  /**
+   * Deletes everything of the user: authenticators, a pending one, backup codes, failures, refresh families, trusted
+   * devices. The generation rises and stays, so that nothing handed out before is good for a later user of that id.
+   */
+  forgetUser(userId: string, now: UnixSeconds): Promise<void>
 
   /** False when `tokenId` is burnt. Reads only; {@link spend} burns. */
   isUnburnt(tokenId: string): Promise<boolean>

@@ -1,4 +1,5 @@
 import type { TotpStore } from '../store/store.ts'
+import { forgetUser, getStatuses } from './store-cases/account.ts'
 import { outcomes } from './store-cases/attempts.ts'
 import { activateFurther, removeAuthenticator, reserveSeveral, spendSeveral } from './store-cases/authenticators.ts'
 import { budget } from './store-cases/budget.ts'
@@ -41,6 +42,8 @@ export interface StoreCase {
 const operations = {
   getUser,
   getStatus,
+  getStatuses,
+  forgetUser,
   getFailureBudget,
   reserveAttempt: { ...outcomes, ...reserveSeveral, ...budget, ...recoveryPassword },
   spend: { ...spend, ...spendSeveral, ...spendDrift },

@@ -47,6 +47,7 @@ const EVERY_TYPE: Record<TotpEvent['type'], true> = {
   'recovery.cancelled': true,
   'tokens.refused': true,
   'credentials.changed': true,
+  'user.forgotten': true,
   'sessions.ended': true,
   'secret.unreadable': true,
   'mail.failed': true,

@@ -16,6 +16,7 @@ export interface Statement {
 /** Parameters that are texts; all others are whole numbers. PostgreSQL wants to be told. */
 const TEXTS = new Set([
   'userId',
+  'userIds',
   'id',
   'name',
   'sealedSecret',

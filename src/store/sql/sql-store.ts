@@ -36,6 +36,7 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
   return {
     getUser: (userId) => runner.single(() => getUser(userId)),
     getStatus: (userId, now, limits) => runner.read(() => getStatus(userId, now, limits)),
+    getStatuses: (userIds, now, limits) => runner.read(() => getStatuses(userIds, now, limits)),
     getFailureBudget: (userId, method, now, limits) =>
       runner.single(function* () {
         return budgetOf(yield* failuresOf({ userId, method, now, limits }), now, limits)
@@ -102,6 +103,15 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         const { generation } = yield* lockUser(userId)
         yield* raise(userId, generation + 1, now, null)
         yield* run('forgiveRecoveryPasswords', { userId })
+      }, always),
+    forgetUser: (userId, now) =>
+      runner.write(function* () {
+        const { generation } = yield* lockUser(userId)
+        yield* run('deleteLive', { userId })
+        yield* run('deleteBackupCodes', { userId })
+        yield* run('clearFailures', { userId })
+        yield* raise(userId, generation + 1, now, null)
+        yield* run('switchOff', { userId })
       }, always),
     isUnburnt: (tokenId) =>
       runner.single(function* () {
@@ -196,6 +206,37 @@ function* getStatus(userId: string, now: number, limits: FailureLimits): Work<Fa
     trustedDevices: (yield* listDevices(userId, now)).length,
     lockedUntil: budgetOf(failures, now, limits).lockedUntil,
   }
+}
+
+function* getStatuses(userIds: readonly string[], now: number, limits: FailureLimits): Work<FactorStatus[]> {
+  const period = periodOf(now, limits)
+  const of = { userIds: JSON.stringify(userIds), now, period }
+  const users = byUser(yield* all('usersIn', of))
+  const live = byUser(yield* all('liveIn', of))
+  const codes = byUser(yield* all('countBackupCodesIn', of))
+  const pending = byUser(yield* all('pendingIn', of))
+  const devices = byUser(yield* all('countDevicesIn', of))
+  const failures = byUser(yield* all('failuresIn', of))
+  return userIds.map((userId) => {
+    const [failed] = failures.get(userId) ?? []
+    return {
+      user: toUser(users.get(userId)?.[0]),
+      authenticators: (live.get(userId) ?? []).map(toAuthenticator),
+      backupCodesRemaining: Number(codes.get(userId)?.[0]?.counted ?? 0),
+      hasPending: pending.has(userId),
+      trustedDevices: Number(devices.get(userId)?.[0]?.counted ?? 0),
+      lockedUntil: budgetOf(failed ? toFailureCount(failed) : noFailures(period), now, limits).lockedUntil,
+    }
+  })
+}
+
+function byUser(rows: readonly Row[]): Map<string, Row[]> {
+  const found = new Map<string, Row[]>()
+  for (const row of rows) {
+    const userId = String(row.user_id)
+    found.set(userId, [...(found.get(userId) ?? []), row])
+  }
+  return found
 }
 
 function* reserveAttempt({ userId, method, against, challenge, now, limits }: Attempt): Work<Reservation> {

@@ -34,6 +34,15 @@ function sources(dialect: Dialect, t: Tables) {
   const deleteTwoExpired = (table: string, key: string) => twoExpired(dialect, table, key)
 
   const laterFarStep = 'CASE WHEN far_step > :step THEN far_step ELSE :step END'
+  /** One of the users in a JSON list; a number of placeholders that varied would be a new statement each time. */
+  const among = {
+    sqlite: 'IN (SELECT value FROM json_each(:userIds))',
+    postgres: '= ANY (ARRAY(SELECT json_array_elements_text(:userIds::json)))',
+    // As bytes, which is what the column holds.
+    mysql: `IN (SELECT CAST(listed.id AS BINARY) FROM JSON_TABLE(:userIds, '$[*]'
+      COLUMNS (id VARCHAR(255) CHARACTER SET utf8mb4 PATH '$')) AS listed)`,
+  }[dialect]
+
   const { inPeriod, inPrevious, countOne, mayTry } = failureTerms(dialect)
 
   return {
@@ -45,6 +54,17 @@ function sources(dialect: Dialect, t: Tables) {
       WHERE user_id = :userId`,
     switchOn: `UPDATE ${t.user} SET confirmed_at = coalesce(confirmed_at, :now) WHERE user_id = :userId`,
     switchOff: `UPDATE ${t.user} SET confirmed_at = NULL WHERE user_id = :userId`,
+
+    usersIn: `SELECT user_id, generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id ${among}`,
+    liveIn: `SELECT user_id, ${LIVE} FROM ${t.authenticator} WHERE user_id ${among} ORDER BY created_at, id`,
+    pendingIn: `SELECT user_id FROM ${t.pending} WHERE user_id ${among} AND expires_at > :now`,
+    countBackupCodesIn: `
+      SELECT user_id, count(*) AS counted FROM ${t.backupCode} WHERE user_id ${among} AND used_at IS NULL
+      GROUP BY user_id`,
+    countDevicesIn: `
+      SELECT d.user_id, count(*) AS counted FROM ${t.trustedDevice} AS d LEFT JOIN ${t.user} AS u ON u.user_id = d.user_id
+      WHERE d.user_id ${among} AND d.expires_at > :now AND d.generation = coalesce(u.generation, 0)
+      GROUP BY d.user_id`,
 
     getLive: `SELECT ${LIVE} FROM ${t.authenticator} WHERE user_id = :userId ORDER BY created_at, id`,
     /** Locked, so that a host's transaction sees those of now, not those of its snapshot. */
@@ -99,6 +119,10 @@ function sources(dialect: Dialect, t: Tables) {
       SELECT consecutive, blocked_until, ${greatest}(period, :period) AS period,
         ${inPeriod} AS in_period, ${inPrevious} AS in_previous_period
       FROM ${t.failure} AS f WHERE user_id = :userId AND method = :method`,
+    failuresIn: `
+      SELECT f.user_id, consecutive, blocked_until, ${greatest}(period, :period) AS period,
+        ${inPeriod} AS in_period, ${inPrevious} AS in_previous_period
+      FROM ${t.failure} AS f WHERE method = 'totp' AND user_id ${among}`,
     giveBackAttempt: `
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0, in_period = ${greatest}(0, in_period - 1)
       WHERE user_id = :userId AND method = :method`,

@@ -1,0 +1,37 @@
+import type { FactorStatus } from '../store/store.ts'
+import { announceChange } from './changes.ts'
+import { type Context, checkUserId } from './context.ts'
+
+/** As many users as one read of the store looks up. */
+const STATUSES_AT_ONCE = 500
+
+/**
+ * Deletes everything that is known of a user, wrong codes included, whether 2FA is on or off. What remains is one row: the
+ * id, a counter and a time. A user who comes back under the same id would otherwise start counting at 0 again, and tokens
+ * handed out before would be good once more.
+ */
+export async function forgetUser(ctx: Context, userId: string): Promise<void> {
+  checkUserId(userId)
+  const now = ctx.clock()
+  await ctx.store.forgetUser(userId, now)
+  await announceChange(ctx, null, { type: 'user.forgotten', userId, at: now })
+}
+
+/** The statuses of many users, by id; a user never heard of has one too. */
+export async function getStatuses(ctx: Context, userIds: Iterable<string>): Promise<Map<string, FactorStatus>> {
+  const ids = [...new Set(userIds)]
+  ids.forEach(checkUserId)
+  const now = ctx.clock()
+  const statuses = new Map<string, FactorStatus>()
+  for (let start = 0; start < ids.length; start += STATUSES_AT_ONCE) {
+    const some = ids.slice(start, start + STATUSES_AT_ONCE)
+    const found = await ctx.store.getStatuses(some, now, ctx.policy.failures)
+    for (const [index, status] of found.entries()) statuses.set(some[index] as string, status)
+  }
+  return statuses
+}
+
+/** Deletes what has expired. Nothing depends on it. */
+export function deleteExpired(ctx: Context): Promise<void> {
+  return ctx.store.deleteExpired(ctx.clock())
+}
