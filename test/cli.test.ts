@@ -243,7 +243,10 @@ describe.concurrent('what cannot be carried out', () => {
     'no MySQL there': { args: ['migrate', '--database-url', url('mysql', 'localhost:1')], says: /ECONNREFUSED/ },
     'a file that cannot be made': { args: ['migrate', '--database-url', 'sqlite:/missing/totp.db'], says: /missing/ },
     'a file without a name': { args: ['migrate', '--database-url', 'sqlite:'], says: /must name a file/ },
-    'a file without a name after slashes': { args: ['migrate', '--database-url', 'sqlite://'], says: /must name a file/ },
+    'a file without a name after slashes': {
+      args: ['migrate', '--database-url', 'sqlite://'],
+      says: /must name a file/,
+    },
     'a schema in no dialect': { args: ['schema'], says: /--dialect must be one of sqlite, postgres, mysql/ },
     'a schema in an unknown dialect': {
       args: ['schema', '--dialect', 'oracle'],
