@@ -108,7 +108,7 @@ export function resolvePolicy(options: PolicyOptions): Policy {
     throw new TypeError('issuer must be a non-empty string without a colon (Key URI format)')
   }
   if (!options.issuer.isWellFormed() || /\p{Cc}/u.test(options.issuer)) {
-    throw new TypeError('issuer must not contain control characters or lone surrogates')
+    throw new TypeError('issuer must not contain control characters or invalid Unicode')
   }
   // Twice in the key URI, in percent-encoding, with room left for the account name (otp/key-uri.ts).
   if (options.issuer.length > 64 || encodeURIComponent(options.issuer).length > 192) {

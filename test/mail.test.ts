@@ -258,7 +258,8 @@ test('each kind of notice has words of its own, and they can be replaced kind by
     { ...common, kind: 'refresh_token_reused' },
     { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: 90 },
     { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: -90 },
-    { ...common, kind: 'second_factor_locked' },
+    { ...common, kind: 'second_factor_locked', method: 'totp' },
+    { ...common, kind: 'second_factor_locked', method: 'backup_code' },
     { ...common, kind: 'recovery_failing' },
     { ...common, kind: 'recovery_locked' },
   ]
@@ -276,12 +277,12 @@ test('each kind of notice has words of its own, and they can be replaced kind by
   assert.equal(new Set(received.map(({ mail }) => mail.text)).size, notices.length)
   for (const { mail } of received)
     assert.equal(mail.headers.find(({ key }) => key === 'auto-submitted')?.value, 'auto-generated')
-  assert.match(received[0]?.mail.text ?? '', /works once, from January 15, 2027 at 08:01 UTC until/)
+  assert.match(received[0]?.mail.text ?? '', /once, from January 15, 2027 at 08:01 UTC until/)
   assert.match(received[1]?.mail.text ?? '', /works from January 15, 2027 at 08:01 UTC/)
   const ours = received.filter((_, index) => !['totp_enabled', 'backup_code_used'].includes(notices[index]?.kind ?? ''))
   assert.equal(ours.length, notices.length - 2)
   for (const { mail } of ours) {
-    assert.match(mail.text ?? '', /on January 15, 2027 at 08:00 UTC/)
+    assert.match(mail.text ?? '', /[Oo]n January 15, 2027 at 08:00 UTC/)
     assert.match(mail.text ?? '', /If this was not you/)
     for (const line of mail.text?.split('\n').filter((line) => line !== '') ?? []) {
       assert.ok(mail.html?.replaceAll('&quot;', '"').replaceAll('&amp;', '&').includes(line.replace(/:$/, '')), line)
@@ -293,6 +294,17 @@ test('each kind of notice has words of its own, and they can be replaced kind by
   assert.deepEqual(own?.recipients, ['ann@example.com'], 'a subject is one line and adds no recipient')
   assert.equal(own?.mail.bcc, undefined)
   assert.equal(received[10]?.mail.html?.trim(), '<p>x</p>')
+})
+
+test('when one kind of code is locked, the mail offers the other kind', async () => {
+  const texts: string[] = []
+  const send = nodemailerSender({ sendMail: async ({ text }) => void texts.push(text) }, { from: FROM })
+  const common = { to: 'ann@example.com', userId: 'ann', issuer: 'Acme', at: NOON }
+
+  for (const method of ['totp', 'backup_code'] as const) await send({ ...common, kind: 'second_factor_locked', method })
+
+  assert.match(texts[0] ?? '', /^Codes from your authenticator app are locked .* Log in with a backup code, or/)
+  assert.match(texts[1] ?? '', /^Backup codes are locked .* Log in with a code from your authenticator app, or/)
 })
 
 test('what users chose and what templates say stays on one line, and is no markup', async () => {

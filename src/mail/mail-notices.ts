@@ -61,7 +61,8 @@ export function mailNotices(
     tell(event, { kind: event.method === 'recovery_password' ? 'recovery_failing' : 'second_factor_failing' })
   })
   totp.on('totp.locked', (event) => {
-    tell(event, { kind: event.method === 'recovery_password' ? 'recovery_locked' : 'second_factor_locked' })
+    const { method } = event
+    tell(event, method === 'recovery_password' ? { kind: 'recovery_locked' } : { kind: 'second_factor_locked', method })
   })
   totp.on('recovery.confirmed', (event) => tell(event, { kind: 'recovery_confirmed' }))
   totp.on('recovery.cancelled', (event) => tell(event, { kind: 'recovery_cancelled' }))

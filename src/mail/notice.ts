@@ -1,4 +1,5 @@
 import type { UnixSeconds } from '../clock.ts'
+import type { SecondFactorMethod } from '../events.ts'
 
 /**
  * Something that the owner of an account is told by mail. `recovery_link` and `recovery_requested` carry a link that
@@ -14,6 +15,7 @@ export type Notice = {
 } & (
   | { kind: 'recovery_link' | 'recovery_requested'; url: string; worksFrom: UnixSeconds; expiresAt: UnixSeconds }
   | { kind: 'backup_code_used'; remaining: number }
+  | { kind: 'second_factor_locked'; method: SecondFactorMethod }
   | { kind: 'trusted_device_kept'; name: string | null }
   /** Positive: the clock of the app is ahead. */
   | { kind: 'totp_resynchronised'; clockOffsetSeconds: number }
@@ -29,7 +31,6 @@ export type Notice = {
         | 'trusted_device_copied'
         | 'refresh_token_reused'
         | 'second_factor_failing'
-        | 'second_factor_locked'
         | 'recovery_failing'
         | 'recovery_locked'
         | 'recovery_confirmed'

@@ -43,7 +43,7 @@ const NOT_YOU_BY_LINK =
 const READS_YOUR_EMAIL =
   'If this was not you, someone has access to your email. Secure it now. Your password has kept them out.'
 const PASSWORD_IS_KNOWN =
-  'If this was not you, someone knows your password. Change it now. Your second factor has kept them out.'
+  'If this was not you, someone knows your password. Change it now. Two-factor authentication still protects your account.'
 const NOTHING_WITHOUT_PASSWORD = 'Nothing changes without your password.'
 
 function letterOf(notice: Notice): Letter {
@@ -55,11 +55,11 @@ function letterOf(notice: Notice): Letter {
       return {
         subject: 'Turn off two-factor authentication',
         paragraphs: [
-          `Someone requested on ${at} to turn off two-factor authentication for ${account}. ` +
+          `On ${at}, someone asked to turn off two-factor authentication for ${account}. ` +
             'If this was you, open the link below. You will also need your password.',
           notice.worksFrom > notice.at
-            ? `The link works once, from ${moment(notice.worksFrom)} until ${until}.`
-            : `The link works once, until ${until}.`,
+            ? `You can use the link once, from ${moment(notice.worksFrom)} until ${until}.`
+            : `You can use the link once, until ${until}.`,
         ],
         link: { label: 'Turn off two-factor authentication, or cancel the request', url: notice.url },
         after: [`If this was not you, open the link and cancel the request. ${NOTHING_WITHOUT_PASSWORD}`],
@@ -69,8 +69,8 @@ function letterOf(notice: Notice): Letter {
       return {
         subject: 'Request to turn off two-factor authentication',
         paragraphs: [
-          `Someone requested on ${at} to turn off two-factor authentication for ${account}. ` +
-            'We sent a link for this to another of your email addresses.',
+          `On ${at}, someone asked to turn off two-factor authentication for ${account}. ` +
+            'We sent a recovery link to another of your email addresses.',
           ...(notice.worksFrom > notice.at ? [`That link works from ${moment(notice.worksFrom)}.`] : []),
           'If this was you, you do not have to do anything. ' +
             `If this was not you, cancel the request before ${moment(notice.expiresAt)}:`,
@@ -99,7 +99,7 @@ function letterOf(notice: Notice): Letter {
     case 'totp_replaced':
       return told(
         'Your authenticator app was replaced',
-        `The authenticator app for ${account} was replaced on ${at}. The codes of the old one no longer work.`,
+        `The authenticator app for ${account} was replaced on ${at}. Codes from the old app no longer work.`,
       )
     case 'authenticator_added':
       return told('An authenticator app was added', `An authenticator app was added to ${account} on ${at}.`)
@@ -148,7 +148,7 @@ function letterOf(notice: Notice): Letter {
       return told(
         'New trusted device',
         `${device} was added to the trusted devices of ${account} on ${at}. ` +
-          'For a limited time, logging in on this device does not require a code.',
+          'For a limited time, you can log in on this device without a code.',
       )
     }
     case 'second_factor_failing':
@@ -160,15 +160,20 @@ function letterOf(notice: Notice): Letter {
           PASSWORD_IS_KNOWN,
         ],
       }
-    case 'second_factor_locked':
+    case 'second_factor_locked': {
+      const [locked, other] =
+        notice.method === 'totp'
+          ? ['Codes from your authenticator app', 'a backup code']
+          : ['Backup codes', 'a code from your authenticator app']
       return {
         subject: 'Codes are locked',
         paragraphs: [
-          `Codes for ${account} are locked after too many incorrect attempts. The last attempt was on ${at}. ` +
-            'Log in with a backup code, or contact support.',
+          `${locked} are locked for ${account} after too many incorrect attempts. The last attempt was on ${at}. ` +
+            `Log in with ${other}, or contact support.`,
           PASSWORD_IS_KNOWN,
         ],
       }
+    }
     case 'recovery_failing':
       return {
         subject: 'Incorrect passwords with a recovery link',

@@ -63,7 +63,7 @@ describe('a name that an app could not show is refused', () => {
     }
     for (const broken of ['a\nb', 'a\0b', 'a\u007fb', 'a\u0085b', 'a\ud800', '\udc00a']) {
       expect(withName(broken)).toThrow(
-        new RangeError(`the ${named} must not contain control characters or lone surrogates`),
+        new RangeError(`the ${named} must not contain control characters or invalid Unicode`),
       )
     }
   })

@@ -38,7 +38,7 @@ function encodeLabel(what: string, text: string): string {
   if (text.trim() === '') throw new RangeError(`the ${what} must not be empty`)
   if (text.includes(':')) throw new RangeError(`the ${what} must not contain a colon`)
   if (!text.isWellFormed() || /\p{Cc}/u.test(text)) {
-    throw new RangeError(`the ${what} must not contain control characters or lone surrogates`)
+    throw new RangeError(`the ${what} must not contain control characters or invalid Unicode`)
   }
   return encodeURIComponent(text).replace(/[!'()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`)
 }
