@@ -58,6 +58,8 @@ export interface ModelUser {
   enabled: boolean
   live: ModelPhone[]
   pending: (ModelPhone & { expiresAt: number }) | null
+  /** One had expired before the clock was set back: the store may have deleted it or not. */
+  mayHavePending: boolean
   unusedCodes: Set<string>
   failures: Record<Kind, Count>
   /** Recovery mails in the hour that began with the first of them. `isUnsure`: the store may have forgotten them. */
@@ -78,6 +80,7 @@ export function newUser(username: string, isPasswordKnown: boolean): ModelUser {
     enabled: false,
     live: [],
     pending: null,
+    mayHavePending: false,
     unusedCodes: new Set(),
     failures: { totp: noFailures(), backup_code: noFailures(), recovery_password: noFailures() },
     mails: { sent: 0, until: 0, isUnsure: false },
@@ -235,6 +238,7 @@ export function liftHardCap(user: ModelUser): void {
 /** A change of factors or credentials. What is of the earlier generation is worth nothing from then on. */
 export function raise(user: ModelUser, now: number): void {
   user.pending = null
+  user.mayHavePending = false
   user.generation++
   user.changedAt = Math.max(user.changedAt, now) + 1
 }

@@ -367,7 +367,10 @@ export class World {
     })
     this.seen.splice(0, this.seen.length, ...this.seen.filter((text) => !forgotten.has(text)))
     for (const user of this.users) {
-      if (user.pending && isOver(user.pending)) user.pending = null
+      if (user.pending && isOver(user.pending)) {
+        user.pending = null
+        user.mayHavePending = true
+      }
       if (user.mails.until < this.highWater) user.mails.isUnsure = true
     }
   }
