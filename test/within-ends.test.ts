@@ -5,7 +5,7 @@ import { type MysqlConnection, type MysqlStore, mysqlStore } from 'totp-kit/stor
 import { type PostgresClient, type PostgresStore, postgresStore } from 'totp-kit/store/postgres'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { failClosed } from '../src/flows/context.ts'
-import { activate, enrol, limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import { activate, byCode, enrol, limits, noon, pending } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
 interface Connection {
@@ -164,6 +164,63 @@ for (const { name, isThere, make, snapshot } of hosts) {
 
       assert.deepEqual(await whole('bea'), UNTOUCHED)
       assert.equal(await host.orders(), 1)
+    })
+
+    test.each([
+      'COMMIT',
+      'commit',
+      '/* a */ /* b */ COMMIT',
+      '-- the end\nCOMMIT',
+      ...(name === 'PostgreSQL' ? ['INSERT INTO orders VALUES (3); COMMIT'] : ['# the end\nCOMMIT']),
+    ])('a host that commits without waiting for the call commits all of it or nothing: %j', async (commit) => {
+      const userId = `ivy ${commit}`
+      await enrol(host.store, { userId, codes: [`${userId} a`, `${userId} b`] })
+      const holder = await host.connect()
+      await holder.query('BEGIN')
+      // The call locks the user and deletes the authenticator before it waits for this.
+      await holder.query(`SELECT 1 FROM totp_backup_code WHERE user_id = '${userId}' FOR UPDATE`)
+      const connection = await host.connect()
+      await connection.query('BEGIN')
+
+      const refused = assert.rejects(disable(host.within(connection), userId), isUnavailable)
+      await untilWaiting()
+      const committed = connection.query(commit)
+      await holder.query('ROLLBACK')
+      holder.release()
+      await committed
+      connection.release()
+      await refused
+
+      assert.deepEqual(await whole(userId), UNTOUCHED)
+    })
+
+    test('an operation of one statement is undone too when it waits at the deadline', async () => {
+      const user = await enrol(host.store, { userId: 'jon', codes: ['jon a', 'jon b'] })
+      const holder = await host.connect()
+      await holder.query('BEGIN')
+      await holder.query("SELECT 1 FROM totp_backup_code WHERE user_id = 'jon' FOR UPDATE")
+      const connection = await host.connect()
+      await connection.query('BEGIN')
+
+      const inside = host.within(connection, { deadlineMs: 300 })
+      await assert.rejects(inside.spend(byCode(user, ['jon a'])), /did not end within/)
+      const committed = connection.query('COMMIT')
+      await holder.query('ROLLBACK')
+      holder.release()
+      await committed
+      connection.release()
+
+      assert.deepEqual(await whole('jon'), UNTOUCHED)
+    })
+
+    test('a statement behind many comments is read in no time', async () => {
+      const connection = await host.connect()
+      await connection.query('BEGIN')
+      const inside = host.within(connection)
+      await connection.query(`${'/**/'.repeat(200)}SELECT 1`)
+      await inside.getUser('kim')
+      await connection.query('ROLLBACK')
+      connection.release()
     })
 
     test('nothing is sent on a connection that the host has rolled back and lent on without waiting for the call', async () => {

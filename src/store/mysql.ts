@@ -111,7 +111,7 @@ function savepoints(connection: MysqlConnection, statements: Statements, options
   const transaction = hostTransaction(inner ?? connection, session.text, options)
   return {
     acquire: () => transaction.acquire(session),
-    query: (name, parameters) => transaction.single(() => session.query(name, parameters)),
+    query: (name, parameters) => transaction.single(session, name, parameters),
     wasUndone: () => false,
   }
 }

@@ -219,7 +219,7 @@ function savepoints(client: PostgresClient, statements: Statements, options?: Wi
   const transaction = hostTransaction(client, session.text, options)
   return {
     acquire: () => transaction.acquire(session),
-    query: (name, parameters) => transaction.single(() => session.query(name, parameters)),
+    query: (name, parameters) => transaction.single(session, name, parameters),
     wasUndone: () => false,
   }
 }

@@ -13,19 +13,19 @@ export interface WithinOptions {
 }
 
 /** The host's transaction on one connection, from the call of `within` until it ends. */
-export interface HostTransaction {
+interface HostTransaction {
   /**
-   * Sends one statement.
+   * Sends the statements of one operation in a savepoint. One operation at a time uses the connection.
    *
-   * Rejects without sending when the host has ended the transaction or has given the connection back, and after the
-   * deadline or an abort. Rejects at the deadline too when the statement has no answer by then.
+   * A statement rejects without being sent when the host has ended the transaction or has given the connection back, and
+   * after the deadline or an abort. One that has no answer by then rejects too, and the savepoint is rolled back.
    */
-  send<T>(statement: () => Promise<T>): Promise<T>
-  /** Sends the statements of one operation in a savepoint. One operation at a time uses the connection. */
-  acquire(statements: Pick<Session, 'query' | 'text'>): Promise<Session>
-  /** Sends one statement that needs no savepoint, when the connection is free. */
-  single<T>(statement: () => Promise<T>): Promise<T>
+  acquire(statements: Statements): Promise<Session>
+  /** An operation of one statement. In a savepoint too: it may wait for a lock when the time is over. */
+  single(statements: Statements, ...query: Parameters<Session['query']>): ReturnType<Session['query']>
 }
+
+type Statements = Pick<Session, 'query' | 'text'>
 
 /** Who uses a connection now, for all stores that share it. */
 const turns = new WeakMap<object, Promise<unknown>>()
@@ -74,23 +74,21 @@ export function hostTransaction(
   })
   givenUp.catch(() => undefined)
 
-  const end = (reason: string) => {
+  const stop = (reason: string) => {
     if (over) return
     over = new Error(reason)
     clearTimeout(timer)
     signal?.removeEventListener('abort', abort)
-  }
-  const stop = (reason: string) => {
-    if (over) return
+    unwatch()
+    if (!isInSavepoint) return
     // Before the host learns of it, and so ahead of whatever the host sends next: half an operation must not be committed.
-    if (isInSavepoint) sendText('ROLLBACK TO SAVEPOINT totp_kit').catch(() => undefined)
-    end(reason)
-    giveUp(over as unknown as Error)
+    sendText('ROLLBACK TO SAVEPOINT totp_kit').catch(() => undefined)
+    giveUp(over)
   }
   const abort = () => stop('the transaction was given up by the signal')
   const timer = setTimeout(() => stop(`the transaction did not end within ${deadlineMs} ms`), deadlineMs)
   timer.unref()
-  watch(connection, () => end('the transaction of the host has ended'))
+  const unwatch = watch(connection, () => stop('the transaction of the host has ended'))
   if (signal?.aborted) abort()
   else signal?.addEventListener('abort', abort)
 
@@ -98,30 +96,38 @@ export function hostTransaction(
     if (over) return Promise.reject(over)
     return Promise.race([statement(), givenUp])
   }
-  return {
-    send,
-    single: (statement) => inTurn(connection, () => send(statement)),
-    acquire: ({ query, text }) =>
-      takeTurn(connection, (release) => ({
+  const acquire = ({ query, text }: Statements) =>
+    takeTurn(connection, (release): Session => {
+      const savepoint = (sql: string, isOpen: boolean) =>
+        send(() => {
+          isInSavepoint = isOpen
+          return text(sql)
+        }).then(() => undefined)
+      return {
         text: (sql) => send(() => text(sql)),
         query: (name, parameters) => send(() => query(name, parameters)),
-        begin: () =>
-          send(() => {
-            isInSavepoint = true
-            return text('SAVEPOINT totp_kit')
-          }).then(() => undefined),
-        commit: () =>
-          send(() => {
-            isInSavepoint = false
-            return text('RELEASE SAVEPOINT totp_kit')
-          }).then(() => undefined),
-        rollback: () =>
-          send(() => {
-            isInSavepoint = false
-            return text('ROLLBACK TO SAVEPOINT totp_kit')
-          }).then(() => undefined),
+        begin: () => savepoint('SAVEPOINT totp_kit', true),
+        commit: () => savepoint('RELEASE SAVEPOINT totp_kit', false),
+        rollback: () => savepoint('ROLLBACK TO SAVEPOINT totp_kit', false),
         release,
-      })),
+      }
+    })
+  return {
+    acquire,
+    async single(statements, name, parameters) {
+      const session = await acquire(statements)
+      try {
+        await session.begin('write')
+        const result = await session.query(name, parameters)
+        await session.commit()
+        return result
+      } catch (error) {
+        await session.rollback().catch(() => undefined)
+        throw error
+      } finally {
+        session.release(false)
+      }
+    },
   }
 }
 
@@ -130,9 +136,17 @@ const SENDING = ['query', 'execute', 'exec']
 /** Methods that end a transaction or a loan whatever they are called with. */
 const ENDING = ['release', 'destroy', 'end', 'rollback', 'commit']
 
-/** Ends the transaction or a part of it, or begins somebody else's. A comment may stand before it. */
-const ENDS_TRANSACTION =
-  /^(?:\s|\/\*[\s\S]*?\*\/)*(?:commit|end|abort|begin|start\s+transaction|prepare\s+transaction|rollback(?! TO SAVEPOINT totp_kit))\b/i
+/** White space and comments. A `#` begins one in MySQL, and nothing in PostgreSQL. One way to match each: no backtracking. */
+const NOTHING = String.raw`(?:\s|\/\*(?:[^*]|\*(?!\/))*\*\/|(?:--|#)[^\n]*\n)*`
+/**
+ * Ends the transaction or a part of it, or begins somebody else's. Of several statements in one text the first is looked
+ * at, and the others for a commit or a roll-back: `END` after a semicolon may end a block.
+ */
+const ENDS_TRANSACTION = new RegExp(
+  `(?:^${NOTHING}(?:end|abort|begin|start\\s+transaction|prepare\\s+transaction)` +
+    `|(?:^|;)${NOTHING}(?:commit|rollback(?! TO SAVEPOINT totp_kit)))\\b`,
+  'i',
+)
 
 interface Emitter {
   on(event: 'error', listener: () => void): unknown
@@ -144,14 +158,19 @@ type Method = (...args: unknown[]) => unknown
 /** Per connection: who waits for the end of the host's transaction on it. */
 const watched = new WeakMap<object, Set<() => void>>()
 
-/** Calls `ended` once: when the host ends its transaction on `connection`, or gives the connection back. */
-function watch(connection: object, ended: () => void): void {
-  const waiting = watched.get(connection)
-  if (waiting) {
-    waiting.add(ended)
-    return
-  }
-  const listeners = new Set([ended])
+/**
+ * Calls `ended` once: when the host ends its transaction on `connection`, or gives the connection back.
+ *
+ * @returns forgets `ended`
+ */
+function watch(connection: object, ended: () => void): () => void {
+  const listeners = watched.get(connection) ?? watchAnew(connection)
+  listeners.add(ended)
+  return () => listeners.delete(ended)
+}
+
+function watchAnew(connection: object): Set<() => void> {
+  const listeners = new Set<() => void>()
   watched.set(connection, listeners)
   const methods = connection as Record<string, unknown>
   const isLent = typeof methods.release === 'function'
@@ -167,7 +186,6 @@ function watch(connection: object, ended: () => void): void {
     const replacement = function (this: unknown, ...args: unknown[]) {
       if (endsBy(args)) {
         for (const listener of listeners) listener()
-        listeners.clear()
         if (isLast || !isLent) restore()
       }
       return (original as Method).apply(this, args)
@@ -187,6 +205,7 @@ function watch(connection: object, ended: () => void): void {
     emitter.on('error', toldToTheStatement)
     restorations.push(() => emitter.removeListener('error', toldToTheStatement))
   }
+  return listeners
 }
 
 const toldToTheStatement = () => undefined
