@@ -33,6 +33,7 @@ import { getStatus, isTotpEnabled } from './flows/status.ts'
 import { grantHost } from './flows/step-up.ts'
 import { memoryThrottle, storeThrottle } from './flows/throttle.ts'
 import { listTrustedDevices, removeTrustedDevice, type TrustedDevice, trustDevice } from './flows/trusted-devices.ts'
+import { contextHolding, contextWithin, tellAll, type WithinLimits } from './flows/within.ts'
 import { type PolicyOptions, resolvePolicy } from './policy.ts'
 import type { FactorStatus, TotpStore } from './store/store.ts'
 
@@ -150,6 +151,34 @@ export interface Totp<User = unknown> {
    */
   decrypt(token: string): string
 
+  /**
+   * This service inside a transaction that the host has open on `client`: an enrolment commits with the host's own rows or
+   * not at all. Same key, policy, `findUser` and listeners; nothing is asked of the database before the first call. What is
+   * announced inside reaches the listeners when `COMMIT` has succeeded on `client`, whoever sends it, and never after a
+   * roll-back; a refused code is told at once, since its attempt stays counted.
+   *
+   * `within` neither commits nor rolls back. Await each call of `inside` before you do.
+   *
+   * @throws TypeError when the store has no `within` (SQLite, memory), or `client` does not show the end of its transaction:
+   * see {@link Totp.transaction}. RangeError when `deadlineMs` is out of range
+   */
+  within<T>(client: object, work: (inside: Totp<User>) => Promise<T>, limits?: WithinLimits): Promise<T>
+  /**
+   * For a transaction whose connection the host does not have in hand (Drizzle, Prisma, postgres.js): `run` opens it, and
+   * calls `within` in it. What was announced reaches the listeners when the promise of `run` has resolved, so `run` must
+   * return that of the whole transaction; when it rejects, nothing is told.
+   *
+   * @example
+   * ```ts
+   * declare const db: { transaction<T>(work: (tx: object) => Promise<T>): Promise<T> }
+   *
+   * const { backupCodesRemaining } = await totp.transaction((within) =>
+   *   db.transaction((tx) => within(tx, (inside) => inside.verifyTotpCode('ann', '123456'))),
+   * )
+   * ```
+   */
+  transaction<T>(run: (within: Totp<User>['within']) => Promise<T>): Promise<T>
+
   /** Hears one kind of event. A listener is not waited for unless it is `awaited`; its failure reaches `onError` only. */
   on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>, options?: ListenerOptions): void
   /** Waits for mails that are under way, and lets go of the store. */
@@ -208,51 +237,63 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     later,
     onError,
   }
-  const verify = (userId: string, typed: TypedCode) =>
-    proveCode(ctx, typed, { userId, challenge: null, firstFactor: ['pwd'] })
-  const totp: Totp<User> = {
-    isTotpEnabled: (userId) => isTotpEnabled(ctx, userId),
-    getStatus: (userId) => getStatus(ctx, userId),
-    getStatuses: (userIds) => getStatuses(ctx, userIds),
-    forgetUser: (userId) => forgetUser(ctx, userId),
-    deleteExpired: () => deleteExpired(ctx),
-    startLogin: (userId, firstFactor) => startLogin(ctx, userId, firstFactor),
-    generateChallengeToken: (userId) => generateChallengeToken(ctx, userId),
-    verifyChallengeToken: (token) => verifyChallengeToken(ctx, token),
-    getUserFromChallengeToken: (token) => getUserFromChallengeToken(ctx, token) as Promise<User>,
-    answerChallenge: (token, typed) => answerChallenge(ctx, token, typed),
-    createTotpSetup: async ({ id, accountName, name = null }) =>
-      createTotpSetup(ctx, await grantHost(ctx, id), { accountName, name }),
-    confirmTotpSetup: (userId, code) => confirmTotpSetup(ctx, { userId, code, keepFamilyId: null }),
-    importAuthenticator: (userId, brought) => importAuthenticator(ctx, userId, brought),
-    verifyTotpCode: (userId, code) => verify(userId, { method: 'totp', code }),
-    disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null),
-    removeAuthenticator: async (userId, authenticatorId) =>
-      removeAuthenticator(ctx, await grantHost(ctx, userId), { authenticatorId, keepFamilyId: null }),
-    unlock: (userId) => unlock(ctx, userId),
-    trustDevice: (proof, name) => trustDevice(ctx, proof, name ?? null),
-    listTrustedDevices: (userId) => listTrustedDevices(ctx, userId),
-    removeTrustedDevice: async (userId, deviceId) => removeTrustedDevice(ctx, await grantHost(ctx, userId), deviceId),
-    forecastEnforcement: (userIds, required) => forecastEnforcement(ctx, userIds, required as EnforcementRule),
-    storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes),
-    verifyBackupCode: (userId, code) => verify(userId, { method: 'backup_code', code }),
-    rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId)),
-    listBackupCodes: async (userId) => listBackupCodes(ctx, await grantHost(ctx, userId)),
-    credentialsChanged: (userId) => credentialsChanged(ctx, userId),
-    encrypt: (value) => values.seal(value, clock()),
-    decrypt(token) {
-      const opened = values.open(token)
-      if (opened === null) throw new RangeError('no encryption key can decrypt this token')
-      return opened
-    },
-    on,
-    async close() {
-      await settled()
-      await options.store.close()
-    },
+  const serviceOn = (ctx: Context): Totp<User> => {
+    const verify = (userId: string, typed: TypedCode) =>
+      proveCode(ctx, typed, { userId, challenge: null, firstFactor: ['pwd'] })
+    const totp: Totp<User> = {
+      isTotpEnabled: (userId) => isTotpEnabled(ctx, userId),
+      getStatus: (userId) => getStatus(ctx, userId),
+      getStatuses: (userIds) => getStatuses(ctx, userIds),
+      forgetUser: (userId) => forgetUser(ctx, userId),
+      deleteExpired: () => deleteExpired(ctx),
+      startLogin: (userId, firstFactor) => startLogin(ctx, userId, firstFactor),
+      generateChallengeToken: (userId) => generateChallengeToken(ctx, userId),
+      verifyChallengeToken: (token) => verifyChallengeToken(ctx, token),
+      getUserFromChallengeToken: (token) => getUserFromChallengeToken(ctx, token) as Promise<User>,
+      answerChallenge: (token, typed) => answerChallenge(ctx, token, typed),
+      createTotpSetup: async ({ id, accountName, name = null }) =>
+        createTotpSetup(ctx, await grantHost(ctx, id), { accountName, name }),
+      confirmTotpSetup: (userId, code) => confirmTotpSetup(ctx, { userId, code, keepFamilyId: null }),
+      importAuthenticator: (userId, brought) => importAuthenticator(ctx, userId, brought),
+      verifyTotpCode: (userId, code) => verify(userId, { method: 'totp', code }),
+      disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null),
+      removeAuthenticator: async (userId, authenticatorId) =>
+        removeAuthenticator(ctx, await grantHost(ctx, userId), { authenticatorId, keepFamilyId: null }),
+      unlock: (userId) => unlock(ctx, userId),
+      trustDevice: (proof, name) => trustDevice(ctx, proof, name ?? null),
+      listTrustedDevices: (userId) => listTrustedDevices(ctx, userId),
+      removeTrustedDevice: async (userId, deviceId) => removeTrustedDevice(ctx, await grantHost(ctx, userId), deviceId),
+      forecastEnforcement: (userIds, required) => forecastEnforcement(ctx, userIds, required as EnforcementRule),
+      storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes),
+      verifyBackupCode: (userId, code) => verify(userId, { method: 'backup_code', code }),
+      rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId)),
+      listBackupCodes: async (userId) => listBackupCodes(ctx, await grantHost(ctx, userId)),
+      credentialsChanged: (userId) => credentialsChanged(ctx, userId),
+      encrypt: (value) => values.seal(value, clock()),
+      decrypt(token) {
+        const opened = values.open(token)
+        if (opened === null) throw new RangeError('no encryption key can decrypt this token')
+        return opened
+      },
+      within: async (client, work, limits = {}) => work(serviceOn(contextWithin(ctx, options.store, client, limits))),
+      async transaction(run) {
+        const held: TotpEvent[] = []
+        const result = await run(async (client, work, limits) =>
+          work(serviceOn(contextHolding(ctx, options.store, client, { ...limits, held }))),
+        )
+        await tellAll(ctx.announce, held)
+        return result
+      },
+      on,
+      async close() {
+        await settled()
+        await options.store.close()
+      },
+    }
+    registerContext(totp, ctx)
+    return totp
   }
-  registerContext(totp, ctx)
-  return totp
+  return serviceOn(ctx)
 }
 
 /** A value sealed when the store was new: a key that does not open it would open no secret either. */

@@ -10,6 +10,12 @@ export interface WithinOptions {
   deadlineMs?: number
   /** Nothing is sent after it was aborted. Abort it before you roll back without awaiting a call. */
   signal?: AbortSignal
+  /**
+   * Told once how the transaction ended: true when a `COMMIT` of the host's has succeeded on the connection, false after a
+   * roll-back, after a commit that failed, or when the connection is given back without one. Never told where the end
+   * cannot be seen.
+   */
+  onEnd?: (isCommitted: boolean) => void
 }
 
 /** The host's transaction on one connection, from the call of `within` until it ends. */
@@ -61,7 +67,7 @@ export function takeTurn<T>(connection: object, use: (release: () => void) => T)
 export function hostTransaction(
   connection: object,
   sendText: (sql: string) => Promise<unknown>,
-  { deadlineMs = MAX_TRANSACTION_MS, signal }: WithinOptions = {},
+  { deadlineMs = MAX_TRANSACTION_MS, signal, onEnd }: WithinOptions = {},
 ): HostTransaction {
   if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_TRANSACTION_MS) {
     throw new RangeError(`deadlineMs must be an integer from 1 to ${MAX_TRANSACTION_MS}`)
@@ -89,6 +95,8 @@ export function hostTransaction(
   const timer = setTimeout(() => stop(`the transaction did not end within ${deadlineMs} ms`), deadlineMs)
   timer.unref()
   const unwatch = watch(connection, () => stop('the transaction of the host has ended'))
+  // By itself: what the host does with its transaction counts after the deadline too.
+  if (onEnd) watch(connection, (isCommitted) => void isCommitted.then(onEnd))
   if (signal?.aborted) abort()
   else signal?.addEventListener('abort', abort)
 
@@ -148,6 +156,9 @@ const ENDS_TRANSACTION = new RegExp(
   'i',
 )
 
+/** Ends the transaction by keeping it, when it succeeds. */
+const COMMITS = new RegExp(`^${NOTHING}end\\b|(?:^|;)${NOTHING}commit\\b`, 'i')
+
 interface Emitter {
   on(event: 'error', listener: () => void): unknown
   removeListener(event: 'error', listener: () => void): unknown
@@ -155,22 +166,24 @@ interface Emitter {
 
 type Method = (...args: unknown[]) => unknown
 
+type Ended = (isCommitted: Promise<boolean>) => void
+
 /** Per connection: who waits for the end of the host's transaction on it. */
-const watched = new WeakMap<object, Set<() => void>>()
+const watched = new WeakMap<object, Set<Ended>>()
 
 /**
  * Calls `ended` once: when the host ends its transaction on `connection`, or gives the connection back.
  *
  * @returns forgets `ended`
  */
-function watch(connection: object, ended: () => void): () => void {
+function watch(connection: object, ended: Ended): () => void {
   const listeners = watched.get(connection) ?? watchAnew(connection)
   listeners.add(ended)
   return () => listeners.delete(ended)
 }
 
-function watchAnew(connection: object): Set<() => void> {
-  const listeners = new Set<() => void>()
+function watchAnew(connection: object): Set<Ended> {
+  const listeners = new Set<Ended>()
   watched.set(connection, listeners)
   const methods = connection as Record<string, unknown>
   const isLent = typeof methods.release === 'function'
@@ -184,11 +197,21 @@ function watchAnew(connection: object): Set<() => void> {
     if (typeof original !== 'function') return
     const isOwn = Object.hasOwn(methods, name)
     const replacement = function (this: unknown, ...args: unknown[]) {
-      if (endsBy(args)) {
-        for (const listener of listeners) listener()
-        if (isLast || !isLent) restore()
+      const call = (given: unknown[]) => (original as Method).apply(this, given)
+      if (!endsBy(args)) return call(args)
+      let tell: (isCommitted: boolean) => void = () => undefined
+      const isCommitted = new Promise<boolean>((resolve) => {
+        tell = resolve
+      })
+      const ended = [...listeners]
+      listeners.clear()
+      for (const listener of ended) listener(isCommitted)
+      if (isLast || !isLent) restore()
+      if (name === 'commit' || (SENDING.includes(name) && COMMITS.test(textOf(args[0])))) {
+        return listeningTo(call, args, tell)
       }
-      return (original as Method).apply(this, args)
+      tell(false)
+      return call(args)
     }
     methods[name] = replacement
     restorations.push(() => {
@@ -206,6 +229,33 @@ function watchAnew(connection: object): Set<() => void> {
     restorations.push(() => emitter.removeListener('error', toldToTheStatement))
   }
   return listeners
+}
+
+/** Makes a call that commits, and tells whether it has; drivers answer with a promise or by a callback. */
+function listeningTo(
+  call: (args: unknown[]) => unknown,
+  args: readonly unknown[],
+  tell: (isCommitted: boolean) => void,
+): unknown {
+  const callback = args.at(-1)
+  // PostgreSQL answers the COMMIT of a transaction that has failed with ROLLBACK, which is no error.
+  const succeeded = (result: unknown) => (result as { command?: unknown } | undefined)?.command !== 'ROLLBACK'
+  if (typeof callback === 'function') {
+    return call([
+      ...args.slice(0, -1),
+      function (this: unknown, ...answer: unknown[]) {
+        tell(!answer[0] && succeeded(answer[1]))
+        return callback.apply(this, answer)
+      },
+    ])
+  }
+  const answer = call([...args])
+  if (answer instanceof Promise)
+    answer.then(
+      (result) => tell(succeeded(result)),
+      () => tell(false),
+    )
+  return answer
 }
 
 const toldToTheStatement = () => undefined
