@@ -56,7 +56,7 @@ test('deleteExpired takes an enrolment away that was never confirmed', async () 
 
   await totp.deleteExpired()
 
-  assert.equal((await store.getStatus('ann', NOON, LIMITS)).hasPending, false)
+  assert.equal((await store.getStatus('ann', NOON, LIMITS)).pendingUntil, null)
 })
 
 const LIMITS = {

@@ -203,13 +203,18 @@ const mutants: readonly Mutant[] = [
 /**
  * Operations that look at nothing before they write: no race can come in between. `keepTrustedDevice` looks at the
  * generation, which the device carries too: one that is kept too late is dead. `endTrustedDevice` is one
- * statement that counts what it deleted.
+ * statement that counts what it deleted; `returnAttempt` and `noteBackupCodesSaved` are one statement each;
+ * `renameAuthenticator` reads after it has written.
  */
 const WITHOUT_LOOK = [
   'openFamily',
   'endFamily',
   'keepTrustedDevice',
   'endTrustedDevice',
+  'endTrustedDevices',
+  'returnAttempt',
+  'noteBackupCodesSaved',
+  'renameAuthenticator',
   'noteFarStep',
   'clearFailures',
   'deleteExpired',

@@ -19,11 +19,12 @@ import {
   devicesOf,
   limits,
   noon,
+  pending,
   usedCodes,
 } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
-/** A new database, with the tables of version 1 and whom it enrolled: `test/version-1`, which is never changed. */
+/** A new database, with the tables of an earlier version and whom it enrolled: `test/version-…`, which are never changed. */
 interface Old {
   query(sql: string): Promise<unknown[]>
   /** A store that has brought the tables up to date. */
@@ -31,10 +32,12 @@ interface Old {
   drop(): Promise<unknown>
 }
 
-async function fromVersion1(dialect: Dialect): Promise<Old> {
+const fromVersion1 = (dialect: Dialect) => fromVersion(1, dialect)
+
+async function fromVersion(version: number, dialect: Dialect): Promise<Old> {
   const old = await { sqlite: newSqlite, postgres: newPostgres, mysql: newMysql }[dialect]()
   for (const file of [`${dialect}.sql`, 'enrolled.sql']) {
-    const script = await readFile(new URL(`version-1/${file}`, import.meta.url), 'utf8')
+    const script = await readFile(new URL(`version-${version}/${file}`, import.meta.url), 'utf8')
     for (const statement of script.split(';\n').filter((text) => text.trim() !== '')) await old.query(statement)
   }
   return old
@@ -102,6 +105,10 @@ async function goesOn(store: TotpStore): Promise<void> {
   assert.equal((await store.spend(byCode(ann, ['b']))).outcome, 'spent')
   await store.noteFarStep('bob', 'new', 1_000_007)
   assert.equal(await activate(store, { userId: 'bob', authenticatorId: 'new', generation: 0 }), 'first')
+  await store.noteBackupCodesSaved('ann', noon)
+  assert.equal((await store.getStatus('ann', noon, limits)).backupCodesSavedAt, noon)
+  await store.putPending('cleo', pending('tablet', { sessionDigest: 'session' }), 0, limits)
+  assert.equal((await store.getPending('cleo', noon))?.sessionDigest, 'session')
   await store.keepTrustedDevice(device('laptop'), 3)
   assert.deepEqual(await devicesOf(store), ['laptop'])
   assert.equal((await store.getStatus('ann', noon, limits)).authenticators[0]?.driftSteps, 1)
@@ -116,23 +123,23 @@ for (const [name, dialect, isThere] of [
   ['PostgreSQL', 'postgres', services.postgres],
   ['MariaDB', 'mysql', services.mysql],
 ] as const) {
-  describe.skipIf(!isThere)(`a database of version 1 in ${name}`, () => {
+  describe.skipIf(!isThere).each([1, 2])(`a database of version %i in ${name}`, (version) => {
     test('is brought up to date, and whom it enrolled goes on with the same authenticator', async () => {
-      const old = await fromVersion1(dialect)
+      const old = await fromVersion(version, dialect)
       const store = await old.upToDate()
 
-      assert.deepEqual(await versionsOf(old), [1, 2])
+      assert.deepEqual(await versionsOf(old), [1, 2, 3])
       await goesOn(store)
       await store.close()
       await old.drop()
     })
 
     test('is brought up to date once by ten connections that begin at once', async () => {
-      const old = await fromVersion1(dialect)
+      const old = await fromVersion(version, dialect)
 
       const stores = await Promise.all(Array.from({ length: 10 }, () => old.upToDate()))
 
-      assert.deepEqual(await versionsOf(old), [1, 2])
+      assert.deepEqual(await versionsOf(old), [1, 2, 3])
       await goesOn(stores[9] as TotpStore)
       for (const store of stores) await store.close()
       await old.drop()
@@ -151,7 +158,7 @@ describe.skipIf(!services.mysql)('a step that broke off in MariaDB, which cannot
 
       const store = await old.upToDate()
 
-      assert.deepEqual(await versionsOf(old), [1, 2])
+      assert.deepEqual(await versionsOf(old), [1, 2, 3])
       await goesOn(store)
       await old.drop()
     },
@@ -182,7 +189,7 @@ describe('where a step fails', () => {
     assert.deepEqual(await versionsOf(old), [1])
     await old.query('RENAME TABLE elsewhere TO totp_pending_authenticator')
     const [store] = await Promise.all(Array.from({ length: 4 }, () => old.upToDate()))
-    assert.deepEqual(await versionsOf(old), [1, 2])
+    assert.deepEqual(await versionsOf(old), [1, 2, 3])
     await goesOn(store as TotpStore)
     await old.drop()
   })

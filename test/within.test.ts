@@ -112,14 +112,14 @@ for (const { name, isThere, make } of hosts) {
       await execute('ROLLBACK')
       release()
 
-      const { user, authenticators, backupCodesRemaining, hasPending } = await totp.getStatus('bob')
+      const { user, authenticators, backupCodesRemaining, pendingUntil } = await totp.getStatus('bob')
       assert.deepEqual(user, { generation: 0, changedAt: 0, confirmedAt: null })
       assert.deepEqual(
-        { authenticators, backupCodesRemaining, hasPending },
+        { authenticators, backupCodesRemaining, pendingUntil },
         {
           authenticators: [],
           backupCodesRemaining: 0,
-          hasPending: true,
+          pendingUntil: noon + 15 * 60,
         },
       )
       assert.equal((await host.accounts()).includes('bob'), false)

@@ -46,6 +46,7 @@ export async function createTotpSetup(
     parameters: { algorithm, digits, periodSeconds },
     createdAt: now,
     expiresAt: now + pendingEnrolmentSeconds,
+    sessionDigest: null,
   }
   const { failures } = ctx.policy
   if (!(await ctx.store.putPending(userId, pending, user.generation, failures))) throw await outdatedGrant(ctx, userId)

@@ -142,8 +142,8 @@ export async function reserve(
 
 /** Why there is no live factor: nothing was begun, or it was never confirmed. */
 export async function notEnabled(ctx: Context, userId: string): Promise<TotpError> {
-  const { hasPending } = await ctx.store.getStatus(userId, ctx.clock(), ctx.policy.failures)
-  return new TotpError(hasPending ? 'totp_not_enabled' : 'totp_not_set_up')
+  const pending = await ctx.store.getPending(userId, ctx.clock())
+  return new TotpError(pending ? 'totp_not_enabled' : 'totp_not_set_up')
 }
 
 /** Why there is nothing to confirm: it was confirmed before, or never begun, or has expired. */

@@ -7,6 +7,7 @@ import type {
   BackupCodeRecord,
   FactorStatus,
   FailureKind,
+  PendingAuthenticator,
   RefreshFamily,
   SingleUse,
   TotpStore,
@@ -16,8 +17,9 @@ import type {
 
 interface User extends UserRecord {
   live: (AuthenticatorRecord & { lastStep: number })[]
-  pending: (AuthenticatorRecord & { expiresAt: UnixSeconds }) | null
+  pending: (AuthenticatorRecord & Pick<PendingAuthenticator, 'expiresAt' | 'sessionDigest'>) | null
   codes: (BackupCodeRecord & { usedAt: UnixSeconds | null })[]
+  codesSavedAt: UnixSeconds | null
   failures: Map<FailureKind, FailureCount>
 }
 
@@ -75,7 +77,8 @@ export function memoryStore(): TotpStore {
       user: recordOf(user),
       authenticators: liveOf(user),
       backupCodesRemaining: user.codes.filter((code) => code.usedAt === null).length,
-      hasPending: user.pending !== null && user.pending.expiresAt > now,
+      backupCodesSavedAt: user.codesSavedAt,
+      pendingUntil: user.pending !== null && user.pending.expiresAt > now ? user.pending.expiresAt : null,
       trustedDevices: devicesOf(userId, now).length,
       lockedUntil: budgetOf(turn(user.failures.get('totp'), now, limits), now, limits).lockedUntil,
     }
@@ -128,6 +131,14 @@ export function memoryStore(): TotpStore {
       return { outcome: 'spent', backupCodesRemaining: user.codes.filter(({ usedAt }) => usedAt === null).length }
     },
 
+    returnAttempt({ userId, method, consecutive }) {
+      const failures = find(userId).failures.get(method)
+      if (!failures) return
+      if (failures.consecutive === consecutive) failures.blockedUntil = 0
+      failures.consecutive = Math.max(0, failures.consecutive - 1)
+      failures.inPeriod = Math.max(0, failures.inPeriod - 1)
+    },
+
     clearFailures: (userId) => find(userId).failures.clear(),
 
     noteFarStep(userId, authenticatorId, step) {
@@ -147,6 +158,13 @@ export function memoryStore(): TotpStore {
       return true
     },
 
+    getPending(userId, now) {
+      const { pending } = find(userId)
+      if (pending === null || pending.expiresAt <= now) return null
+      const { id, name, sealedSecret, parameters, createdAt, expiresAt, sessionDigest } = pending
+      return { id, name, sealedSecret, parameters: { ...parameters }, createdAt, expiresAt, sessionDigest }
+    },
+
     activatePending(activation) {
       const { userId, authenticatorId, step, driftSteps, maxAuthenticators, generation } = activation
       const { backupCodes, keepFamilyId, now } = activation
@@ -162,7 +180,7 @@ export function memoryStore(): TotpStore {
       }
       user.live.push({ ...pending, lastUsedAt: now, lastStep: step, driftSteps, farStep: null })
       user.confirmedAt ??= now
-      if (backupCodes) user.codes = backupCodes.map((code) => ({ ...code, usedAt: null }))
+      if (backupCodes) putCodes(user, backupCodes)
       const failures = user.failures.get('totp')
       if (failures) giveBack(failures)
       raise(userId, now, keepFamilyId)
@@ -176,10 +194,17 @@ export function memoryStore(): TotpStore {
       const outcome = user.confirmedAt === null ? 'first' : 'added'
       const { parameters, ...rest } = authenticator
       user.live.push({ ...rest, parameters: { ...parameters }, lastStep, driftSteps: 0, farStep: null })
-      if (outcome === 'first' && backupCodes) user.codes = backupCodes.map((code) => ({ ...code, usedAt: null }))
+      if (outcome === 'first' && backupCodes) putCodes(user, backupCodes)
       user.confirmedAt ??= authenticator.createdAt
       raise(userId, now, null)
       return outcome
+    },
+
+    renameAuthenticator(userId, authenticatorId, name) {
+      const live = find(userId).live.find(({ id }) => id === authenticatorId)
+      if (!live) return null
+      live.name = name
+      return authenticatorOf(live)
     },
 
     removeAuthenticator({ userId, authenticatorId, generation, keepFamilyId, now }) {
@@ -205,7 +230,7 @@ export function memoryStore(): TotpStore {
       }
       if (user.confirmedAt === null) return true
       user.live = []
-      user.codes = []
+      putCodes(user, [])
       user.confirmedAt = null
       raise(userId, now, keepFamilyId)
       return true
@@ -214,8 +239,13 @@ export function memoryStore(): TotpStore {
     replaceBackupCodes(userId, codes, generation) {
       const user = find(userId)
       if (user.confirmedAt === null || user.generation !== generation) return false
-      user.codes = codes.map((code) => ({ ...code, usedAt: null }))
+      putCodes(user, codes)
       return true
+    },
+
+    noteBackupCodesSaved(userId, now) {
+      const user = find(userId)
+      if (user.confirmedAt !== null) user.codesSavedAt = now
     },
 
     listBackupCodes: (userId) => find(userId).codes.map(({ sealedCode, usedAt }) => ({ sealedCode, usedAt })),
@@ -265,6 +295,12 @@ export function memoryStore(): TotpStore {
     },
 
     endTrustedDevice: (userId, deviceId) => devices.get(deviceId)?.userId === userId && devices.delete(deviceId),
+
+    endTrustedDevices(userId) {
+      const own = [...devices.values()].filter((device) => device.userId === userId)
+      for (const { id } of own) devices.delete(id)
+      return own.length
+    },
 
     openFamily(family, generation, now) {
       for (const [id, { expiresAt }] of families) if (expiresAt <= now) families.delete(id)
@@ -335,7 +371,21 @@ function asStore(operations: Operations): TotpStore {
 }
 
 function newUser(): User {
-  return { generation: 0, changedAt: 0, confirmedAt: null, live: [], pending: null, codes: [], failures: new Map() }
+  return {
+    generation: 0,
+    changedAt: 0,
+    confirmedAt: null,
+    live: [],
+    pending: null,
+    codes: [],
+    codesSavedAt: null,
+    failures: new Map(),
+  }
+}
+
+function putCodes(user: User, codes: readonly BackupCodeRecord[]): void {
+  user.codes = codes.map((code) => ({ ...code, usedAt: null }))
+  user.codesSavedAt = null
 }
 
 function recordOf({ generation, changedAt, confirmedAt }: User): UserRecord {

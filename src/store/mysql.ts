@@ -70,6 +70,7 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
     within: (connection, options) => ({
       ...sqlStore(pooledRunner(savepoints(connection, statements, options))),
       reserveAttempt: store.reserveAttempt,
+      returnAttempt: store.returnAttempt,
       getFailureBudget: store.getFailureBudget,
       countCall: store.countCall,
       migrate: store.migrate,

@@ -62,6 +62,7 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   const usual = sqlStore(runner)
   const counted = {
     reserveAttempt: reserveIn(pooled, runner),
+    returnAttempt: usual.returnAttempt,
     getFailureBudget: usual.getFailureBudget,
     countCall: countIn(pooled),
   }

@@ -33,6 +33,8 @@ export interface AuthenticatorRecord {
 /** An enrolment that waits for its first code. One per user; never overwrites a live authenticator. */
 export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUsedAt' | 'driftSteps' | 'farStep'> {
   expiresAt: UnixSeconds
+  /** Of the session that began it, which alone may see the secret again; null: none may. */
+  sessionDigest: string | null
 }
 
 /** A backup code at rest: found by its digest; `sealedCode` is null where codes are kept hashed. */
@@ -141,8 +143,10 @@ export interface FactorStatus {
   user: UserRecord
   authenticators: AuthenticatorRecord[]
   backupCodesRemaining: number
-  /** An enrolment waits for its first code and has not expired. */
-  hasPending: boolean
+  /** When the user said that the current backup codes are kept; null: not yet. */
+  backupCodesSavedAt: UnixSeconds | null
+  /** An enrolment waits for its first code until then; null: none does, or it has expired. */
+  pendingUntil: UnixSeconds | null
   /** Alive ones. */
   trustedDevices: number
   /** App codes are refused until then; null: they are not; `forever`: the hard cap is reached. */
@@ -187,6 +191,14 @@ export interface TotpStore {
    */
   spend(spending: Spending): Promise<Spent>
 
+  /**
+   * Takes back an attempt that was no guess: a right code whose time step was spent. One failure fewer in a row and in
+   * the period. The delay that the attempt set goes too, unless another attempt was counted after it.
+   *
+   * @param attempt - `consecutive`: as the reservation of this attempt counted it
+   */
+  returnAttempt(attempt: { userId: string; method: FailureKind; consecutive: number }): Promise<void>
+
   /** Forgets all failures of the user: consecutive ones, delays, the hard cap and the total. */
   clearFailures(userId: string): Promise<void>
 
@@ -204,6 +216,9 @@ export interface TotpStore {
    * False, and nothing done, when the user's generation is not `generation` any more.
    */
   putPending(userId: string, pending: PendingAuthenticator, generation: number, limits: FailureLimits): Promise<boolean>
+
+  /** The enrolment that waits for its first code; null: none, or it has expired. */
+  getPending(userId: string, now: UnixSeconds): Promise<PendingAuthenticator | null>
 
   /**
    * Makes the pending authenticator `authenticatorId` a live one with `step` spent. Where `maxAuthenticators` are live
@@ -246,6 +261,9 @@ export interface TotpStore {
     now: UnixSeconds
   }): Promise<'first' | 'added' | 'full' | 'stale'>
 
+  /** Gives a live authenticator another name. @returns it as it is then; null when the user has none by that id */
+  renameAuthenticator(userId: string, authenticatorId: string, name: string): Promise<AuthenticatorRecord | null>
+
   /**
    * Removes one live authenticator, never the last one, however many removals race. Raises the generation; of the
    * refresh families only `keepFamilyId` survives.
@@ -281,6 +299,12 @@ export interface TotpStore {
    * False, and nothing done, when 2FA is off or the generation is not `generation` any more.
    */
   replaceBackupCodes(userId: string, codes: readonly BackupCodeRecord[], generation: number): Promise<boolean>
+
+  /**
+   * Notes that the user has kept the current backup codes. Other codes, or none, forget it. Does nothing where 2FA is
+   * off.
+   */
+  noteBackupCodesSaved(userId: string, now: UnixSeconds): Promise<void>
 
   /** The user's backup codes in the order in which they were stored. `usedAt` null: unused. */
   listBackupCodes(userId: string): Promise<{ sealedCode: string | null; usedAt: UnixSeconds | null }[]>
@@ -326,6 +350,9 @@ export interface TotpStore {
 
   /** Ends a device. False when the user has none by that id. */
   endTrustedDevice(userId: string, deviceId: string): Promise<boolean>
+
+  /** Ends all devices of the user. @returns how many there were */
+  endTrustedDevices(userId: string): Promise<number>
 
   /** Begins a family under `generation`; it is dead from the start when the generation has moved on. */
   openFamily(family: RefreshFamily, generation: number, now: UnixSeconds): Promise<void>

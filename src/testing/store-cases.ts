@@ -15,6 +15,7 @@ import { noteFarStep, spendDrift } from './store-cases/drift.ts'
 import { activatePending, putPending } from './store-cases/enrolment.ts'
 import { endFamily, isFamilyAlive, openFamily, rotateFamily } from './store-cases/families.ts'
 import { importAuthenticator } from './store-cases/import.ts'
+import { endTrustedDevices, getPending, noteBackupCodesSaved, renameAuthenticator } from './store-cases/kept.ts'
 import {
   burnToken,
   clearFailures,
@@ -23,6 +24,7 @@ import {
   removeFactorsByToken,
 } from './store-cases/recovery.ts'
 import { listBackupCodes, raiseGeneration, removeFactors, replaceBackupCodes } from './store-cases/removal.ts'
+import { returnAttempt } from './store-cases/returned.ts'
 import { isUnburnt, spend } from './store-cases/spending.ts'
 import { getStatus, getUser, keepCanary, values } from './store-cases/values.ts'
 
@@ -47,15 +49,19 @@ const operations = {
   getFailureBudget,
   reserveAttempt: { ...outcomes, ...reserveSeveral, ...budget, ...recoveryPassword },
   spend: { ...spend, ...spendSeveral, ...spendDrift },
+  returnAttempt,
   clearFailures,
   noteFarStep,
   putPending,
+  getPending,
   activatePending: { ...activatePending, ...activateFurther },
   importAuthenticator,
+  renameAuthenticator,
   removeAuthenticator,
   removeFactors: { ...removeFactors, ...removeFactorsByToken },
   replaceBackupCodes,
   listBackupCodes,
+  noteBackupCodesSaved,
   raiseGeneration: { ...raiseGeneration, ...endDevices },
   isUnburnt,
   burnToken,
@@ -63,6 +69,7 @@ const operations = {
   rotateTrustedDevice,
   listTrustedDevices,
   endTrustedDevice,
+  endTrustedDevices,
   openFamily,
   rotateFamily,
   isFamilyAlive,

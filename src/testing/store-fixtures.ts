@@ -114,13 +114,14 @@ export function pending(id: string, differing: Partial<PendingAuthenticator> = {
     parameters: { algorithm: 'SHA1', digits: 6, periodSeconds: 30 },
     createdAt: noon - 60,
     expiresAt: noon + 15 * 60,
+    sessionDigest: null,
     ...differing,
   }
 }
 
 /** What a pending authenticator is handed out as: unused, where nothing else is said. */
 export function recordOf(
-  { expiresAt: _, ...pending }: PendingAuthenticator,
+  { expiresAt: _, sessionDigest: __, ...pending }: PendingAuthenticator,
   differing: Partial<AuthenticatorRecord> = {},
 ): AuthenticatorRecord {
   return { ...pending, lastUsedAt: null, driftSteps: 0, farStep: null, ...differing }

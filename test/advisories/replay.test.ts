@@ -59,7 +59,7 @@ test("CVE-2022-25838 (Laravel Fortify): two users with the same code at once are
     const times = { createdAt: service.clock.now(), expiresAt: service.clock.now() + 900 }
     await store.putPending(
       person.id,
-      { id: `phone of ${person.id}`, name: null, sealedSecret, parameters, ...times },
+      { id: `phone of ${person.id}`, name: null, sealedSecret, parameters, sessionDigest: null, ...times },
       0,
       limits,
     )

@@ -29,6 +29,7 @@ const TEXTS = new Set([
   'familyId',
   'deviceId',
   'tokenDigest',
+  'sessionDigest',
   'newTokenDigest',
   'keepFamilyId',
   'authenticatorId',

@@ -83,6 +83,13 @@ export const migrations: readonly Migration[] = [
       { of: 'pending', columns: columnsOf('far_step number?') },
     ],
   },
+  {
+    tables: [],
+    columns: [
+      { of: 'user', columns: columnsOf('codes_saved_at number?') },
+      { of: 'pending', columns: columnsOf('session_digest id?') },
+    ],
+  },
 ]
 
 /** The tables as all steps together leave them. */

@@ -8,6 +8,7 @@ import type {
   BackupCodeRecord,
   FactorStatus,
   FailureKind,
+  PendingAuthenticator,
   Reservation,
   SingleUse,
   Spending,
@@ -51,6 +52,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         () => spend(spending),
         ({ outcome }) => outcome === 'spent',
       ),
+    returnAttempt: (attempt) =>
+      runner.single(function* () {
+        yield* run('returnAttempt', attempt)
+      }),
     clearFailures: (userId) =>
       runner.single(function* () {
         yield* run('clearFailures', { userId })
@@ -70,6 +75,11 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         if (user.confirmedAt === null) yield* run('liftHardCapOfApp', { userId, hardCap: limits.hardCap })
         return true
       }, done),
+    getPending: (userId, now) =>
+      runner.single(function* () {
+        const row = yield* first('getPending', { userId, now })
+        return row ? toPending(row) : null
+      }),
     activatePending: (activation) =>
       runner.write(
         () => activatePending(activation),
@@ -80,6 +90,11 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         () => importAuthenticator(brought),
         (outcome) => outcome === 'first' || outcome === 'added',
       ),
+    renameAuthenticator: (userId, authenticatorId, name) =>
+      runner.write(function* () {
+        yield* run('renameAuthenticator', { userId, authenticatorId, name })
+        return (yield* all('getLive', { userId })).map(toAuthenticator).find(({ id }) => id === authenticatorId) ?? null
+      }, always),
     removeAuthenticator: (removal) =>
       runner.write(
         () => removeAuthenticator(removal),
@@ -97,6 +112,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
       runner.single(function* () {
         const rows = yield* all('listBackupCodes', { userId })
         return rows.map((row) => ({ sealedCode: textOrNull(row.sealed_code), usedAt: numberOrNull(row.used_at) }))
+      }),
+    noteBackupCodesSaved: (userId, now) =>
+      runner.single(function* () {
+        yield* run('noteCodesSaved', { userId, now })
       }),
     raiseGeneration: (userId, now) =>
       runner.write(function* () {
@@ -135,6 +154,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
     endTrustedDevice: (userId, deviceId) =>
       runner.single(function* () {
         return (yield* run('endDevice', { userId, deviceId })) === 1
+      }),
+    endTrustedDevices: (userId) =>
+      runner.single(function* () {
+        return yield* run('endDevices', { userId })
       }),
     openFamily: ({ id, userId, tokenId, expiresAt }, generation, now) =>
       runner.write(function* () {
@@ -202,7 +225,8 @@ function* getStatus(userId: string, now: number, limits: FailureLimits): Work<Fa
     user: yield* getUser(userId),
     authenticators: (yield* all('getLive', { userId })).map(toAuthenticator),
     backupCodesRemaining: yield* remaining(userId),
-    hasPending: (yield* first('getPending', { userId, now })) !== undefined,
+    backupCodesSavedAt: numberOrNull((yield* first('getCodesSaved', { userId }))?.codes_saved_at),
+    pendingUntil: numberOrNull((yield* first('getPending', { userId, now }))?.expires_at),
     trustedDevices: (yield* listDevices(userId, now)).length,
     lockedUntil: budgetOf(failures, now, limits).lockedUntil,
   }
@@ -223,7 +247,8 @@ function* getStatuses(userIds: readonly string[], now: number, limits: FailureLi
       user: toUser(users.get(userId)?.[0]),
       authenticators: (live.get(userId) ?? []).map(toAuthenticator),
       backupCodesRemaining: Number(codes.get(userId)?.[0]?.counted ?? 0),
-      hasPending: pending.has(userId),
+      backupCodesSavedAt: numberOrNull(users.get(userId)?.[0]?.codes_saved_at),
+      pendingUntil: numberOrNull(pending.get(userId)?.[0]?.expires_at),
       trustedDevices: Number(devices.get(userId)?.[0]?.counted ?? 0),
       lockedUntil: budgetOf(failed ? toFailureCount(failed) : noFailures(period), now, limits).lockedUntil,
     }
@@ -388,6 +413,7 @@ function* raise(userId: string, generation: number, now: number, keepFamilyId: s
 
 function* putCodes(userId: string, codes: readonly BackupCodeRecord[]): Work<void> {
   yield* run('deleteBackupCodes', { userId })
+  yield* run('forgetCodesSaved', { userId })
   for (const [position, { digest, sealedCode }] of codes.entries()) {
     yield* run('insertBackupCode', { userId, digest, sealedCode, position })
   }
@@ -440,6 +466,12 @@ export function toAuthenticator(row: Row): AuthenticatorRecord {
     driftSteps: Number(row.drift_steps ?? 0),
     farStep: numberOrNull(row.far_step),
   }
+}
+
+function toPending(row: Row): PendingAuthenticator {
+  const { id, name, sealedSecret, parameters, createdAt } = toAuthenticator(row)
+  const expiresAt = Number(row.expires_at)
+  return { id, name, sealedSecret, parameters, createdAt, expiresAt, sessionDigest: textOrNull(row.session_digest) }
 }
 
 function toFailureCount(row: Row): FailureCount {

@@ -53,11 +53,16 @@ function sources(dialect: Dialect, t: Tables) {
       UPDATE ${t.user} SET generation = generation + 1, changed_at = ${greatest}(changed_at, :now) + 1
       WHERE user_id = :userId`,
     switchOn: `UPDATE ${t.user} SET confirmed_at = coalesce(confirmed_at, :now) WHERE user_id = :userId`,
-    switchOff: `UPDATE ${t.user} SET confirmed_at = NULL WHERE user_id = :userId`,
+    switchOff: `UPDATE ${t.user} SET confirmed_at = NULL, codes_saved_at = NULL WHERE user_id = :userId`,
+    getCodesSaved: `SELECT codes_saved_at FROM ${t.user} WHERE user_id = :userId`,
+    noteCodesSaved: `
+      UPDATE ${t.user} SET codes_saved_at = :now WHERE user_id = :userId AND confirmed_at IS NOT NULL`,
+    forgetCodesSaved: `UPDATE ${t.user} SET codes_saved_at = NULL WHERE user_id = :userId`,
 
-    usersIn: `SELECT user_id, generation, changed_at, confirmed_at FROM ${t.user} WHERE user_id ${among}`,
+    usersIn: `
+      SELECT user_id, generation, changed_at, confirmed_at, codes_saved_at FROM ${t.user} WHERE user_id ${among}`,
     liveIn: `SELECT user_id, ${LIVE} FROM ${t.authenticator} WHERE user_id ${among} ORDER BY created_at, id`,
-    pendingIn: `SELECT user_id FROM ${t.pending} WHERE user_id ${among} AND expires_at > :now`,
+    pendingIn: `SELECT user_id, expires_at FROM ${t.pending} WHERE user_id ${among} AND expires_at > :now`,
     countBackupCodesIn: `
       SELECT user_id, count(*) AS counted FROM ${t.backupCode} WHERE user_id ${among} AND used_at IS NULL
       GROUP BY user_id`,
@@ -71,10 +76,11 @@ function sources(dialect: Dialect, t: Tables) {
     lockLiveByUse: `
       SELECT id FROM ${t.authenticator} WHERE user_id = :userId
       ORDER BY coalesce(last_used_at, 0), created_at, id ${locked}`,
-    getPending: `SELECT ${PENDING} FROM ${t.pending} WHERE user_id = :userId AND expires_at > :now`,
+    getPending: `SELECT ${PENDING}, expires_at, session_digest FROM ${t.pending} WHERE user_id = :userId AND expires_at > :now`,
     insertPending: `
-      INSERT INTO ${t.pending} (user_id, ${AUTHENTICATOR}, expires_at)
-      VALUES (:userId, :id, :name, :sealedSecret, :algorithm, :digits, :periodSeconds, :createdAt, :expiresAt)`,
+      INSERT INTO ${t.pending} (user_id, ${AUTHENTICATOR}, expires_at, session_digest)
+      VALUES (:userId, :id, :name, :sealedSecret, :algorithm, :digits, :periodSeconds, :createdAt, :expiresAt,
+        :sessionDigest)`,
     copyPendingToLive: `
       INSERT INTO ${t.authenticator} (user_id, ${AUTHENTICATOR}, last_step, last_used_at, drift_steps)
       SELECT user_id, ${AUTHENTICATOR}, :step, :now, :driftSteps FROM ${t.pending}
@@ -83,6 +89,8 @@ function sources(dialect: Dialect, t: Tables) {
       INSERT INTO ${t.authenticator} (user_id, ${AUTHENTICATOR}, last_step, last_used_at, drift_steps)
       VALUES (:userId, :id, :name, :sealedSecret, :algorithm, :digits, :periodSeconds, :createdAt, :lastStep, :lastUsedAt,
         0)`,
+    renameAuthenticator: `
+      UPDATE ${t.authenticator} SET name = :name WHERE user_id = :userId AND id = :authenticatorId`,
     deleteAuthenticator: `DELETE FROM ${t.authenticator} WHERE user_id = :userId AND id = :authenticatorId`,
     deleteLive: `DELETE FROM ${t.authenticator} WHERE user_id = :userId`,
     deletePending: `DELETE FROM ${t.pending} WHERE user_id = :userId`,
@@ -125,6 +133,11 @@ function sources(dialect: Dialect, t: Tables) {
       FROM ${t.failure} AS f WHERE method = 'totp' AND user_id ${among}`,
     giveBackAttempt: `
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0, in_period = ${greatest}(0, in_period - 1)
+      WHERE user_id = :userId AND method = :method`,
+    /** In this order: MySQL assigns from left to right and sees the new values on the right. */
+    returnAttempt: `
+      UPDATE ${t.failure} SET blocked_until = CASE WHEN consecutive = :consecutive THEN 0 ELSE blocked_until END,
+        consecutive = ${greatest}(0, consecutive - 1), in_period = ${greatest}(0, in_period - 1)
       WHERE user_id = :userId AND method = :method`,
     clearConsecutiveFailures: `
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0 WHERE user_id = :userId`,

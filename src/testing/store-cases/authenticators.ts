@@ -256,7 +256,7 @@ export const removeAuthenticator: Promises = {
     assert.equal(await refusedUntil(store, { challenge: challengeOf(user) }), 'stale')
     assert.deepEqual(await alive(store, ['kept', 'ended']), ['kept'])
     assert.deepEqual(await devicesOf(store), [])
-    assert.equal((await store.getStatus('ann', noon, limits)).hasPending, false)
+    assert.equal((await store.getStatus('ann', noon, limits)).pendingUntil, null)
   },
 }
 

@@ -62,7 +62,7 @@ export const deleteExpired: Promises = {
     assert.equal(await store.isUnburnt('challenge'), false)
     assert.equal(await store.isFamilyAlive('family', null, noon + 1), true)
     assert.equal((await store.countCall({ ...call, now: noon + 1 })).calls, 2)
-    assert.equal((await store.getStatus('ann', noon + 1, limits)).hasPending, true)
+    assert.equal((await store.getStatus('ann', noon + 1, limits)).pendingUntil, noon + 15 * 60)
     assert.deepEqual(await devicesOf(store, 'ann', noon + 1), ['device'])
     assert.equal(await activate(store, { authenticatorId: 'new', generation: user.generation }), 'replaced')
   },

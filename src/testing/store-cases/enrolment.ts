@@ -110,7 +110,7 @@ export const putPending: Promises = {
 
     await store.putPending('ann', pending('another'), user.generation, limits)
 
-    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, hasPending: true })
+    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, pendingUntil: noon + 15 * 60 })
     assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
   },
 
@@ -162,7 +162,8 @@ export const activatePending: Promises = {
       user: { generation: 1, changedAt: noon + 1, confirmedAt: noon },
       authenticators: [recordOf(pending('phone'), { lastUsedAt: noon })],
       backupCodesRemaining: 2,
-      hasPending: false,
+      backupCodesSavedAt: null,
+      pendingUntil: null,
       trustedDevices: 0,
       lockedUntil: null,
     })

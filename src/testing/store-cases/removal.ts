@@ -37,7 +37,8 @@ export const removeFactors: Promises = {
       user: { generation: 2, changedAt: noon + 61, confirmedAt: null },
       authenticators: [],
       backupCodesRemaining: 0,
-      hasPending: false,
+      backupCodesSavedAt: null,
+      pendingUntil: null,
       trustedDevices: 0,
       lockedUntil: null,
     })
@@ -129,7 +130,7 @@ export const removeFactors: Promises = {
 
     assert.equal(await store.removeFactors(removal), true)
 
-    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, hasPending: false })
+    assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, pendingUntil: null })
     assert.equal(before.lockedUntil, noon + 30, 'so that an enrolment begun anew does not begin the count anew')
     assert.deepEqual(await alive(store, ['family']), ['family'])
     assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1 }), 'refused')
@@ -327,7 +328,7 @@ export const raiseGeneration: Promises = {
 
     await store.raiseGeneration('ann', noon + 60)
 
-    assert.equal((await store.getStatus('ann', noon + 60, limits)).hasPending, false)
+    assert.equal((await store.getStatus('ann', noon + 60, limits)).pendingUntil, null)
     assert.equal(await activate(store, { authenticatorId: 'new', generation: generation + 1 }), 'refused')
   },
 

@@ -52,18 +52,19 @@ export const getStatus: Promises = {
       user: { generation: 0, changedAt: 0, confirmedAt: null },
       authenticators: [],
       backupCodesRemaining: 0,
-      hasPending: false,
+      backupCodesSavedAt: null,
+      pendingUntil: null,
       trustedDevices: 0,
       lockedUntil: null,
     })
   },
 
-  async '`hasPending`: an enrolment waits for its first code and has not expired'(open) {
+  async '`pendingUntil`: until when an enrolment waits for its first code; null when it has expired'(open) {
     const store = await open()
     await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0, limits)
 
-    assert.equal((await store.getStatus('ann', noon + 899, limits)).hasPending, true)
-    assert.equal((await store.getStatus('ann', noon + 900, limits)).hasPending, false)
+    assert.equal((await store.getStatus('ann', noon + 899, limits)).pendingUntil, noon + 900)
+    assert.equal((await store.getStatus('ann', noon + 900, limits)).pendingUntil, null)
   },
 
   async '`backupCodesRemaining` counts the unused ones'(open) {
