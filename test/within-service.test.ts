@@ -45,8 +45,7 @@ for (const { name, isThere, make } of databases) {
     async function begun(userId: string) {
       const clock = givenClock(noon)
       const { store } = database
-      const encryptionKey = (sharedKey ??= generateFernetKey())
-      const totp = await createTotp({ issuer: 'Acme', encryptionKey, store, clock: clock.now })
+      const totp = await createTotp({ issuer: 'Acme', encryptionKey: sharedKey, store, clock: clock.now })
       const heard: TotpEvent['type'][] = []
       let arrived = () => {}
       for (const type of ['totp.confirmed', 'totp.refused'] as const) {
@@ -65,7 +64,7 @@ for (const { name, isThere, make } of databases) {
       const confirm = () => totp.within(client, (inside) => inside.confirmTotpSetup(userId, phone.codeAt(clock.now())))
       return { totp, client, phone, clock, heard, confirm, nextEvent }
     }
-    let sharedKey: string | undefined
+    const sharedKey = generateFernetKey()
 
     test('an enrolment commits with the transaction, and its event is told after the commit', async () => {
       const { totp, client, heard, confirm, nextEvent } = await begun('ann')
