@@ -335,7 +335,7 @@ describe.each(stores)('$name', ({ open }) => {
     expect(await totp.isTotpEnabled(id)).toBe(false)
   })
 
-  test('a hard cap of wrong passwords is lifted when the password changes, and when the owner cancels', async () => {
+  test('a hard cap of wrong passwords is lifted when the password changes, and not by cancelling', async () => {
     const { totp, clock, linkFor, confirm, cancel } = await service({ hardCap: 6 })
     const lock = async () => {
       const link = await linkFor('ann@example.com')
@@ -353,7 +353,19 @@ describe.each(stores)('$name', ({ open }) => {
     await totp.credentialsChanged('ann')
     await lock()
     expect(await cancel(await linkFor('ann@example.com'))).toBe('done')
+    expect(await confirm(await linkFor('ann@example.com'))).toBe('second_factor_locked')
+    await totp.credentialsChanged('ann')
     expect(await confirm(await linkFor('ann@example.com'))).toBe('done')
+  })
+
+  test('somebody who reads the mail buys no guesses at the password by cancelling', async () => {
+    const { linkFor, confirm, cancel, passwordsJudged } = await service()
+    for (let n = 0; n < 4; n++) {
+      const link = await linkFor('ann@example.com')
+      for (let guess = 0; guess < 4; guess++) await confirm(link, 'wrong horse')
+      expect(await cancel(link)).toBe('done')
+    }
+    expect(passwordsJudged()).toBe(5)
   })
 
   test('wrong passwords that set in a wait, and those that lock, are announced once each and mailed', async () => {

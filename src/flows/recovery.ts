@@ -154,7 +154,8 @@ export async function cancelRecovery(
     throw await refusal(ctx, userId, 'recovery_link_invalid', now)
   }
   // Whoever asked may have asked several times: with the mailbox and the password, each link would be good by itself.
-  await ctx.store.raiseGeneration(userId, now)
+  // The failures stay: whoever reads the mail could cancel after four wrong passwords, and guess on with the next link.
+  await ctx.store.raiseGeneration(userId, now, { isPasswordSame: true })
   await announceChange(ctx, null, { type: 'recovery.cancelled', userId, at: now })
 }
 

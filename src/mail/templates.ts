@@ -188,7 +188,7 @@ function letterOf(notice: Notice): Letter {
         subject: 'Recovery is locked',
         paragraphs: [
           `Recovery for ${account} is locked after too many incorrect passwords. The last attempt was on ${at}. ` +
-            'Cancel the request with the last link, change your password, or contact support. After that, a new link works.',
+            'Change your password, or contact support. After that, a new link works.',
           READS_YOUR_EMAIL,
         ],
       }

@@ -250,8 +250,9 @@ export function memoryStore(): TotpStore {
 
     listBackupCodes: (userId) => find(userId).codes.map(({ sealedCode, usedAt }) => ({ sealedCode, usedAt })),
 
-    raiseGeneration(userId, now) {
+    raiseGeneration(userId, now, { isPasswordSame } = { isPasswordSame: false }) {
       raise(userId, now, null)
+      if (isPasswordSame) return
       const failures = find(userId).failures.get('recovery_password')
       if (failures) Object.assign(failures, { consecutive: 0, blockedUntil: 0 })
     },

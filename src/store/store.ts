@@ -311,10 +311,12 @@ export interface TotpStore {
 
   /**
    * Ends all open challenges, recovery links, trusted devices and refresh families of the user, all earlier proofs, and an
-   * enrolment that waits for its first code. Forgets the consecutive failures of recovery passwords, and their delay:
-   * the links that they were typed for are dead. Their total stays.
+   * enrolment that waits for its first code. Forgets the consecutive failures of recovery passwords, and their delay: the
+   * password that was guessed at is gone. Their total stays.
+   *
+   * @param options - `isPasswordSame`: the guesses were at the password that still holds, so their failures stay
    */
-  raiseGeneration(userId: string, now: UnixSeconds): Promise<void>
+  raiseGeneration(userId: string, now: UnixSeconds, options?: { isPasswordSame: boolean }): Promise<void>
 
   /**
    * Deletes everything of the user: authenticators, a pending one, backup codes, failures, refresh families, trusted

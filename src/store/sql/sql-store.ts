@@ -117,11 +117,11 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
       runner.single(function* () {
         yield* run('noteCodesSaved', { userId, now })
       }),
-    raiseGeneration: (userId, now) =>
+    raiseGeneration: (userId, now, { isPasswordSame } = { isPasswordSame: false }) =>
       runner.write(function* () {
         const { generation } = yield* lockUser(userId)
         yield* raise(userId, generation + 1, now, null)
-        yield* run('forgiveRecoveryPasswords', { userId })
+        if (!isPasswordSame) yield* run('forgiveRecoveryPasswords', { userId })
       }, always),
     forgetUser: (userId, now) =>
       runner.write(function* () {

@@ -363,6 +363,17 @@ export const raiseGeneration: Promises = {
     assert.equal(await refusedUntil(store, { method: 'backup_code', limits: locking }), 'locked')
   },
 
+  async 'keeps the failures of recovery passwords where the password is the same'(open) {
+    const store = await open()
+    await enrol(store)
+    const locking = { ...limits, hardCap: 5 }
+    await reserve(store, { method: 'recovery_password', limits: locking }, 5)
+
+    await store.raiseGeneration('ann', noon, { isPasswordSame: true })
+
+    assert.equal(await refusedUntil(store, { method: 'recovery_password', limits: locking }), 'locked')
+  },
+
   async 'tells when, so that an earlier proof proves nothing, and leaves the factors'(open) {
     const store = await open()
     await enrol(store)
