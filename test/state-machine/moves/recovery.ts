@@ -115,7 +115,6 @@ export async function cancelLink(world: World, on: Process, token: string): Prom
   world.seen.push(token)
   if (!isDue) return
   link.dead = true
-  succeed(link.user, 'recovery_password')
   world.raise(link.user, now, null)
   world.count('cancel')
 }
