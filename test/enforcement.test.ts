@@ -71,7 +71,7 @@ test.each([Number.NaN, undefined, '2027-01-15', (NOON - 86_400) * 1000, null])(
   'a moment that is none in Unix seconds lets nobody in: %s',
   async (from) => {
     const { totp } = await host(() => ({ from: from as number }))
-    const expected = new TypeError('enforcement.required gives true, false or { from }, in Unix seconds')
+    const expected = new TypeError('enforcement.required must return true, false or { from } in Unix seconds')
 
     await assert.rejects(totp.startLogin('ann'), expected)
     await assert.rejects(

@@ -65,7 +65,7 @@ export function failClosed(store: TotpStore, onError: (error: unknown) => void):
         try {
           const answer = operation.apply(target, args)
           answer.then(
-            () => isLate && onError(new Error(`the store completed ${name} after the request had been refused`)),
+            () => isLate && onError(new Error(`the store completed ${name} after its request was refused`)),
             () => undefined,
           )
           return await Promise.race([answer, tooLate])
