@@ -77,7 +77,7 @@ describe('what cannot be imported', () => {
     'a secret of 9 bytes': [{ secret: new Uint8Array(9) }, RangeError, /10 to 64 bytes; it has 9/],
     'a secret of 65 bytes': [{ secret: new Uint8Array(65) }, RangeError, /10 to 64 bytes; it has 65/],
     'an empty secret': [{ secret: '' }, RangeError, /it has 0/],
-    'no secret': [{}, TypeError, /secret must be a text in base32/],
+    'no secret': [{}, TypeError, /secret must be a base32 string/],
     '5 digits': [{ secret: SECRET, digits: 5 }, RangeError, /digits/],
     'a period of 10 seconds': [{ secret: SECRET, periodSeconds: 10 }, RangeError, /periodSeconds/],
     MD5: [{ secret: SECRET, algorithm: 'MD5' }, TypeError, /algorithm/],

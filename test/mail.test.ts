@@ -467,7 +467,7 @@ test('a mail that hangs holds up neither the other mails nor close for longer th
     )
     assert.deepEqual(
       errors.map((error) => (error as Error).message),
-      Array(2).fill('a mail took longer than 10 seconds'),
+      Array(2).fill('sending an email took longer than 10 seconds'),
     )
   }
 })

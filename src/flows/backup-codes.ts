@@ -70,7 +70,7 @@ export async function storeBackupCodes(ctx: Context, grant: Grant, codes: readon
  */
 export function checkForeignCodes(codes: readonly string[]): void {
   if (!Array.isArray(codes) || codes.some((code) => typeof code !== 'string')) {
-    throw new TypeError('backup codes must be a list of texts, as the user has them; a digest of one cannot be stored')
+    throw new TypeError('backup codes must be an array of strings, as the user has them: digests cannot be imported')
   }
   const read = codes.map(readBackupCode)
   if (codes.some(looksLikeTotpCode) || read.some((code) => code.length < MIN_IMPORTED_CODE_LENGTH)) {

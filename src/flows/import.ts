@@ -85,7 +85,7 @@ export async function importAuthenticator(
   }
   throw new TotpError('unavailable', {
     retryAfterSeconds: 5,
-    cause: new Error('the factors of the user change faster than an authenticator can be imported'),
+    cause: new Error('the factors of the user changed repeatedly during the import'),
   })
 }
 
@@ -97,7 +97,7 @@ function readImport(ctx: Context, given: AuthenticatorImport, now: UnixSeconds) 
     name !== null &&
     (typeof name !== 'string' || name.length > 255 || !name.isWellFormed() || /\p{Cc}/u.test(name))
   ) {
-    throw new TypeError('name must be a text of at most 255 characters, without control characters')
+    throw new TypeError('name must be a string of at most 255 characters, without control characters')
   }
   if (!Object.hasOwn(HASH_BYTES, algorithm)) throw new TypeError('algorithm must be SHA1, SHA256 or SHA512')
   const parameters = {
@@ -126,7 +126,7 @@ function readSecret(secret: unknown): string {
 }
 
 function decodeSecret(secret: unknown): Uint8Array {
-  if (typeof secret !== 'string') throw new TypeError('secret must be a text in base32, or a Uint8Array')
+  if (typeof secret !== 'string') throw new TypeError('secret must be a base32 string or a Uint8Array')
   try {
     return decodeBase32(readTypedCode(secret).replace(/=+$/, '').toUpperCase())
   } catch (error) {
@@ -141,7 +141,9 @@ function checkGuessing({ policy }: Context, { digits }: TotpParameters): void {
     guessingChance({ totp: { ...totp, digits }, failures, maxAuthenticators }).ownerDaily.chance
   const chance = chanceWith(digits)
   if (chance > MAX_CHANCE_PER_YEAR && chance > chanceWith(totp.digits)) {
-    throw new RangeError(`digits: with ${digits}, the option failures lets too many accounts be guessed in a year`)
+    throw new RangeError(
+      `digits: with ${digits}, the failures option would let too many accounts be guessed within a year`,
+    )
   }
 }
 

@@ -10,7 +10,7 @@ const LONGEST_WAIT_MS = 10_000
 export async function tryMail<T>(ctx: Context, userId: string, work: () => Promise<T>): Promise<T | null> {
   let timer: NodeJS.Timeout | undefined
   const tooLate = new Promise<never>((_, reject) => {
-    const error = () => new Error(`a mail took longer than ${LONGEST_WAIT_MS / 1000} seconds`)
+    const error = () => new Error(`sending an email took longer than ${LONGEST_WAIT_MS / 1000} seconds`)
     timer = setTimeout(() => reject(error()), LONGEST_WAIT_MS).unref()
   })
   try {

@@ -82,7 +82,7 @@ export async function proveCode(
   const { userId, challenge, firstFactor } = question
   const { method, code } = typed
   // A host may pass on what a client sent, and each further word would be a failure budget of its own.
-  if (!CODE_METHODS.has(method)) throw new TypeError('the method of a typed code is totp or backup_code')
+  if (!CODE_METHODS.has(method)) throw new TypeError('method must be totp or backup_code')
   const now = ctx.clock()
   const reservation = await reserve(ctx, { userId, method, against: 'live', challenge, now })
   const { user, authenticators, consecutive } = reservation

@@ -25,7 +25,7 @@ const TOLD_AT_ONCE: ReadonlySet<TotpEvent['type']> = new Set(['totp.refused', 't
  */
 export function contextWithin(ctx: Context, store: TotpStore, client: object, limits: WithinLimits): Context {
   if ((client as { endsUnseen?: boolean }).endsUnseen) {
-    throw new TypeError('the end of this transaction cannot be seen: use totp.transaction around it')
+    throw new TypeError('the end of this transaction cannot be detected: wrap it in totp.transaction')
   }
   const held: TotpEvent[] = []
   const onEnd = (isCommitted: boolean) => {
@@ -55,7 +55,7 @@ function storeWithin(
   client: object,
   { deadlineMs, signal, onEnd }: WithinLimits & { onEnd?: (isCommitted: boolean) => void },
 ): TotpStore {
-  if (!('within' in store)) throw new TypeError('this store cannot be had within a transaction of the host')
+  if (!('within' in store)) throw new TypeError('this store does not support transactions of the host')
   const given = { ...(deadlineMs === undefined ? {} : { deadlineMs }), ...(signal === undefined ? {} : { signal }) }
   return failClosed((store as WithinStore).within(client, onEnd ? { ...given, onEnd } : given), ctx.onError)
 }
