@@ -25,17 +25,23 @@ import {
   type EnforcementRule,
   forecastEnforcement,
 } from './flows/enforcement.ts'
-import { confirmTotpSetup, createTotpSetup, type TotpSetup } from './flows/enrolment.ts'
+import {
+  type Confirmation,
+  confirmTotpSetup,
+  createTotpSetup,
+  type SetupNames,
+  type TotpSetup,
+} from './flows/enrolment.ts'
 import { type AuthenticatorImport, importAuthenticator } from './flows/import.ts'
-import { type Proof, proveCode, type TypedCode } from './flows/proof.ts'
+import { firstFactorOf, type Proof, proveCode, type TypedCode } from './flows/proof.ts'
 import { disableTotp, removeAuthenticator, unlock } from './flows/removal.ts'
-import { getStatus, isTotpEnabled } from './flows/status.ts'
-import { grantHost } from './flows/step-up.ts'
+import { getStatus, isTotpEnabled, type Status } from './flows/status.ts'
+import { type Caller, type Freshness, grantHost, grantStepUp, type Nobody, requireFresh } from './flows/step-up.ts'
 import { memoryThrottle, storeThrottle } from './flows/throttle.ts'
 import { listTrustedDevices, removeTrustedDevice, type TrustedDevice, trustDevice } from './flows/trusted-devices.ts'
 import { contextHolding, contextWithin, tellAll, type WithinLimits } from './flows/within.ts'
 import { type PolicyOptions, resolvePolicy } from './policy.ts'
-import type { FactorStatus, TotpStore } from './store/store.ts'
+import type { TotpStore } from './store/store.ts'
 
 /** What a host gives. Numbers and their ranges: `policy.ts`. */
 export interface TotpOptions<User> extends PolicyOptions {
@@ -68,11 +74,15 @@ export interface TotpOptions<User> extends PolicyOptions {
 export interface Totp<User = unknown> {
   /** True when a second factor is on. */
   isTotpEnabled(userId: string): Promise<boolean>
-  getStatus(userId: string): Promise<FactorStatus>
+  /** What a user may see of the second factor: nothing in it is secret. */
+  getStatus(userId: string): Promise<Status>
   /** The statuses of many users, by id, for a list of an administrator's: a read of the store for each 500. */
-  getStatuses(userIds: Iterable<string>): Promise<Map<string, FactorStatus>>
+  getStatuses(userIds: Iterable<string>): Promise<Map<string, Status>>
 
-  /** Call it when the first factor is right: gives a proof for a session, or a challenge token for the second step. */
+  /**
+   * Call it when the first factor is right, and `switch` on the `status`: `complete` gives a proof for a session,
+   * `challenge` a token for the second step, `enrollment_required` one that opens enrolment only.
+   */
   startLogin(userId: string, firstFactor?: FirstFactor): Promise<LoginStart>
   /** A challenge token for a user who has passed the first factor. */
   generateChallengeToken(userId: string): Promise<string>
@@ -80,13 +90,42 @@ export interface Totp<User = unknown> {
   verifyChallengeToken(token: string): Promise<string>
   /** As {@link Totp.verifyChallengeToken}, through `findUser`. @throws TypeError when no `findUser` was given */
   getUserFromChallengeToken(token: string): Promise<User>
-  /** The second step of a login: spends token and code together, and gives the proof to begin a session with. */
-  answerChallenge(token: string, typed: TypedCode): Promise<Proof>
+  /**
+   * The second step of a login: spends token and code together, and gives the proof to begin a session with.
+   *
+   * @param code - as typed: six to eight digits are a code of the app, all else is a backup code; or the kind said with it
+   * @throws TotpError `challenge_invalid`, `invalid_code`, `code_already_used`, `too_many_attempts`, `second_factor_locked`
+   */
+  answerChallenge(token: string, code: string | TypedCode): Promise<Proof>
+
+  /**
+   * Passes when the caller proved a second factor at most `maxAgeSeconds` ago: for a route, a resolver, an action.
+   *
+   * @throws TotpError `unauthenticated` for nobody; `second_factor_required` for a user who has none; `step_up_required`
+   */
+  requireFresh(caller: Caller | Nobody, freshness: Freshness): Promise<void>
+  /**
+   * Passes when the caller may change factors, as the endpoints ask it: 2FA is off, or the second factor is as fresh as
+   * the option `stepUp` says, or a right code comes with the call, which is spent.
+   *
+   * @returns the proof of that code, to raise the session with; null when none was needed
+   * @throws TotpError `unauthenticated`, `step_up_required`; and whatever a code may be refused with
+   */
+  permitChange(caller: Caller | Nobody, inputCode?: string): Promise<Proof | null>
 
   /** Begins an enrolment, pending until confirmed. A live authenticator goes on working. */
-  createTotpSetup(user: { id: string; accountName: string; name?: string }): Promise<TotpSetup>
-  /** Confirms it with the app's first code; the backup codes, or null when an authenticator was replaced. */
-  confirmTotpSetup(userId: string, code: string): Promise<string[] | null>
+  createTotpSetup(user: { id: string } & SetupNames): Promise<TotpSetup>
+  /**
+   * Confirms it with the app's first code.
+   *
+   * @param session - `sessionId`: the session that made the change and survives it; `amr`: how it began, default `['pwd']`
+   * @throws TotpError `invalid_code`, `totp_not_set_up`, `totp_already_enabled`, `too_many_attempts`, `second_factor_locked`
+   */
+  confirmTotpSetup(
+    userId: string,
+    code: string,
+    session?: { sessionId?: string | null | undefined; amr?: readonly string[] | undefined },
+  ): Promise<Confirmation>
   /**
    * Brings in an authenticator that the user has had elsewhere. A second import of the same secret changes nothing.
    *
@@ -95,8 +134,12 @@ export interface Totp<User = unknown> {
    * @throws TotpError `totp_already_enabled` when the user has `maxAuthenticators` other ones
    */
   importAuthenticator(userId: string, brought: AuthenticatorImport): Promise<'imported' | 'unchanged'>
-  /** Spends a code of the app. */
-  verifyTotpCode(userId: string, code: string): Promise<Proof>
+  /**
+   * Spends a code of the app.
+   *
+   * @param session - `amr`: how the session began, default `['pwd']` (RFC 8176); the proof adds the second factor
+   */
+  verifyTotpCode(userId: string, code: string, session?: Pick<FirstFactor, 'amr'>): Promise<Proof>
   /** Switches 2FA off, asking nothing: for a support desk, or after questions of the host's own. */
   disableTotp(userId: string): Promise<void>
   /** Removes one authenticator of several. @throws TotpError `not_found`; `validation_failed` for the last one */
@@ -118,8 +161,8 @@ export interface Totp<User = unknown> {
 
   /** Stores codes that the host brings along, of 10 to 64 characters each, in the place of the user's codes. */
   storeBackupCodes(userId: string, codes: readonly string[]): Promise<void>
-  /** Spends a backup code. */
-  verifyBackupCode(userId: string, code: string): Promise<Proof>
+  /** Spends a backup code. @param session - as with {@link Totp.verifyTotpCode} */
+  verifyBackupCode(userId: string, code: string, session?: Pick<FirstFactor, 'amr'>): Promise<Proof>
   /** New backup codes in the place of the old ones. */
   rotateBackupCodes(userId: string): Promise<string[]>
   listBackupCodes(userId: string): Promise<{ code: string; usedAt: number | null }[]>
@@ -221,6 +264,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const sealer = (kind: string, ttlSeconds: number) => tokenSealer(keyring, { kind, issuer }, ttlSeconds)
   const store = failClosed(options.store, onError)
   const ctx: Context = {
+    service: {},
     policy,
     store,
     clock,
@@ -238,8 +282,8 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     onError,
   }
   const serviceOn = (ctx: Context): Totp<User> => {
-    const verify = (userId: string, typed: TypedCode) =>
-      proveCode(ctx, typed, { userId, challenge: null, firstFactor: ['pwd'] })
+    const verify = (userId: string, typed: TypedCode, session: Pick<FirstFactor, 'amr'> = {}) =>
+      proveCode(ctx, typed, { userId, challenge: null, firstFactor: firstFactorOf(session) })
     const totp: Totp<User> = {
       isTotpEnabled: (userId) => isTotpEnabled(ctx, userId),
       getStatus: (userId) => getStatus(ctx, userId),
@@ -250,12 +294,14 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       generateChallengeToken: (userId) => generateChallengeToken(ctx, userId),
       verifyChallengeToken: (token) => verifyChallengeToken(ctx, token),
       getUserFromChallengeToken: (token) => getUserFromChallengeToken(ctx, token) as Promise<User>,
-      answerChallenge: (token, typed) => answerChallenge(ctx, token, typed),
-      createTotpSetup: async ({ id, accountName, name = null }) =>
-        createTotpSetup(ctx, await grantHost(ctx, id), { accountName, name }),
-      confirmTotpSetup: (userId, code) => confirmTotpSetup(ctx, { userId, code, keepFamilyId: null }),
+      answerChallenge: (token, code) => answerChallenge(ctx, token, code),
+      createTotpSetup: async ({ id, ...names }) => createTotpSetup(ctx, await grantHost(ctx, id), names),
+      confirmTotpSetup: (userId, code, { sessionId = null, ...session } = {}) =>
+        confirmTotpSetup(ctx, { userId, code, sessionId, firstFactor: firstFactorOf(session) }),
+      requireFresh: (caller, freshness) => requireFresh(ctx, caller, freshness),
+      permitChange: async (caller, inputCode) => (await grantStepUp(ctx, caller, inputCode)).proof,
       importAuthenticator: (userId, brought) => importAuthenticator(ctx, userId, brought),
-      verifyTotpCode: (userId, code) => verify(userId, { method: 'totp', code }),
+      verifyTotpCode: (userId, code, session) => verify(userId, { method: 'totp', code }, session),
       disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null),
       removeAuthenticator: async (userId, authenticatorId) =>
         removeAuthenticator(ctx, await grantHost(ctx, userId), { authenticatorId, keepFamilyId: null }),
@@ -265,7 +311,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       removeTrustedDevice: async (userId, deviceId) => removeTrustedDevice(ctx, await grantHost(ctx, userId), deviceId),
       forecastEnforcement: (userIds, required) => forecastEnforcement(ctx, userIds, required as EnforcementRule),
       storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes),
-      verifyBackupCode: (userId, code) => verify(userId, { method: 'backup_code', code }),
+      verifyBackupCode: (userId, code, session) => verify(userId, { method: 'backup_code', code }, session),
       rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId)),
       listBackupCodes: async (userId) => listBackupCodes(ctx, await grantHost(ctx, userId)),
       credentialsChanged: (userId) => credentialsChanged(ctx, userId),

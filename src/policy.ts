@@ -104,16 +104,6 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   const algorithm = options.totp?.algorithm ?? 'SHA1'
   const storage = options.backupCodes?.storage ?? 'encrypted'
   const stepUp = options.stepUp ?? { maxAgeSeconds: 300 }
-  if (typeof options.issuer !== 'string' || options.issuer.trim() === '' || options.issuer.includes(':')) {
-    throw new TypeError('issuer must be a non-empty string without a colon (Key URI format)')
-  }
-  if (!options.issuer.isWellFormed() || /\p{Cc}/u.test(options.issuer)) {
-    throw new TypeError('issuer must not contain control characters or invalid Unicode')
-  }
-  // Twice in the key URI, in percent-encoding, with room left for the account name (otp/key-uri.ts).
-  if (options.issuer.length > 64 || encodeURIComponent(options.issuer).length > 192) {
-    throw new RangeError('issuer must have at most 64 characters, and at most 192 when percent-encoded')
-  }
   if (!Object.hasOwn(HASH_BYTES, algorithm)) throw new TypeError('totp.algorithm must be SHA1, SHA256 or SHA512')
   if (storage !== 'encrypted' && storage !== 'hashed') {
     throw new TypeError('backupCodes.storage must be "encrypted" or "hashed"')
@@ -142,7 +132,7 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   }
   if (stepUp !== false) whole('stepUp.maxAgeSeconds', stepUp.maxAgeSeconds, 1, 86_400)
   return {
-    issuer: options.issuer.trim(),
+    issuer: readIssuer(options.issuer),
     totp,
     maxAuthenticators,
     pendingEnrolmentSeconds: 15 * 60,
@@ -154,6 +144,25 @@ export function resolvePolicy(options: PolicyOptions): Policy {
     throttle: readRate(options.throttleRate ?? '10/minute'),
     throttleCounts,
   }
+}
+
+/**
+ * The issuer as it stands in a key URI.
+ *
+ * @throws TypeError or RangeError when it does not fit one
+ */
+export function readIssuer(issuer: unknown): string {
+  if (typeof issuer !== 'string' || issuer.trim() === '' || issuer.includes(':')) {
+    throw new TypeError('issuer must be a non-empty string without a colon (Key URI format)')
+  }
+  if (!issuer.isWellFormed() || /\p{Cc}/u.test(issuer)) {
+    throw new TypeError('issuer must not contain control characters or invalid Unicode')
+  }
+  // Twice in the key URI, in percent-encoding, with room left for the account name (otp/key-uri.ts).
+  if (issuer.length > 64 || encodeURIComponent(issuer).length > 192) {
+    throw new RangeError('issuer must have at most 64 characters, and at most 192 when percent-encoded')
+  }
+  return issuer.trim()
 }
 
 function readFailures(options: PolicyOptions['failures'] = {}): FailureLimits {

@@ -24,7 +24,7 @@ async function host() {
   })
   totp.on('step_up.refused', (event) => void refused.push(event))
   const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
-  const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(NOON))) ?? []
+  const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(NOON))).backupCodes ?? []
   const options = {
     caller: () => ({ id: 'ann', accountName: 'ann', ...session }),
     onVerified: (proof: Proof) => void proofs.push(proof),
@@ -131,6 +131,7 @@ describe('when the session last proved a second factor', () => {
     clock.advance(1000)
     await totp.disableTotp('ann')
 
-    assert.equal((await call('GET', '/vault', { verifiedAt: now })).status, 401)
+    const refused = await call('GET', '/vault', { verifiedAt: now })
+    assert.deepEqual([refused.status, (await refused.json()).code], [403, 'second_factor_required'])
   })
 })

@@ -38,8 +38,8 @@ async function host(required: Enforcement<string>['required'], unknown: () => nu
   }
   const tokenFor = async (id: string) => {
     const start = await totp.startLogin(id)
-    assert.ok('enrolmentToken' in start)
-    return start.enrolmentToken
+    assert.ok('enrollmentToken' in start)
+    return start.enrollmentToken
   }
   return { totp, clock, asked, events, users, status, tokenFor }
 }
@@ -53,14 +53,14 @@ const nobodies = [{ nobody: null }, { nobody: undefined }, { nobody: false }].ma
 test.each(nobodies)('a user whom the host does not know is not let in: $nobody', async ({ unknown }) => {
   const { totp, asked } = await host(() => false, unknown)
 
-  assert.equal('enrolmentToken' in (await totp.startLogin('eve')), true)
+  assert.equal('enrollmentToken' in (await totp.startLogin('eve')), true)
   assert.deepEqual(asked, [], 'the rule gets users only')
 })
 
 test('who must enrol is announced, and who need not is not', async () => {
   const { totp, events, asked } = await host((user) => user === 'Ann')
 
-  assert.equal('enrolmentToken' in (await totp.startLogin('ann')), true)
+  assert.equal('enrollmentToken' in (await totp.startLogin('ann')), true)
   assert.equal('proof' in (await totp.startLogin('bob')), true)
 
   assert.deepEqual(events, [{ type: 'enrolment.required', userId: 'ann', at: NOON }])
@@ -86,7 +86,7 @@ test('from the second on that the rule names', async () => {
 
   assert.equal('proof' in (await totp.startLogin('ann')), true)
   clock.advance(1)
-  assert.equal('enrolmentToken' in (await totp.startLogin('ann')), true)
+  assert.equal('enrollmentToken' in (await totp.startLogin('ann')), true)
 })
 
 describe('the token that opens enrolment', () => {

@@ -136,9 +136,9 @@ test('support lets a locked user try again, and leaves the factors as they are',
     await service.totp.verifyTotpCode(id, wrongCode(service, enrolled.phone)).catch(() => undefined)
   }
   service.clock.advance(86_400)
-  await expect(service.totp.verifyTotpCode(id, nextCode(service, enrolled.phone))).rejects.toThrow(
-    'second_factor_locked',
-  )
+  await expect(service.totp.verifyTotpCode(id, nextCode(service, enrolled.phone))).rejects.toMatchObject({
+    code: 'second_factor_locked',
+  })
   expect((await service.totp.getStatus(id)).lockedUntil).toBe('forever')
 
   await service.totp.unlock(id)

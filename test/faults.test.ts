@@ -34,7 +34,7 @@ async function enrolled(store: TotpStore, encryptionKey = generateFernetKey()) {
   const totp = await serviceOf(store, encryptionKey, clock.now)
   const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
   const phone = phoneFor(uri)
-  const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))) ?? []
+  const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))).backupCodes ?? []
   clock.advance(30)
   return { totp, clock, phone, backupCodes, code: phone.codeAt(clock.now()) }
 }

@@ -202,7 +202,15 @@ describe('a door', () => {
 
     expect(Object.keys(names).sort()).toEqual(Object.keys(manifest.exports).filter(isModule).sort())
     expect(names).toEqual({
-      '.': ['TotpError', 'createTotp', 'generateFernetKey', 'generateTotpSecret', 'problemReply', 'resolveFernetKey'],
+      '.': [
+        'TotpError',
+        'createTotp',
+        'generateFernetKey',
+        'generateTotpSecret',
+        'problemReply',
+        'problemResponse',
+        'resolveFernetKey',
+      ],
       './store/memory': ['memoryStore'],
       './store/sqlite': ['openSqlite', 'sqliteStore'],
       './store/postgres': ['postgresStore'],

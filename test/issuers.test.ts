@@ -36,7 +36,7 @@ async function serviceOf(issuer: string, store: TotpStore, clock = givenClock(NO
   const enrol = async () => {
     const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
     const phone = phoneFor(uri)
-    return { phone, backupCodes: (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))) ?? [] }
+    return { phone, backupCodes: (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))).backupCodes ?? [] }
   }
   /** The links that a request for recovery mails, as they are posted: to confirm, and to cancel only. */
   const recoveryLinks = async () => {
@@ -144,5 +144,5 @@ test('a token of the session names its issuer, and one that names no or another 
 
 async function enrolmentTokenOf({ totp }: Service): Promise<string> {
   const login = await totp.startLogin('ann')
-  return 'enrolmentToken' in login ? String(login.enrolmentToken) : ''
+  return 'enrollmentToken' in login ? String(login.enrollmentToken) : ''
 }

@@ -10,7 +10,7 @@ export function preparer(totp, tokens, clock) {
   async function enrol() {
     const id = `user-${enrolled.length}-${Math.random().toString(36).slice(2)}`
     const phone = phoneFor((await totp.createTotpSetup({ id, accountName: `${id}@example.com` })).uri)
-    const codes = await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
+    const { backupCodes: codes } = await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
     return { id, phone, codes, bearer: null }
   }
 

@@ -2,13 +2,11 @@ import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { contextOf } from '../flows/context.ts'
 import type { Proof } from '../flows/proof.ts'
-import { type Caller, requireSecondFactor } from '../flows/step-up.ts'
+import { type Caller, type Nobody, requireFresh } from '../flows/step-up.ts'
 import type { HttpReply } from '../http/message.ts'
 import { problemReply } from '../http/problem.ts'
 import type { JwtTokens } from '../jwt/index.ts'
 import type { Recovery } from '../recovery/index.ts'
-
-type Nobody = null | undefined | false
 
 /** What every adapter asks of the host; `Request` is the framework's. */
 export interface HostOptions<Request> {
@@ -43,9 +41,7 @@ export async function refuseWithoutTwoFactor<Request>(
 ): Promise<HttpReply | null> {
   const ctx = contextOf(totp)
   try {
-    const asked = await caller(request)
-    if (!asked) throw new TotpError('unauthenticated')
-    await requireSecondFactor(ctx, asked, maxAgeSeconds)
+    await requireFresh(ctx, await caller(request), { maxAgeSeconds })
     return null
   } catch (error) {
     if (!(error instanceof TotpError) || error.code === 'unavailable') ctx.onError(error)

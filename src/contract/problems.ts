@@ -1,5 +1,3 @@
-import type { ErrorCode } from '../errors.ts'
-
 /** How a refusal looks on the wire. RFC 9457. */
 export interface ProblemType {
   status: number
@@ -11,7 +9,7 @@ export interface ProblemType {
 /** Where a problem type is explained; the code follows. Stable: clients may compare it. RFC 9457 §3.1.1. */
 export const PROBLEM_TYPE_BASE = 'urn:totp-kit:problem:'
 
-export const problems: Readonly<Record<ErrorCode, ProblemType>> = {
+export const problems = {
   validation_failed: { status: 400, title: 'Invalid fields', detail: 'Some fields are invalid.' },
   malformed_json: {
     status: 400,
@@ -94,4 +92,7 @@ export const problems: Readonly<Record<ErrorCode, ProblemType>> = {
     title: 'Service unavailable',
     detail: 'The service is temporarily unavailable. Try again shortly.',
   },
-}
+} as const satisfies Readonly<Record<string, ProblemType>>
+
+/** Why a request is refused: the closed list. */
+export type ErrorCode = keyof typeof problems

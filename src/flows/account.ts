@@ -1,6 +1,6 @@
-import type { FactorStatus } from '../store/store.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId } from './context.ts'
+import { type Status, visible } from './status.ts'
 
 /** As many users as one read of the store looks up. */
 const STATUSES_AT_ONCE = 500
@@ -18,15 +18,15 @@ export async function forgetUser(ctx: Context, userId: string): Promise<void> {
 }
 
 /** The statuses of many users, by id; a user never heard of has one too. */
-export async function getStatuses(ctx: Context, userIds: Iterable<string>): Promise<Map<string, FactorStatus>> {
+export async function getStatuses(ctx: Context, userIds: Iterable<string>): Promise<Map<string, Status>> {
   const ids = [...new Set(userIds)]
   ids.forEach(checkUserId)
   const now = ctx.clock()
-  const statuses = new Map<string, FactorStatus>()
+  const statuses = new Map<string, Status>()
   for (let start = 0; start < ids.length; start += STATUSES_AT_ONCE) {
     const some = ids.slice(start, start + STATUSES_AT_ONCE)
     const found = await ctx.store.getStatuses(some, now, ctx.policy.failures)
-    for (const [index, status] of found.entries()) statuses.set(some[index] as string, status)
+    for (const [index, status] of found.entries()) statuses.set(some[index] as string, visible(status))
   }
   return statuses
 }

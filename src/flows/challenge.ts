@@ -1,30 +1,37 @@
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
+import type { SecondFactorMethod } from '../events.ts'
 import type { SingleUse, UserRecord } from '../store/store.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId, isActive, newId } from './context.ts'
 import { mustEnrol, sealEnrolmentToken } from './enforcement.ts'
-import { firstFactorOf, makeProof, type Proof, proveCode, type TypedCode } from './proof.ts'
+import { firstFactorOf, makeProof, type Proof, proveCode, type TypedCode, typedCode } from './proof.ts'
 import { recogniseDevice } from './trusted-devices.ts'
 
-/** After the first factor. */
+/** What comes after the first factor; told apart by `status`. */
 export type LoginStart =
   /** Done. `trustedDevice`: the device's new token, when an old one has saved the user the code; otherwise null. */
-  | { isTotpEnabled: false; mustEnrol: false; proof: Proof; trustedDevice: string | null }
-  /** A challenge is to be answered with a code. */
-  | { isTotpEnabled: true; challengeToken: string }
-  /** The user must have a second factor and has none: the token opens enrolment and nothing else. */
-  | { isTotpEnabled: false; mustEnrol: true; enrolmentToken: string }
+  | { status: 'complete'; proof: Proof; trustedDevice: string | null }
+  /** The challenge is to be answered with a code, within `expiresIn` seconds; `digits`: how many a TOTP code has. */
+  | {
+      status: 'challenge'
+      challengeToken: string
+      expiresIn: number
+      methods: readonly SecondFactorMethod[]
+      digits: number
+    }
+  /** The user must have a second factor and has none: the token opens enrolment and nothing else, for `expiresIn` seconds. */
+  | { status: 'enrollment_required'; enrollmentToken: string; expiresIn: number }
 
-/** What a host may tell of a log-in. */
+/** What a host may tell of a login. */
 export interface FirstFactor {
   /**
    * How the first factor was proved (RFC 8176 §2): `['pwd']` (the default), `['hwk']`, `['fed']` … `mfa` and `otp` are
    * left out: they say that we have seen a second factor.
    */
-  amr?: readonly string[]
+  amr?: readonly string[] | undefined
   /** The token of a trusted device, when the client showed one. */
-  trustedDevice?: string
+  trustedDevice?: string | undefined
 }
 
 const PASSWORD = ['pwd']
@@ -38,20 +45,24 @@ export async function startLogin(ctx: Context, userId: string, firstFactor: Firs
   const { confirmedAt, generation } = user
   if (confirmedAt === null) {
     if (await mustEnrol(ctx, userId)) {
-      const enrolmentToken = await sealEnrolmentToken(ctx, userId, generation)
-      return { isTotpEnabled: false, mustEnrol: true, enrolmentToken }
+      const enrollmentToken = await sealEnrolmentToken(ctx, userId, generation)
+      return { status: 'enrollment_required', enrollmentToken, expiresIn: ctx.policy.pendingEnrolmentSeconds }
     }
     const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr }, user)
-    return { isTotpEnabled: false, mustEnrol: false, proof, trustedDevice: null }
+    return { status: 'complete', proof, trustedDevice: null }
   }
   const device = trustedDevice === undefined ? null : await recogniseDevice(ctx, userId, trustedDevice)
-  if (device === null) return { isTotpEnabled: true, challengeToken: await newChallenge(ctx, userId, generation, amr) }
+  if (device === null) {
+    const { challengeSeconds: expiresIn, totp } = ctx.policy
+    const challengeToken = await newChallenge(ctx, userId, generation, amr)
+    return { status: 'challenge', challengeToken, expiresIn, methods: ['totp', 'backup_code'], digits: totp.digits }
+  }
   const proof = firstFactorProof(
     ctx,
     { userId, method: 'trusted_device', amr },
     { ...user, generation: device.generation },
   )
-  return { isTotpEnabled: false, mustEnrol: false, proof, trustedDevice: device.token }
+  return { status: 'complete', proof, trustedDevice: device.token }
 }
 
 /** A proof that claims no second factor: `amr` says what the host vouched for, and step-up is still asked. */
@@ -60,7 +71,7 @@ function firstFactorProof(
   given: { userId: string; method: 'first_factor' | 'trusted_device'; amr: readonly string[] },
   user: UserRecord,
 ): Proof {
-  return makeProof({ ...given, backupCodesRemaining: null }, user, ctx.clock())
+  return makeProof(ctx, { ...given, backupCodesRemaining: null }, user, ctx.clock())
 }
 
 /** A token that says: this user has passed the first factor. Good for one success, for `challengeSeconds`. */
@@ -108,10 +119,10 @@ export async function getUserFromChallengeToken(ctx: Context, token: string): Pr
  * @throws TotpError `challenge_invalid`, also when `findUser` does not know the user any more; and whatever
  * {@link proveCode} refuses with
  */
-export async function answerChallenge(ctx: Context, token: string, typed: TypedCode): Promise<Proof> {
+export async function answerChallenge(ctx: Context, token: string, code: string | TypedCode): Promise<Proof> {
   const { userId, challenge, firstFactor } = openChallenge(ctx, token, ctx.clock())
   if (!(await isActive(ctx, userId))) throw new TotpError('challenge_invalid')
-  return proveCode(ctx, typed, { userId, challenge, firstFactor })
+  return proveCode(ctx, typedCode(code), { userId, challenge, firstFactor })
 }
 
 /**

@@ -11,6 +11,8 @@ import type { Throttle } from './throttle.ts'
 
 /** What every flow works with. Put together once, in `create-totp.ts`. */
 export interface Context {
+  /** The service: what its proofs are bound to, the same for a service within a transaction. */
+  service: object
   policy: Policy
   store: TotpStore
   clock: Clock

@@ -18,6 +18,8 @@ export interface Enforcement<User = unknown> {
   required: EnforcementRule<User>
   /** Shown in the authenticator app: an address or a user name, without a colon. */
   accountName: (user: User) => string
+  /** The heading in the app, where it differs by user or tenant. Default: the option `issuer`. */
+  issuer?: ((user: User) => string | undefined) | undefined
 }
 
 /** What a policy would do to users as they are now. */
@@ -62,7 +64,7 @@ export async function enrolmentCaller(ctx: Context, authorization: string | unde
   const user = await findUser(userId)
   if (!user) return null
   if ((await ctx.store.getUser(userId)).generation !== generation) return null
-  return { id: userId, accountName: enforcement.accountName(user) }
+  return { id: userId, accountName: enforcement.accountName(user), issuer: enforcement.issuer?.(user) }
 }
 
 /**

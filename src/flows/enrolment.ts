@@ -1,13 +1,24 @@
+import type { UnixSeconds } from '../clock.ts'
 import { sealValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
 import { encodeBase32 } from '../otp/base32.ts'
+import type { OtpAlgorithm } from '../otp/hotp.ts'
 import { keyUri } from '../otp/key-uri.ts'
 import { qrSvg } from '../otp/qr.ts'
+import { readIssuer } from '../policy.ts'
 import { judgeAppCode } from './app-code.ts'
 import { newBackupCodes, sealBackupCodes } from './backup-codes.ts'
 import { announceChange } from './changes.ts'
 import { type Context, newId } from './context.ts'
-import { announceResynchronised, nothingPending, reserve, wrongCode } from './proof.ts'
+import {
+  announceResynchronised,
+  makeProof,
+  nothingPending,
+  type Proof,
+  reserve,
+  withSecondFactor,
+  wrongCode,
+} from './proof.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
 
 /** What a person needs to enrol: the picture to scan, and the same in letters. Shown once, never again. */
@@ -18,22 +29,53 @@ export interface TotpSetup {
   uri: string
   /** The secret in base32, for typing in. */
   secret: string
+  /** Until when it may be confirmed, in Unix seconds: 15 minutes. */
+  expiresAt: UnixSeconds
+  /** How many digits a code has, as the option `totp.digits` says. */
+  digits: number
+  /** How long each code is shown, as the option `totp.periodSeconds` says. */
+  periodSeconds: number
+  algorithm: OtpAlgorithm
+  /** The heading in the app. */
+  issuer: string
+  /** Shown in the app beside the issuer. */
+  accountName: string
+  /** The live authenticator whose place it takes when it is confirmed; null: it takes none's. */
+  replaces: { id: string; name: string | null } | null
+}
+
+/** Whose authenticator it is, as the app shows it, and what the user calls it. */
+export interface SetupNames {
+  accountName: string
+  name?: string | null | undefined
+  /** Default: the option `issuer`. */
+  issuer?: string | undefined
+}
+
+/** An enrolment that was confirmed. */
+export interface Confirmation {
+  /** The new backup codes, to be shown once; null when 2FA was on already, because the old ones stay. */
+  backupCodes: string[] | null
+  /** The user has just proved the second factor: raise the session with it. */
+  proof: Proof
 }
 
 /**
  * Begins an enrolment: a new secret, pending until {@link confirmTotpSetup}, for `pendingEnrolmentSeconds`. An earlier
  * pending one is replaced; a live authenticator goes on working untouched.
  *
- * @param enrolment - `accountName` is shown in the app; `name` is what the user calls the authenticator
+ * @param names - `accountName` is shown in the app; `name` is what the user calls the authenticator
+ * @throws TypeError or RangeError for an issuer that does not fit a key URI
  * @throws TotpError `validation_failed` when `accountName` does not fit a key URI; `step_up_required`, `unavailable`
  */
 export async function createTotpSetup(
   ctx: Context,
   grant: Grant,
-  { accountName, name }: { accountName: string; name: string | null },
+  { accountName, name = null, issuer: ofUser }: SetupNames,
 ): Promise<TotpSetup> {
   const { userId, user } = grant
-  const { issuer, totp, pendingEnrolmentSeconds } = ctx.policy
+  const { totp, pendingEnrolmentSeconds } = ctx.policy
+  const issuer = ofUser === undefined ? ctx.policy.issuer : readIssuer(ofUser)
   const { algorithm, digits, periodSeconds } = totp
   const now = ctx.clock()
   const secret = encodeBase32(ctx.random(totp.secretBytes))
@@ -51,7 +93,21 @@ export async function createTotpSetup(
   const { failures } = ctx.policy
   if (!(await ctx.store.putPending(userId, pending, user.generation, failures))) throw await outdatedGrant(ctx, userId)
   await ctx.announce({ type: 'totp.created', userId, at: now })
-  return { svg, uri, secret }
+  const { expiresAt } = pending
+  const replaces = await replacedBy(ctx, grant, now)
+  return { svg, uri, secret, expiresAt, digits, periodSeconds, algorithm, issuer, accountName, replaces }
+}
+
+/** The live authenticator that a new one would replace: the one used least lately, where there is no room for one more. */
+async function replacedBy(ctx: Context, { userId, user }: Grant, now: UnixSeconds): Promise<TotpSetup['replaces']> {
+  if (user.confirmedAt === null) return null
+  const { authenticators } = await ctx.store.getStatus(userId, now, ctx.policy.failures)
+  if (authenticators.length < ctx.policy.maxAuthenticators) return null
+  const byUse = authenticators.toSorted(
+    (a, b) => (a.lastUsedAt ?? 0) - (b.lastUsedAt ?? 0) || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1),
+  )
+  const [first] = byUse
+  return first ? { id: first.id, name: first.name } : null
 }
 
 /**
@@ -59,15 +115,15 @@ export async function createTotpSetup(
  * against the failure budget. Where `maxAuthenticators` are live already, the one used least lately is replaced in the
  * same step; otherwise the new one stands beside the others.
  *
- * @param confirmation - `keepFamilyId`: the refresh family of the caller; the user's others end
- * @returns the new backup codes; null when 2FA was on already, because the codes stay
+ * @param confirmation - `sessionId`: the caller's session, the one that survives; `firstFactor`: how it began
  * @throws TotpError `invalid_code`, `totp_not_set_up`, `totp_already_enabled`, `too_many_attempts`,
  * `second_factor_locked`, `unavailable`
  */
 export async function confirmTotpSetup(
   ctx: Context,
-  { userId, code, keepFamilyId }: { userId: string; code: string; keepFamilyId: string | null },
-): Promise<string[] | null> {
+  confirmation: { userId: string; code: string; sessionId: string | null; firstFactor: readonly string[] },
+): Promise<Confirmation> {
+  const { userId, code, sessionId, firstFactor } = confirmation
   const now = ctx.clock()
   const method = 'totp'
   const reservation = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
@@ -84,14 +140,20 @@ export async function confirmTotpSetup(
     maxAuthenticators: ctx.policy.maxAuthenticators,
     generation: user.generation,
     backupCodes: codes && sealBackupCodes(ctx, userId, codes, now),
-    keepFamilyId,
+    keepFamilyId: sessionId,
     now,
   })
   if (outcome === 'refused') throw await nothingPending(ctx, userId)
   if (verdict.resynchronised) await announceResynchronised(ctx, userId, verdict, now)
   const [replaced, added] = [outcome === 'replaced', outcome === 'added']
-  await announceChange(ctx, keepFamilyId, { type: 'totp.confirmed', userId, replaced, added, at: now })
-  return codes
+  await announceChange(ctx, sessionId, { type: 'totp.confirmed', userId, replaced, added, at: now })
+  const amr = withSecondFactor(firstFactor, method)
+  // As the store has just written it (`UserRecord`); read again it might be the record after a further change.
+  const changed = { ...user, generation: user.generation + 1, changedAt: Math.max(user.changedAt, now) + 1 }
+  return {
+    backupCodes: codes,
+    proof: makeProof(ctx, { userId, method, amr, backupCodesRemaining: null }, changed, now),
+  }
 }
 
 function accountUri(parts: Parameters<typeof keyUri>[0]): string {

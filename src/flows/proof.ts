@@ -35,36 +35,49 @@ export interface TypedCode {
   code: string
 }
 
-const proofs = new WeakSet<Proof>()
+/** Which service made a proof: two in one process may both have a user `1`. */
+const makers = new WeakMap<Proof, object>()
 
 /** The one place where a proof is made. `user` is the user as of the proof. */
 export function makeProof(
+  { service }: Context,
   proved: Omit<Proof, 'verifiedAt' | 'generation'>,
   { generation, changedAt }: UserRecord,
   now: UnixSeconds,
 ): Proof {
   const verifiedAt = Math.max(now, changedAt)
   const made = Object.freeze({ ...proved, amr: Object.freeze([...proved.amr]), verifiedAt, generation })
-  proofs.add(made)
+  makers.set(made, service)
   return made
 }
 
-/** @throws TypeError when `proof` is anything that this library did not make: a promise, `true`, a look-alike */
-export function checkProof(proof: Proof): void {
-  if (!proofs.has(proof)) throw new TypeError('not a Proof made by totp-kit: is an await missing?')
+/**
+ * @throws TypeError when `proof` is anything that this service did not make: a promise, `true`, a look-alike, or a proof
+ * of another service, whose users are others
+ */
+export function checkProof({ service }: Context, proof: Proof): void {
+  const maker = makers.get(proof)
+  if (maker === undefined) throw new TypeError('not a Proof made by totp-kit: is an await missing?')
+  if (maker !== service) throw new TypeError('this Proof was made by another service')
 }
 
-/** How a session began, without what only a second factor of ours adds. */
-export function firstFactorOf({ amr = ['pwd'] }: { amr?: readonly string[] }): readonly string[] {
-  return amr.filter((method) => method !== 'mfa' && method !== 'otp')
+/** How a session began, without what only a second factor of ours adds; `pwd` where the host does not say. */
+export function firstFactorOf({ amr }: { amr?: readonly string[] | undefined }): readonly string[] {
+  return (amr ?? ['pwd']).filter((method) => method !== 'mfa' && method !== 'otp')
 }
 
-/** The kind of code that a field open to both kinds holds. */
-export function typedCode(code: string): TypedCode {
+/** A code whose kind is told by the caller, or by how it looks. */
+export function typedCode(code: string | TypedCode): TypedCode {
+  if (typeof code !== 'string') return code
   return { method: looksLikeTotpCode(code) ? 'totp' : 'backup_code', code }
 }
 
-const CODE_METHODS: ReadonlySet<unknown> = new Set<SecondFactorMethod>(['totp', 'backup_code'])
+/** `amr` of a session that began with `firstFactor` and has proved a second one (RFC 8176 §2). */
+export function withSecondFactor(firstFactor: readonly string[], method: SecondFactorMethod): readonly string[] {
+  return [...new Set([...firstFactor, ...(method === 'totp' ? ['otp'] : []), 'mfa'])]
+}
+
+const CODE_METHODS: ReadonlySet<unknown> = new Set(['totp', 'backup_code'] satisfies SecondFactorMethod[])
 
 /**
  * The only way a code becomes a proof: counted as a failure before it is judged, spent once, and only then good.
@@ -109,8 +122,8 @@ export async function proveCode(
   if (backupCodesRemaining !== null) {
     await ctx.announce({ type: 'backup_code.used', userId, remaining: backupCodesRemaining, at: now })
   }
-  const amr = [...new Set([...firstFactor, ...(method === 'totp' ? ['otp'] : []), 'mfa'])]
-  return makeProof({ userId, method, amr, backupCodesRemaining }, user, now)
+  const amr = withSecondFactor(firstFactor, method)
+  return makeProof(ctx, { userId, method, amr, backupCodesRemaining }, user, now)
 }
 
 /**

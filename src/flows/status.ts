@@ -1,5 +1,18 @@
-import type { FactorStatus } from '../store/store.ts'
+import type { UnixSeconds } from '../clock.ts'
+import type { AuthenticatorRecord, FactorStatus } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
+
+/** What a user may see of the second factor: nothing in it is secret. Times are Unix seconds. */
+export interface Status extends Pick<FactorStatus, 'backupCodesRemaining' | 'trustedDevices' | 'lockedUntil'> {
+  /** True when a second factor is on: a confirmed one, whatever else is pending. */
+  isTotpEnabled: boolean
+  /** Since when; null: 2FA is off. */
+  confirmedAt: UnixSeconds | null
+  /** The live authenticators, the oldest first. `lastUsedAt` null: never used. */
+  authenticators: Pick<AuthenticatorRecord, 'id' | 'name' | 'createdAt' | 'lastUsedAt'>[]
+  /** An enrolment that waits for its first code; null: there is none. */
+  pending: { expiresAt: UnixSeconds } | null
+}
 
 /** True when a second factor is on: a confirmed one, whatever else is pending. */
 export async function isTotpEnabled(ctx: Context, userId: string): Promise<boolean> {
@@ -7,8 +20,22 @@ export async function isTotpEnabled(ctx: Context, userId: string): Promise<boole
   return (await ctx.store.getUser(userId)).confirmedAt !== null
 }
 
-/** What the user sees of the second factor. `authenticators` carry no secret that opens without the key. */
-export function getStatus(ctx: Context, userId: string): Promise<FactorStatus> {
+/** What the user sees of the second factor. */
+export async function getStatus(ctx: Context, userId: string): Promise<Status> {
   checkUserId(userId)
-  return ctx.store.getStatus(userId, ctx.clock(), ctx.policy.failures)
+  return visible(await ctx.store.getStatus(userId, ctx.clock(), ctx.policy.failures))
+}
+
+/** What a user may see of what the store knows. */
+export function visible({ user, authenticators, pendingUntil, ...counts }: FactorStatus): Status {
+  const { backupCodesRemaining, trustedDevices, lockedUntil } = counts
+  return {
+    isTotpEnabled: user.confirmedAt !== null,
+    confirmedAt: user.confirmedAt,
+    authenticators: authenticators.map(({ id, name, createdAt, lastUsedAt }) => ({ id, name, createdAt, lastUsedAt })),
+    backupCodesRemaining,
+    pending: pendingUntil === null ? null : { expiresAt: pendingUntil },
+    trustedDevices,
+    lockedUntil,
+  }
 }

@@ -1,8 +1,9 @@
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
+import { whole } from '../policy.ts'
 import type { UserRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
-import { firstFactorOf, proveCode, typedCode } from './proof.ts'
+import { firstFactorOf, type Proof, proveCode, typedCode } from './proof.ts'
 
 /** Who is calling, as the host knows: from its session or token. */
 export interface Caller {
@@ -10,21 +11,26 @@ export interface Caller {
   /** Shown in the authenticator app beside the issuer: an address or a user name, without a colon. */
   accountName: string
   /** When this session last proved a second factor; null or absent: never. */
-  verifiedAt?: UnixSeconds | null
+  verifiedAt?: UnixSeconds | null | undefined
   /**
    * The `generation` of that proof. Where it is given it must be the user's, so that no change of factors or credentials
    * has come in between; else the times are compared, which tells changes apart as well as the clocks of your processes
    * agree.
    */
-  generation?: number
+  generation?: number | undefined
   /** How this session began (RFC 8176); absent: with a password. */
-  amr?: readonly string[]
+  amr?: readonly string[] | undefined
   /**
    * The refresh family of this session, when its tokens are ours: it survives a change of the user's own. Or your own
    * name of it: `sessions.ended` gives it back as `keptSessionId`.
    */
-  sessionId?: string | null
+  sessionId?: string | null | undefined
+  /** The heading in this user's authenticator app, where it differs by user or tenant. Default: the option `issuer`. */
+  issuer?: string | undefined
 }
+
+/** What a host says when nobody is logged in. */
+export type Nobody = null | undefined | false
 
 /**
  * Leave to change one user's factors as they stood when it was given: every change asks for one and fails when the
@@ -33,48 +39,58 @@ export interface Caller {
 export interface Grant {
   readonly userId: string
   readonly user: UserRecord
+  /** Of the code that was given with the request: it raises the caller's session. Null: none was given. */
+  readonly proof: Proof | null
 }
 
 /**
  * Leave for a caller: 2FA is off, or the caller gives a code with the request, or proved one lately.
  *
  * @param inputCode - a code of the app or a backup code, as typed; judged, counted and spent like any other
- * @throws TotpError `step_up_required`, and whatever {@link proveCode} refuses with
+ * @throws TotpError `unauthenticated`, `step_up_required`, and whatever {@link proveCode} refuses with
  */
-export async function grantStepUp(ctx: Context, caller: Caller, inputCode?: string): Promise<Grant> {
+export async function grantStepUp(ctx: Context, caller: Caller | Nobody, inputCode?: string): Promise<Grant> {
+  if (!caller) throw new TotpError('unauthenticated')
   const { id: userId } = caller
   checkUserId(userId)
   const { stepUp } = ctx.policy
   const user = await ctx.store.getUser(userId)
-  if (stepUp === false || user.confirmedAt === null) return { userId, user }
+  if (stepUp === false || user.confirmedAt === null) return { userId, user, proof: null }
   if (inputCode !== undefined) {
     const question = { userId, challenge: null, firstFactor: firstFactorOf(caller) }
-    await proveCode(ctx, typedCode(inputCode), question)
-    return { userId, user }
+    return { userId, user, proof: await proveCode(ctx, typedCode(inputCode), question) }
   }
   if (!isFresh(caller, user, stepUp.maxAgeSeconds, ctx.clock())) {
     throw await stepUpRequired(ctx, userId, stepUp.maxAgeSeconds)
   }
-  return { userId, user }
+  return { userId, user, proof: null }
 }
 
 /** Leave for the host itself: a support desk, an import, a flow of the host's own that has asked its own questions. */
 export async function grantHost(ctx: Context, userId: string): Promise<Grant> {
   checkUserId(userId)
-  return { userId, user: await ctx.store.getUser(userId) }
+  return { userId, user: await ctx.store.getUser(userId), proof: null }
+}
+
+/** How old a second factor may be. */
+export interface Freshness {
+  /** Whole seconds, 1 to 86,400. */
+  maxAgeSeconds: number
 }
 
 /**
  * Passes when the caller proved a second factor at most `maxAgeSeconds` ago and the factors have not changed since.
  *
- * @throws TotpError `step_up_required` (RFC 9470), also for a user without a second factor
+ * @throws TotpError `unauthenticated` for nobody; `second_factor_required` for a user who has none; `step_up_required`
+ * (RFC 9470)
  */
-export async function requireSecondFactor(ctx: Context, caller: Caller, maxAgeSeconds: number): Promise<void> {
+export async function requireFresh(ctx: Context, caller: Caller | Nobody, { maxAgeSeconds }: Freshness): Promise<void> {
+  whole('maxAgeSeconds', maxAgeSeconds, 1, 86_400)
+  if (!caller) throw new TotpError('unauthenticated')
   checkUserId(caller.id)
   const user = await ctx.store.getUser(caller.id)
-  if (user.confirmedAt === null || !isFresh(caller, user, maxAgeSeconds, ctx.clock())) {
-    throw await stepUpRequired(ctx, caller.id, maxAgeSeconds)
-  }
+  if (user.confirmedAt === null) throw new TotpError('second_factor_required')
+  if (!isFresh(caller, user, maxAgeSeconds, ctx.clock())) throw await stepUpRequired(ctx, caller.id, maxAgeSeconds)
 }
 
 async function stepUpRequired(ctx: Context, userId: string, maxAgeSeconds: number): Promise<TotpError> {

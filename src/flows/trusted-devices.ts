@@ -19,7 +19,7 @@ export type TrustedDevice = Pick<TrustedDeviceRecord, 'id' | 'name' | 'createdAt
 export async function trustDevice(ctx: Context, proof: Proof, name: string | null): Promise<string | null> {
   const { trustedDevices } = ctx.policy
   if (trustedDevices === null) throw new TypeError('trustDevice requires the trustedDevices option')
-  checkProof(proof)
+  checkProof(ctx, proof)
   const { userId, method, generation } = proof
   if (method !== 'totp' && method !== 'backup_code')
     throw new TypeError('trustDevice requires a Proof of a second factor')

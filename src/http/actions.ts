@@ -35,12 +35,13 @@ type Action<Id extends OperationId> = (call: Call, body: BodyOf<Id>) => Promise<
 export const actions: { [Id in OperationId]: Action<Id> } = {
   async createTotpSetup({ ctx, caller }, { input_code, name = null }) {
     const grant = await grantStepUp(ctx, caller, input_code)
-    return createTotpSetup(ctx, grant, { accountName: caller.accountName, name })
+    return createTotpSetup(ctx, grant, { accountName: caller.accountName, issuer: caller.issuer, name })
   },
 
   async confirmTotpSetup({ ctx, caller }, { input_code: code }) {
-    const keepFamilyId = caller.sessionId ?? null
-    return { backup_codes: await confirmTotpSetup(ctx, { userId: caller.id, code, keepFamilyId }) }
+    const { id: userId, sessionId = null } = caller
+    const { backupCodes } = await confirmTotpSetup(ctx, { userId, code, sessionId, firstFactor: firstFactorOf(caller) })
+    return { backup_codes: backupCodes }
   },
 
   async disableTotp({ ctx, caller }, { input_code }) {
@@ -53,10 +54,11 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async getStatus({ ctx, caller }) {
-    const { user, authenticators, backupCodesRemaining, trustedDevices, lockedUntil } = await getStatus(ctx, caller.id)
+    const { isTotpEnabled, confirmedAt, authenticators, ...status } = await getStatus(ctx, caller.id)
+    const { backupCodesRemaining, trustedDevices, lockedUntil } = status
     return {
-      is_totp_enabled: user.confirmedAt !== null,
-      confirmed_at: isoTime(user.confirmedAt),
+      is_totp_enabled: isTotpEnabled,
+      confirmed_at: isoTime(confirmedAt),
       backup_codes_remaining: backupCodesRemaining,
       authenticators: authenticators.map(({ id, name, createdAt, lastUsedAt }) => ({
         id,
@@ -112,8 +114,10 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     const { trustedDevices } = ctx.policy
     const trustedDevice = deviceTokenOf(trustedDevices, { header }, trusted_device)
     const login = await startLogin(ctx, userId, trustedDevice === undefined ? {} : { trustedDevice })
-    if (login.isTotpEnabled) return { is_totp_enabled: true, totp_challenge_token: login.challengeToken }
-    if (login.mustEnrol) return { is_totp_enabled: false, must_enrol: true, enrolment_token: login.enrolmentToken }
+    if (login.status === 'challenge') return { is_totp_enabled: true, totp_challenge_token: login.challengeToken }
+    if (login.status === 'enrollment_required') {
+      return { is_totp_enabled: false, must_enrol: true, enrolment_token: login.enrollmentToken }
+    }
     const tokens = { is_totp_enabled: false as const, ...(await jwt.issueTokens(login.proof)) }
     return withDeviceToken(trustedDevices, tokens, login.trustedDevice, setCookie)
   },

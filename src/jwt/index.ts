@@ -154,7 +154,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     authenticate: options.authenticate,
 
     async issueTokens(proof) {
-      checkProof(proof)
+      checkProof(ctx, proof)
       const now = ctx.clock()
       const { userId, amr, verifiedAt: authTime, generation } = proof
       const claims = { userId, amr, authTime, generation, tokenId: newId(ctx), familyId: newId(ctx) }

@@ -163,7 +163,7 @@ describe("when the host's own code fails", () => {
       onVerified: () => Promise.reject(new Error('password of the session database')),
     })
     const phone = phoneFor((await totp.createTotpSetup({ id: '1', accountName: 'alice' })).uri)
-    const codes = await totp.confirmTotpSetup('1', phone.codeAt(NOON))
+    const { backupCodes: codes } = await totp.confirmTotpSetup('1', phone.codeAt(NOON))
     const body = JSON.stringify({ backup_code: codes?.[0] })
     const headers = { 'content-type': 'application/json' }
     const verify = new Request('http://service.test/api/totp/verify/', { method: 'POST', headers, body })

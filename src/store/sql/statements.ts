@@ -20,7 +20,7 @@ export function statementsFor(dialect: Dialect, tables: Tables): Statements {
 
 const AUTHENTICATOR = 'id, name, sealed_secret, algorithm, digits, period_seconds, created_at'
 const LIVE = `${AUTHENTICATOR}, last_used_at, drift_steps, far_step`
-const PENDING = `${AUTHENTICATOR}, far_step`
+const PENDING = `${AUTHENTICATOR}, far_step, expires_at`
 
 function sources(dialect: Dialect, t: Tables) {
   const greatest = dialect === 'sqlite' ? 'max' : 'greatest'

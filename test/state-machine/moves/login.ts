@@ -93,8 +93,10 @@ async function start(
     on.totp.startLogin(user.id, { amr, ...(device === undefined ? {} : { trustedDevice: device }) }),
   )
   assert.ok(login)
-  if (login.isTotpEnabled) return { reply: ok({ is_totp_enabled: true }), proof: null, token: login.challengeToken }
-  if (login.mustEnrol) return { reply: ok({ must_enrol: true }), proof: null, token: login.enrolmentToken }
+  if (login.status === 'challenge')
+    return { reply: ok({ is_totp_enabled: true }), proof: null, token: login.challengeToken }
+  if (login.status === 'enrollment_required')
+    return { reply: ok({ must_enrol: true }), proof: null, token: login.enrollmentToken }
   return { reply: { ...ok({}), device: login.trustedDevice ?? undefined }, proof: login.proof, token: '' }
 }
 

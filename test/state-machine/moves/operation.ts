@@ -79,9 +79,9 @@ export const meetOtherService: Move = async (world, { user, on, other }) => {
   const store = await world.storage.openOther()
   const its = await world.serviceOn(store, { keys, now: on.now, issuer: 'Acme in staging', door: 'plain' })
   const { value: login } = await world.ask(() => its.totp.startLogin(user.id))
-  assert.ok(login && !login.isTotpEnabled)
-  if (login.mustEnrol) {
-    const reply = await world.call(on, 'GET', 'totp/status', {}, { credential: `Bearer ${login.enrolmentToken}` })
+  assert.ok(login && login.status !== 'challenge')
+  if (login.status === 'enrollment_required') {
+    const reply = await world.call(on, 'GET', 'totp/status', {}, { credential: `Bearer ${login.enrollmentToken}` })
     assert.equal(isGoodReply(reply), false, 'an enrolment token of another service opened ours')
     return true
   }

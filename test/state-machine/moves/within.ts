@@ -95,7 +95,7 @@ async function enrolWithin(world: World, { user, on, other }: Given): Promise<Se
   const createdAt = outside.now()
   const pending = { name, app, createdAt, lastStep: -1, drift: 0, far: null, expiresAt: createdAt + PENDING_SECONDS }
   user.pending = pending
-  const codes = await on.totp.confirmTotpSetup(user.id, app.codeAt(now))
+  const { backupCodes: codes } = await on.totp.confirmTotpSetup(user.id, app.codeAt(now))
   return {
     kept() {
       const verdict = verdictOf([pending], app.codeAt(now), now)
