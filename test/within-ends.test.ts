@@ -286,6 +286,24 @@ for (const { name, isThere, make, snapshot } of hosts) {
       assert.deepEqual(await whole('eli'), UNTOUCHED)
     })
 
+    test('a call where no transaction is open is refused and changes nothing', async () => {
+      await enrol(host.store, { userId: 'lea', codes: ['lea a', 'lea b'] })
+      const connection = await host.connect()
+      const never = host.within(connection)
+      await assert.rejects(never.raiseGeneration('lea', noon))
+      await assert.rejects(never.clearFailures('lea'))
+      if (name === 'MariaDB') {
+        await connection.query('START TRANSACTION')
+        const inside = host.within(connection)
+        // Commits on its way (§13.3.3 of the MySQL manual).
+        await connection.query('CREATE TABLE ddl (id INTEGER)')
+        await assert.rejects(disable(inside, 'lea'), isUnavailable)
+      }
+      connection.release()
+
+      assert.deepEqual(await whole('lea'), UNTOUCHED)
+    })
+
     test('two calls at once take turns: what the one undoes is not what the other has done', async () => {
       const user = await enrol(host.store, { userId: 'fay' })
       const connection = await host.connect()

@@ -114,7 +114,9 @@ export function hostTransaction(
       return {
         text: (sql) => send(() => text(sql)),
         query: (name, parameters) => send(() => query(name, parameters)),
-        begin: () => savepoint('SAVEPOINT totp_kit', true),
+        // MySQL takes a savepoint outside a transaction too, and forgets it: the second statement fails there.
+        begin: () =>
+          savepoint('SAVEPOINT totp_kit', true).then(() => savepoint('ROLLBACK TO SAVEPOINT totp_kit', true)),
         commit: () => savepoint('RELEASE SAVEPOINT totp_kit', false),
         rollback: () => savepoint('ROLLBACK TO SAVEPOINT totp_kit', false),
         release,
