@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { PGlite } from '@electric-sql/pglite'
 import { createClient } from 'redis'
 import { createTotp, generateFernetKey, type Totp, type TotpStore } from 'totp-kit'
 import { withRedis } from 'totp-kit/redis'
@@ -221,6 +222,17 @@ describe.skipIf(!services.postgres)('a store over a single connection', () => {
     await drop()
   })
 })
+
+test('a store over PGlite is none within a transaction: there is one connection', async () => {
+  const database = await PGlite.create()
+  const store = postgresStore(database)
+
+  await database.transaction(async (transaction) => {
+    assert.throws(() => store.within(transaction as unknown as PostgresClient), /a different connection/)
+  })
+
+  await database.close()
+}, 60_000)
 
 describe.skipIf(!services.postgres || !services.redis)('with Redis in front', () => {
   test('what is burnt is burnt within a transaction of the host too, and stays so when it is rolled back', async () => {

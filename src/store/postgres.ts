@@ -42,6 +42,7 @@ export interface PostgresStore extends TotpStore {
    * Nothing is sent after the host has ended its transaction or has given the client back, after the deadline, or after
    * an abort. A call that is refused by one of these has changed nothing. Calls at once take turns.
    *
+   * @throws TypeError when `client` is the connection that the store has, and for a store over PGlite, which has one
    * @throws RangeError when `deadlineMs` is out of range
    */
   within(client: PostgresClient, options?: WithinOptions): TotpStore
@@ -85,7 +86,8 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   return {
     ...store,
     within(client, options) {
-      if (client === database)
+      // PGlite has one connection: what counts attempts would wait for the transaction that waits for it.
+      if (client === database || 'waitReady' in database)
         throw new TypeError('within requires a different connection from the one that the store uses')
       const inside = savepoints(client, statements, options)
       const own = pooledRunner(inside)
