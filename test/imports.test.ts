@@ -213,7 +213,7 @@ describe('a door', () => {
       ],
       './store/memory': ['memoryStore'],
       './store/sqlite': ['openSqlite', 'sqliteStore'],
-      './store/postgres': ['postgresStore'],
+      './store/postgres': ['drizzleClient', 'postgresStore', 'prismaClient'],
       './store/mysql': ['mysqlStore'],
       './redis': ['withRedis'],
       './jwt': ['jwtTokens'],

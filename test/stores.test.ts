@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
 import { Redis } from 'ioredis'
+import postgres from 'postgres'
 import { createClient } from 'redis'
 import type { TotpStore } from 'totp-kit'
 import { withRedis } from 'totp-kit/redis'
@@ -67,7 +68,7 @@ runCases('SQLite', async () => {
 })
 
 /** One set of tables for all cases, emptied before each: to make them anew costs a server a second. */
-function emptiedFor(open: () => Promise<TotpStore>, empty: (table: string) => Promise<unknown>) {
+function emptiedFor(open: () => Promise<TotpStore>, empty: (table: string) => PromiseLike<unknown>) {
   const tables = currentTables.map(({ name }) => tablesOf()[name])
   let last: number | null = null
   return async (index: number) => {
@@ -100,6 +101,25 @@ runCases(
         (table) => pool.query(`DELETE FROM ${table}`),
       ),
       close: drop,
+    }
+  },
+  services.postgres,
+)
+
+runCases(
+  'PostgreSQL by postgres.js',
+  async () => {
+    const { url, drop } = await postgresPool()
+    const sql = postgres(url, { max: 8, onnotice: () => undefined })
+    return {
+      open: emptiedFor(
+        async () => postgresStore(sql),
+        (table) => sql.unsafe(`DELETE FROM ${table}`),
+      ),
+      async close() {
+        await sql.end()
+        await drop()
+      },
     }
   },
   services.postgres,

@@ -1,3 +1,12 @@
+import {
+  isPostgresJs,
+  type PostgresClient,
+  type PostgresJs,
+  type PostgresJsQueries,
+  type PostgresResult,
+  postgresJsClient,
+  postgresJsSession,
+} from './postgres-clients.ts'
 import type { Parameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, inTurn, takeTurn, type WithinOptions } from './sql/host-transaction.ts'
 import { migratePooled, type Pooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
@@ -7,18 +16,16 @@ import { type TableOptions, tablesOf } from './sql/tables.ts'
 import type { Result, Row } from './sql/work.ts'
 import type { Attempt, Reservation, Spending, Spent, TotpStore } from './store.ts'
 
-/** What this store needs of a result; `pg` counts rows under one name, PGlite under the other. */
-export interface PostgresResult {
-  rows: unknown[]
-  rowCount?: number | null
-  affectedRows?: number
-}
-
-/** One connection: a `Client` of `pg`, one that a `Pool` lent, or a PGlite database. */
-export interface PostgresClient {
-  /** A text, or a statement with a name, which the server keeps prepared; PGlite is given texts only. */
-  query(query: string | { name: string; text: string; values: unknown[] }, values?: unknown[]): Promise<PostgresResult>
-}
+export {
+  type DrizzleTransaction,
+  drizzleClient,
+  type PostgresClient,
+  type PostgresJs,
+  type PostgresJsQueries,
+  type PostgresResult,
+  type PrismaTransaction,
+  prismaClient,
+} from './postgres-clients.ts'
 
 /** A `Pool` of `pg`. */
 export interface PostgresPool extends PostgresClient {
@@ -45,20 +52,27 @@ export interface PostgresStore extends TotpStore {
    * @throws TypeError when `client` is the connection that the store has, and for a store over PGlite, which has one
    * @throws RangeError when `deadlineMs` is out of range
    */
-  within(client: PostgresClient, options?: WithinOptions): TotpStore
+  within(client: PostgresClient | PostgresJsQueries, options?: WithinOptions): TotpStore
 }
 
 /**
  * A store in PostgreSQL, for any number of processes. Uses the host's own pool and opens no second one; `close` leaves
  * it open. The tables are made by `migrate`, or by `totp-kit migrate`.
  *
- * @param database - a `Pool` or connected `Client` of `pg`, or a PGlite database
- * @throws TypeError when prefix or schema is no plain name
+ * @param database - a `Pool` or connected `Client` of `pg`, a `Sql` of `postgres`, or a PGlite database
+ * @throws TypeError when prefix or schema is no plain name, or the `Sql` transforms names of columns
  */
-export function postgresStore(database: PostgresPool | PostgresClient, options: TableOptions = {}): PostgresStore {
+export function postgresStore(
+  database: PostgresPool | PostgresClient | PostgresJs,
+  options: TableOptions = {},
+): PostgresStore {
   const tables = tablesOf(options)
   const statements = statementsFor('postgres', tables)
-  const pooled = 'totalCount' in database ? poolOf(database, statements) : oneConnection(database, statements)
+  const pooled = isPostgresJs(database)
+    ? postgresJsPool(database, statements)
+    : 'totalCount' in database
+      ? poolOf(database, statements)
+      : oneConnection(database, statements)
   const runner = pooledRunner(pooled)
   const usual = sqlStore(runner)
   const counted = {
@@ -85,9 +99,10 @@ export function postgresStore(database: PostgresPool | PostgresClient, options: 
   }
   return {
     ...store,
-    within(client, options) {
+    within(connection, options) {
+      const client = 'unsafe' in connection ? postgresJsClient(connection) : connection
       // PGlite has one connection: what counts attempts would wait for the transaction that waits for it.
-      if (client === database || 'waitReady' in database)
+      if (connection === (database as unknown) || 'waitReady' in database)
         throw new TypeError('within requires a different connection from the one that the store uses')
       const inside = savepoints(client, statements, options)
       const own = pooledRunner(inside)
@@ -206,6 +221,22 @@ function poolOf(pool: PostgresPool, statements: Statements): Pooled {
   }
 }
 
+function postgresJsPool(sql: PostgresJs, statements: Statements): Pooled {
+  const { options = {} } = sql as { options?: { prepare?: boolean; transform?: { column?: { from?: unknown } } } }
+  if (options.transform?.column?.from) {
+    throw new TypeError('the Sql of postgres must not transform names of columns: give the store one of its own')
+  }
+  // `prepare: false` is what a host says behind PgBouncer.
+  const prepare = options.prepare ?? true
+  const client = postgresJsClient(sql, prepare)
+  return {
+    acquire: async () =>
+      postgresJsSession(sql, prepare, { sessionOn: (inside) => sessionOn(inside, statements), kinds: KINDS }),
+    query: (name, parameters) => repeated(wasUndone, () => ask(client, statements[name], parameters)),
+    wasUndone,
+  }
+}
+
 /** One connection serves one after the other: what belongs to a transaction must not mix with what does not. */
 function oneConnection(client: PostgresClient, statements: Statements): Pooled {
   return {
@@ -227,17 +258,18 @@ function savepoints(client: PostgresClient, statements: Statements, options?: Wi
   }
 }
 
+const KINDS = {
+  read: 'ISOLATION LEVEL REPEATABLE READ READ ONLY',
+  // Whatever the host's default: our statements look again at rows that they have waited for, and are safe so.
+  write: 'ISOLATION LEVEL READ COMMITTED READ WRITE',
+} as const
+
 function sessionOn(client: PostgresClient, statements: Statements): Omit<Session, 'release'> {
   const text = (sql: string) => client.query(sql).then(toResult)
-  const begin = {
-    read: 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',
-    // Whatever the host's default: our statements look again at rows that they have waited for, and are safe so.
-    write: 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE',
-  }
   return {
     text,
     query: (name, parameters) => ask(client, statements[name], parameters),
-    begin: (kind) => text(begin[kind]).then(() => undefined),
+    begin: (kind) => text(`BEGIN ${KINDS[kind]}`).then(() => undefined),
     commit: () => text('COMMIT').then(() => undefined),
     rollback: () => text('ROLLBACK').then(() => undefined),
   }
