@@ -73,9 +73,11 @@ describe.skipIf(!services.postgres)('a store over postgres.js', () => {
     const confirm = (fails: boolean) =>
       totp.transaction((within) =>
         sql.begin(async (tx) => {
-          const codes = await within(tx, (inside) => inside.confirmTotpSetup('cleo', phone.codeAt(clock.now())))
+          const { backupCodes } = await within(tx, (inside) =>
+            inside.confirmTotpSetup('cleo', phone.codeAt(clock.now())),
+          )
           if (fails) throw new Error('the host has changed its mind')
-          return codes
+          return backupCodes
         }),
       )
 
