@@ -22,6 +22,7 @@ const modules = doors.filter((door) => !door.endsWith('.json'))
 /** Stands in the temporary folder: an application that has installed the tarball. */
 let app: string
 let packed: string[]
+let tarballName: string
 
 beforeAll(async () => {
   app = await mkdtemp(join(tmpdir(), 'totp-kit-pack-'))
@@ -29,6 +30,7 @@ beforeAll(async () => {
   const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', app], { cwd: ROOT })
   const [tarball] = JSON.parse(stdout) as [{ filename: string; files: { path: string }[] }]
   packed = tarball.files.map(({ path }) => path)
+  tarballName = tarball.filename
   await writeFile(join(app, 'server.mjs'), quickStart())
   await writeFile(join(app, 'server.mts'), quickStart())
   await install(`file:${tarball.filename}`)
@@ -217,3 +219,62 @@ async function listening(server: ChildProcess): Promise<string> {
     server.once('exit', (code) => reject(new Error(`the quick start ended with ${code}: ${output}`)))
   })
 }
+
+describe('an application that has older packages', () => {
+  let older: string
+  beforeAll(async () => {
+    older = await mkdtemp(join(tmpdir(), 'totp-kit-older-'))
+    const dependencies = {
+      'better-sqlite3': '9.6.0',
+      express: '4.19.2',
+      nodemailer: '6.9.16',
+      pg: '8.10.0',
+      'totp-kit': `file:${join(app, tarballName)}`,
+    }
+    await writeFile(join(older, 'package.json'), JSON.stringify({ name: 'older', private: true, dependencies }))
+    const flags = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts']
+    // Rejects where a peer range refuses one of them: ERESOLVE.
+    await run('npm', ['install', ...flags], { cwd: older })
+  }, 240_000)
+  afterAll(() => rm(older, { recursive: true }))
+
+  test('installs beside Express 4, nodemailer 6, pg 8.10 and better-sqlite3 9, and serves a log-in on Express 4', async () => {
+    const program = `
+      import assert from 'node:assert/strict'
+      import express from 'express'
+      import { createTotp, generateFernetKey } from 'totp-kit'
+      import { expressTotp } from 'totp-kit/express'
+      import { memoryStore } from 'totp-kit/store/memory'
+      import { givenClock, phoneFor } from 'totp-kit/testing'
+
+      const clock = givenClock(1_800_000_000)
+      const store = memoryStore()
+      const encryptionKey = generateFernetKey()
+      const totp = await createTotp({ issuer: 'Acme', encryptionKey, store, clock: clock.now })
+      const app = express()
+      app.use(express.json())
+      app.use('/api', expressTotp(totp, { caller: () => ({ id: 'ada', accountName: 'ada' }) }))
+      const server = app.listen(0, '127.0.0.1')
+      await new Promise((resolve) => server.once('listening', resolve))
+      const call = async (path, body) => {
+        const headers = { 'content-type': 'application/json' }
+        const url = 'http://127.0.0.1:' + server.address().port + '/api/' + path
+        const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
+        return { status: response.status, body: await response.json().catch(() => null) }
+      }
+      const setup = await call('totp/create/', {})
+      assert.equal(setup.status, 201)
+      const phone = phoneFor(setup.body.uri)
+      const confirmed = await call('totp/confirm/', { input_code: phone.codeAt(clock.now()) })
+      assert.equal(confirmed.body.backup_codes.length, 10)
+      clock.advance(30)
+      assert.equal((await call('totp/verify/', { otp_code: '0000000' })).status, 400)
+      const verified = await call('totp/verify/', { otp_code: phone.codeAt(clock.now()) })
+      assert.ok(verified.status < 300, String(verified.status))
+      server.close()
+      console.log('served on Express', (await import('express/package.json', { with: { type: 'json' } })).default.version)`
+    const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', program], { cwd: older })
+
+    expect(stdout.trim()).toBe('served on Express 4.19.2')
+  }, 60_000)
+})
