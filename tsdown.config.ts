@@ -10,7 +10,7 @@ export default defineConfig([
       'src/store/{sqlite,postgres,mysql}.ts',
       'src/redis/index.ts',
       'src/cli/index.ts',
-      'src/{jwt,recovery,mail}/index.ts',
+      'src/{http,jwt,recovery,mail}/index.ts',
       'src/adapters/{express,node,fetch}.ts',
       'src/testing/index.ts',
     ],

@@ -15,7 +15,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^totp-kit$/, replacement: source('index.ts') },
-      { find: /^totp-kit\/(jwt|recovery|mail|redis|testing)$/, replacement: source('$1/index.ts') },
+      { find: /^totp-kit\/(http|jwt|recovery|mail|redis|testing)$/, replacement: source('$1/index.ts') },
       { find: /^totp-kit\/store\/(\w+)$/, replacement: source('store/$1.ts') },
       { find: /^totp-kit\/(express|node|fetch)$/, replacement: source('adapters/$1.ts') },
     ],

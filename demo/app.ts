@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express'
 import { type Caller, createTotp, problemReply, TotpError, type TotpEvent, type TotpStore } from 'totp-kit'
-import { expressTotp, requireTwoFactor } from 'totp-kit/express'
+import { expressTotp } from 'totp-kit/express'
 import { type JwtTokens, jwtTokens } from 'totp-kit/jwt'
 import { mailNotices } from 'totp-kit/mail'
 import { accountRecovery } from 'totp-kit/recovery'
@@ -79,7 +79,8 @@ export async function createApp(
     response.set('cache-control', 'no-store')
     next()
   })
-  app.use('/api', expressTotp(totp, { caller, jwt: tokens, recovery }))
+  const twoFactor = expressTotp(totp, { caller, jwt: tokens, recovery })
+  app.use('/api', twoFactor)
 
   app.post(
     '/api/register',
@@ -103,7 +104,7 @@ export async function createApp(
     const { user, amr, authTime } = known
     response.json({ ...user, is_totp_enabled: await totp.isTotpEnabled(user.id), amr, auth_time: authTime })
   })
-  app.get('/api/vault', requireTwoFactor(totp, { caller, maxAgeSeconds: 300 }), (_request, response) => {
+  app.get('/api/vault', twoFactor.require({ maxAgeSeconds: 300 }), (_request, response) => {
     response.json({ secret: 'The treasure is buried under the third palm tree.' })
   })
   app.use((_request, response) => reply(response, new TotpError('not_found')))

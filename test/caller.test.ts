@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Caller, createTotp, generateFernetKey, type Proof, type TotpEvent } from 'totp-kit'
-import { fetchTotp, requireTwoFactor } from 'totp-kit/fetch'
+import { fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
 import { givenClock, phoneFor } from 'totp-kit/testing'
 import { describe, test } from 'vitest'
@@ -31,7 +31,7 @@ async function host() {
     clientAddress: () => '127.0.0.1',
   }
   const endpoints = fetchTotp(totp, options)
-  const guard = requireTwoFactor(totp, { ...options, maxAgeSeconds: MAX_AGE }, () => new Response('gold'))
+  const guard = endpoints.require({ maxAgeSeconds: MAX_AGE }, () => new Response('gold'))
   const call = async (method: string, path: string, told: Partial<Caller>, body?: object) => {
     session = told
     const json = { method, headers: { 'content-type': 'application/json' } }

@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path/posix'
 import * as rootDoor from 'totp-kit'
 import * as expressDoor from 'totp-kit/express'
 import * as fetchDoor from 'totp-kit/fetch'
+import * as httpDoor from 'totp-kit/http'
 import * as jwtDoor from 'totp-kit/jwt'
 import * as mailDoor from 'totp-kit/mail'
 import * as nodeDoor from 'totp-kit/node'
@@ -194,6 +195,7 @@ describe('a door', () => {
       './jwt': namesOf(jwtDoor),
       './recovery': namesOf(recoveryDoor),
       './mail': namesOf(mailDoor),
+      './http': namesOf(httpDoor),
       './express': namesOf(expressDoor),
       './node': namesOf(nodeDoor),
       './fetch': namesOf(fetchDoor),
@@ -219,9 +221,10 @@ describe('a door', () => {
       './jwt': ['jwtTokens'],
       './recovery': ['accountRecovery'],
       './mail': ['mailNotices', 'nodemailerSender'],
-      './express': ['expressTotp', 'requireTwoFactor'],
-      './node': ['nodeTotp', 'requireTwoFactor'],
-      './fetch': ['fetchTotp', 'requireTwoFactor'],
+      './http': ['createHandle'],
+      './express': ['expressTotp'],
+      './node': ['nodeTotp'],
+      './fetch': ['fetchTotp'],
       './testing': ['givenClock', 'phoneFor', 'storeCases'],
     })
   })

@@ -202,13 +202,13 @@ const mutants: readonly Mutant[] = [
 
 /**
  * Operations that look at nothing before they write: no race can come in between. `keepTrustedDevice` looks at the
- * generation, which the device carries too: one that is kept too late is dead. `endTrustedDevice` is one
- * statement that counts what it deleted; `returnAttempt` and `noteBackupCodesSaved` are one statement each;
- * `renameAuthenticator` reads after it has written.
+ * generation, which the device carries too: one that is kept too late is dead. `endTrustedDevice`, `raiseFamily`,
+ * `returnAttempt` and `noteBackupCodesSaved` are one statement each; `renameAuthenticator` reads after it has written.
  */
 const WITHOUT_LOOK = [
   'openFamily',
   'endFamily',
+  'raiseFamily',
   'keepTrustedDevice',
   'endTrustedDevice',
   'endTrustedDevices',

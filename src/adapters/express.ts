@@ -1,13 +1,27 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
 import type { Totp } from '../create-totp.ts'
-import type { ErrorCode } from '../errors.ts'
+import { type ErrorCode, TotpError } from '../errors.ts'
+import type { Freshness } from '../flows/step-up.ts'
 import { clientAddress } from '../http/client-address.ts'
-import { createHandle } from '../http/handle.ts'
+import { createHandle, type HostOptions } from '../http/handle.ts'
 import type { HttpBody, HttpReply } from '../http/message.ts'
-import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
+import { problemReply } from '../http/problem.ts'
 import { bodyOf, send } from './node-streams.ts'
 
+/** The options of {@link expressTotp}; the context is Express's request. */
 export type ExpressOptions = HostOptions<Request>
+
+/** What {@link expressTotp} gives: the endpoints, and what goes with them for your own routes. */
+export type ExpressTotp = [RequestHandler, ErrorRequestHandler] & {
+  /**
+   * The guard of a route: passes a request on when its caller proved a second factor at most `maxAgeSeconds` ago; otherwise
+   * answers 401 when nobody is logged in, 403 `second_factor_required` for a user who has none, or the challenge of
+   * RFC 9470.
+   */
+  require(freshness: Freshness): RequestHandler
+  /** For `app.use`, after all routes: answers a `TotpError` that was thrown in any of them as the endpoints would. */
+  errors: ErrorRequestHandler
+}
 
 /** What `express.json()` and its kin failed with, in our words. */
 const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
@@ -20,9 +34,8 @@ const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
 }
 
 /**
- * The endpoints for Express 5: `app.use('/api', expressTotp(totp, { … }))`. Works with and without `express.json()` in
- * front; what is not ours goes on to the next handler. The client's address is `request.ip`, so Express's own setting
- * `trust proxy` says which proxies are believed.
+ * The endpoints for Express 4 and 5. Works with and without `express.json()` in front; what is not ours goes on to the next
+ * handler. The client's address is `request.ip`, so Express's own setting `trust proxy` says which proxies are believed.
  *
  * @example
  * ```ts
@@ -30,60 +43,42 @@ const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
  * import { expressTotp } from 'totp-kit/express'
  *
  * const app = express()
- * app.use('/api', expressTotp(totp, { caller: (request) => callerOf(request.headers.authorization) }))
- * ```
- *
- * @returns a handler, and an error handler that words what a body parser in front refused
- */
-export function expressTotp(totp: Totp, options: ExpressOptions): [RequestHandler, ErrorRequestHandler] {
-  const handle = createHandle(totp, options)
-  const answer = (request: Request, body: HttpBody): Promise<HttpReply | null> =>
-    handle({
-      method: request.method,
-      path: request.path,
-      mount: request.baseUrl,
-      header: (name) => request.headers[name],
-      body,
-      clientAddress: () => addressOf(request),
-      ...hostParts(options, request),
-    })
-  return [
-    async (request, response, next) => {
-      const reply = await answer(request, bodyOf(request))
-      if (reply) send(response, reply)
-      else next()
-    },
-    async (error, request, response, next) => {
-      const failed = parserFailure(error)
-      const reply = failed === undefined ? null : await answer(request, { failed })
-      if (reply) send(response, reply)
-      else next(error)
-    },
-  ]
-}
-
-/**
- * Lets a request pass when its caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers with the
- * challenge of RFC 9470, or with 401 when nobody is logged in.
- *
- * @example
- * ```ts
- * import express from 'express'
- * import { requireTwoFactor } from 'totp-kit/express'
- *
- * const guard = requireTwoFactor(totp, {
- *   caller: (request) => callerOf(request.headers.authorization),
- *   maxAgeSeconds: 300,
- * })
- * express().get('/vault', guard, (_request, response) => void response.json({ secret: 'here' }))
+ * const twoFactor = expressTotp(totp, { caller: (request) => callerOf(request.headers.authorization) })
+ * app.use('/api', twoFactor)
+ * app.get('/vault', twoFactor.require({ maxAgeSeconds: 300 }), (_request, response) => void response.send('gold'))
+ * app.use(twoFactor.errors)
  * ```
  */
-export function requireTwoFactor(totp: Totp, options: GuardOptions<Request>): RequestHandler {
-  return async (request, response, next) => {
-    const refused = await refuseWithoutTwoFactor(totp, options, request)
-    if (refused) send(response, refused)
+export function expressTotp(totp: Totp, options: ExpressOptions): ExpressTotp {
+  const handle = createHandle<Request>(totp, { ...options, clientAddress: addressOf })
+  const answer = (request: Request, body: HttpBody): Promise<HttpReply | null> => {
+    const { method, path, baseUrl: mount, headers } = request
+    return handle({ method, path, mount, headers, body }, request)
+  }
+  const endpoints: RequestHandler = async (request, response, next) => {
+    const reply = await answer(request, bodyOf(request))
+    if (reply) send(response, reply)
     else next()
   }
+  const parserErrors: ErrorRequestHandler = async (error, request, response, next) => {
+    const failed = parserFailure(error)
+    const reply = failed === undefined ? null : await answer(request, { failed })
+    if (reply) send(response, reply)
+    else next(error)
+  }
+  return Object.assign([endpoints, parserErrors] as [RequestHandler, ErrorRequestHandler], {
+    require(freshness: Freshness): RequestHandler {
+      return async (request, response, next) => {
+        const refused = await handle.require(freshness, request)
+        if (refused) send(response, refused)
+        else next()
+      }
+    },
+    errors: ((error, _request, response, next) => {
+      if (error instanceof TotpError && !response.headersSent) send(response, problemReply(error))
+      else next(error)
+    }) satisfies ErrorRequestHandler,
+  })
 }
 
 /** Express takes any word of a trusted proxy for an address; garbage must not be a caller of its own. */

@@ -1,21 +1,37 @@
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
-import { addressIn } from '../http/client-address.ts'
-import { createHandle } from '../http/handle.ts'
+import type { Freshness } from '../flows/step-up.ts'
+import { createHandle, type HostOptions } from '../http/handle.ts'
 import type { HttpReply } from '../http/message.ts'
-import { problemReply } from '../http/problem.ts'
-import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
+import { problemResponse } from '../http/problem.ts'
 
+/** The options of {@link fetchTotp}; the context is the `Request`. */
 export interface FetchOptions extends HostOptions<Request> {
   /**
    * The client's address as your platform tells it, for counting anonymous calls: a `Request` does not know it. A port
    * is left out. Null, and any text that is not one address, counts as unknown: all such clients are counted together.
+   * Needed with `jwt` or `recovery`, whose callers are anonymous.
    */
-  clientAddress: (request: Request) => string | null
+  clientAddress?: ((request: Request) => string | null | undefined) | undefined
   /** The path under which the endpoints stand. Default `/api`. */
-  mount?: string
+  mount?: string | undefined
   /** Gets what is not ours. Default: answers 404. */
-  otherwise?: (request: Request) => Response | Promise<Response>
+  otherwise?: FetchHandler | undefined
+}
+
+/** A handler of the host's. */
+export type FetchHandler = (request: Request) => Response | Promise<Response>
+
+/** What {@link fetchTotp} gives: the endpoints, and what goes with them for your own routes. */
+export type FetchTotp = ((request: Request) => Promise<Response>) & {
+  /**
+   * The guard of a route: runs `handler` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise
+   * answers 401 when nobody is logged in, 403 `second_factor_required` for a user who has none, or the challenge of
+   * RFC 9470.
+   */
+  require(freshness: Freshness, handler: FetchHandler): (request: Request) => Promise<Response>
+  /** Answers a `TotpError` as the endpoints would. @throws whatever else it is given */
+  errors(error: unknown): Response
 }
 
 /**
@@ -31,40 +47,28 @@ export interface FetchOptions extends HostOptions<Request> {
  * })
  * ```
  */
-export function fetchTotp(totp: Totp, options: FetchOptions): (request: Request) => Promise<Response> {
-  const handle = createHandle(totp, options)
+export function fetchTotp(totp: Totp, options: FetchOptions): FetchTotp {
+  const handle = createHandle<Request>(totp, options)
   const mount = (options.mount ?? '/api').replace(/\/$/, '')
-  const otherwise = options.otherwise ?? (() => respond(problemReply(new TotpError('not_found'))))
-  return async (request) => {
+  const otherwise = options.otherwise ?? (() => problemResponse(new TotpError('not_found')))
+  const endpoints = async (request: Request): Promise<Response> => {
+    const { method, headers } = request
     const { pathname } = new URL(request.url)
-    const reply = pathname.startsWith(`${mount}/`)
-      ? await handle({
-          method: request.method,
-          path: pathname.slice(mount.length),
-          mount,
-          header: (name) => request.headers.get(name) ?? undefined,
-          body: { read: (limit) => readBody(request, limit) },
-          clientAddress: () => addressIn(options.clientAddress(request)),
-          ...hostParts(options, request),
-        })
-      : null
+    const body = { read: (limit: number) => readBody(request, limit) }
+    const below = { method, path: pathname.slice(mount.length), mount, headers, body }
+    const reply = pathname.startsWith(`${mount}/`) ? await handle(below, request) : null
     return reply ? respond(reply) : otherwise(request)
   }
-}
-
-/**
- * A handler that runs `handler` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers
- * with the challenge of RFC 9470, or with 401 when nobody is logged in.
- */
-export function requireTwoFactor(
-  totp: Totp,
-  options: GuardOptions<Request>,
-  handler: (request: Request) => Response | Promise<Response>,
-): (request: Request) => Promise<Response> {
-  return async (request) => {
-    const refused = await refuseWithoutTwoFactor(totp, options, request)
-    return refused ? respond(refused) : handler(request)
-  }
+  return Object.assign(endpoints, {
+    require: (freshness: Freshness, handler: FetchHandler) => async (request: Request) => {
+      const refused = await handle.require(freshness, request)
+      return refused ? respond(refused) : handler(request)
+    },
+    errors(error: unknown): Response {
+      if (error instanceof TotpError) return problemResponse(error)
+      throw error
+    },
+  })
 }
 
 /** The whole body; null when it is larger than `limit`. */

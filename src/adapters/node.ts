@@ -1,24 +1,36 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
+import type { Freshness } from '../flows/step-up.ts'
 import { clientAddress, trustedProxies, UNIX_SOCKET } from '../http/client-address.ts'
-import { createHandle } from '../http/handle.ts'
+import { createHandle, type HostOptions } from '../http/handle.ts'
 import { problemReply } from '../http/problem.ts'
-import { type GuardOptions, type HostOptions, hostParts, refuseWithoutTwoFactor } from './host-options.ts'
 import { bodyOf, send } from './node-streams.ts'
 
+/** The options of {@link nodeTotp}; the context is the request. */
 export interface NodeOptions extends HostOptions<IncomingMessage> {
   /** The path under which the endpoints stand. Default `/api`. */
-  mount?: string
+  mount?: string | undefined
   /**
    * Proxies whose `X-Forwarded-For` is believed: addresses, CIDR ranges, and `unix` for whatever connects to a Unix-domain
    * socket. Default: none, the socket's address counts.
    */
-  trustedProxies?: readonly string[]
+  trustedProxies?: readonly string[] | undefined
 }
 
 /** A handler for `node:http`; `next` gets what is not ours, or not refused. */
 export type NodeHandler = (request: IncomingMessage, response: ServerResponse, next?: () => void) => Promise<void>
+
+/** What {@link nodeTotp} gives: the endpoints, and what goes with them for your own routes. */
+export type NodeTotp = NodeHandler & {
+  /**
+   * The guard of a route: calls `next` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers
+   * 401 when nobody is logged in, 403 `second_factor_required` for a user who has none, or the challenge of RFC 9470.
+   */
+  require(freshness: Freshness): (request: IncomingMessage, response: ServerResponse, next: () => void) => Promise<void>
+  /** Answers a `TotpError` as the endpoints would; hands any other error to `next`, or throws it where there is none. */
+  errors(error: unknown, request: IncomingMessage, response: ServerResponse, next?: (error: unknown) => void): void
+}
 
 /**
  * The endpoints for `node:http`. Answers what is ours; hands the rest to `next`, or answers 404 where there is none.
@@ -31,40 +43,37 @@ export type NodeHandler = (request: IncomingMessage, response: ServerResponse, n
  * createServer(nodeTotp(totp, { caller: (request) => callerOf(request.headers.authorization) })).listen(3000)
  * ```
  */
-export function nodeTotp(totp: Totp, options: NodeOptions): NodeHandler {
-  const handle = createHandle(totp, options)
+export function nodeTotp(totp: Totp, options: NodeOptions): NodeTotp {
   const mount = (options.mount ?? '/api').replace(/\/$/, '')
   const proxies = options.trustedProxies ? trustedProxies(options.trustedProxies) : null
-  return async (request, response, next) => {
+  const handle = createHandle<IncomingMessage>(totp, {
+    ...options,
+    clientAddress: (request) => clientAddress(peerOf(request), forwardedFor(request), proxies),
+  })
+  const endpoints: NodeHandler = async (request, response, next) => {
+    const { method = '', headers } = request
     // A target may name the whole URL: RFC 9112 §3.2.2.
     const [path = ''] = (request.url ?? '').replace(/^https?:\/\/[^/?]*/i, '').split('?')
-    const reply = path.startsWith(`${mount}/`)
-      ? await handle({
-          method: request.method ?? '',
-          path: path.slice(mount.length),
-          mount,
-          header: (name) => request.headers[name],
-          body: bodyOf(request),
-          clientAddress: () => clientAddress(peerOf(request), forwardedFor(request), proxies),
-          ...hostParts(options, request),
-        })
-      : null
+    const below = { method, path: path.slice(mount.length), mount, headers, body: bodyOf(request) }
+    const reply = path.startsWith(`${mount}/`) ? await handle(below, request) : null
     if (reply) send(response, reply)
     else if (next) next()
     else send(response, problemReply(new TotpError('not_found')))
   }
-}
-
-/**
- * Calls `next` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers with the challenge
- * of RFC 9470, or with 401 when nobody is logged in.
- */
-export function requireTwoFactor(totp: Totp, options: GuardOptions<IncomingMessage>) {
-  return async (request: IncomingMessage, response: ServerResponse, next: () => void): Promise<void> => {
-    const refused = await refuseWithoutTwoFactor(totp, options, request)
-    if (refused) send(response, refused)
-    else next()
-  }
+  return Object.assign(endpoints, {
+    require(freshness: Freshness) {
+      return async (request: IncomingMessage, response: ServerResponse, next: () => void): Promise<void> => {
+        const refused = await handle.require(freshness, request)
+        if (refused) send(response, refused)
+        else next()
+      }
+    },
+    errors(error: unknown, _request: IncomingMessage, response: ServerResponse, next?: (error: unknown) => void): void {
+      if (error instanceof TotpError && !response.headersSent) send(response, problemReply(error))
+      else if (next) next(error)
+      else throw error
+    },
+  })
 }
 
 /**

@@ -29,6 +29,8 @@ function endpoint<Body extends z.ZodType, Reply extends z.ZodType | null>(row: E
 
 const nothing = z.object({})
 const backupCodes = z.object({ backup_codes: z.array(z.string()) })
+/** Of the session that a proof has raised, where its tokens are ours. */
+const raised = { access: z.string().optional(), refresh: z.string().optional() }
 const tokenPair = z.object({ access: z.string(), refresh: z.string() })
 const either = z.object({ otp_code: code().optional(), backup_code: code().optional() })
 const exactlyOneCode = ({ otp_code, backup_code }: z.output<typeof either>) =>
@@ -48,7 +50,7 @@ export const endpoints = {
     throttled: true,
     body: stepUp.extend({ name: text(64).optional() }),
     status: 201,
-    reply: z.object({ svg: z.string(), uri: z.string(), secret: z.string() }),
+    reply: z.object({ svg: z.string(), uri: z.string(), secret: z.string(), ...raised }),
     refusals: ['step_up_required', ...judged],
   }),
   confirmTotpSetup: endpoint({
@@ -61,7 +63,7 @@ export const endpoints = {
     throttled: true,
     body: z.object({ input_code: code() }),
     status: 200,
-    reply: z.object({ backup_codes: z.array(z.string()).nullable() }),
+    reply: z.object({ backup_codes: z.array(z.string()).nullable(), ...raised }),
     refusals: ['invalid_code', 'totp_not_set_up', 'totp_already_enabled', 'too_many_attempts', 'second_factor_locked'],
   }),
   disableTotp: endpoint({
@@ -85,7 +87,7 @@ export const endpoints = {
     throttled: true,
     body: stepUp,
     status: 200,
-    reply: backupCodes,
+    reply: backupCodes.extend(raised),
     refusals: ['step_up_required', 'totp_not_set_up', 'totp_not_enabled', ...judged],
   }),
   getStatus: endpoint({
@@ -124,7 +126,7 @@ export const endpoints = {
     throttled: true,
     body: either.refine(exactlyOneCode, EITHER),
     status: 200,
-    reply: z.object({ verified_at: time(), amr: z.array(z.string()) }),
+    reply: z.object({ verified_at: time(), amr: z.array(z.string()), ...raised }),
     refusals: ['totp_not_set_up', 'totp_not_enabled', ...judged],
   }),
   listBackupCodes: endpoint({

@@ -30,7 +30,7 @@ export interface Caller {
 }
 
 /** What a host says when nobody is logged in. */
-export type Nobody = null | undefined | false
+export type Nobody = null | undefined | false | ''
 
 /**
  * Leave to change one user's factors as they stood when it was given: every change asks for one and fails when the

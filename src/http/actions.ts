@@ -8,24 +8,27 @@ import { confirmTotpSetup, createTotpSetup } from '../flows/enrolment.ts'
 import { firstFactorOf, type Proof, proveCode, type TypedCode } from '../flows/proof.ts'
 import { disableTotp, removeAuthenticator } from '../flows/removal.ts'
 import { getStatus } from '../flows/status.ts'
-import { type Caller, grantStepUp } from '../flows/step-up.ts'
+import { type Caller, type Grant, grantStepUp } from '../flows/step-up.ts'
 import { listTrustedDevices, removeTrustedDevice, trustDevice } from '../flows/trusted-devices.ts'
 import type { JwtTokens } from '../jwt/index.ts'
 import type { Recovery } from '../recovery/index.ts'
 import { deviceTokenOf, withDeviceToken } from './device-token.ts'
-import type { HttpRequest } from './message.ts'
+import type { HeaderLookup } from './message.ts'
 
 /** What an action has beside its body. */
 export interface Call {
   ctx: Context
   /** @throws TotpError `unauthenticated` when the host knows no caller */
   caller: Caller
+  /** The caller came with an enrollment token: there is no session yet. */
+  isEnrolling: boolean
   jwt: JwtTokens
   recovery: Recovery
+  /** Tells the host that its session has proved a second factor. */
   verified: (proof: Proof) => Promise<void>
   /** What the path names after the last slash, where its row says `{id}`. */
   id: string
-  header: HttpRequest['header']
+  header: HeaderLookup
   setCookie: (cookie: string) => void
 }
 
@@ -33,24 +36,31 @@ type Action<Id extends OperationId> = (call: Call, body: BodyOf<Id>) => Promise<
 
 /** What each endpoint does: calls one flow and puts the answer into the wire's words. */
 export const actions: { [Id in OperationId]: Action<Id> } = {
-  async createTotpSetup({ ctx, caller }, { input_code, name = null }) {
-    const grant = await grantStepUp(ctx, caller, input_code)
-    return createTotpSetup(ctx, grant, { accountName: caller.accountName, issuer: caller.issuer, name })
+  async createTotpSetup(call, { input_code, name = null }) {
+    const { ctx, caller } = call
+    const grant = await permit(call, input_code)
+    const { accountName, issuer } = caller
+    return withTokens(call, grant.proof, await createTotpSetup(ctx, grant, { accountName, issuer, name }))
   },
 
-  async confirmTotpSetup({ ctx, caller }, { input_code: code }) {
+  async confirmTotpSetup(call, { input_code: code }) {
+    const { ctx, caller, verified } = call
     const { id: userId, sessionId = null } = caller
-    const { backupCodes } = await confirmTotpSetup(ctx, { userId, code, sessionId, firstFactor: firstFactorOf(caller) })
-    return { backup_codes: backupCodes }
+    const confirmation = { userId, code, sessionId, firstFactor: firstFactorOf(caller) }
+    const { backupCodes, proof } = await confirmTotpSetup(ctx, confirmation)
+    // The codes are shown once: that the session could not be raised must not take them away.
+    await verified(proof).catch(ctx.onError)
+    return withTokens(call, proof, { backup_codes: backupCodes })
   },
 
-  async disableTotp({ ctx, caller }, { input_code }) {
-    await disableTotp(ctx, await grantStepUp(ctx, caller, input_code), caller.sessionId ?? null)
+  async disableTotp(call, { input_code }) {
+    await disableTotp(call.ctx, await permit(call, input_code), call.caller.sessionId ?? null)
     return null
   },
 
-  async rotateBackupCodes({ ctx, caller }, { input_code }) {
-    return { backup_codes: await rotateBackupCodes(ctx, await grantStepUp(ctx, caller, input_code)) }
+  async rotateBackupCodes(call, { input_code }) {
+    const grant = await permit(call, input_code)
+    return withTokens(call, grant.proof, { backup_codes: await rotateBackupCodes(call.ctx, grant) })
   },
 
   async getStatus({ ctx, caller }) {
@@ -72,11 +82,12 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     }
   },
 
-  async verifySecondFactor({ ctx, caller, verified }, body) {
+  async verifySecondFactor(call, body) {
+    const { ctx, caller, verified } = call
     const question = { userId: caller.id, challenge: null, firstFactor: firstFactorOf(caller) }
     const proof = await proveCode(ctx, typedCodeOf(body), question)
     await verified(proof)
-    return { verified_at: isoTime(proof.verifiedAt), amr: [...proof.amr] }
+    return withTokens(call, proof, { verified_at: isoTime(proof.verifiedAt), amr: [...proof.amr] })
   },
 
   async listBackupCodes({ ctx, caller }) {
@@ -84,8 +95,9 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return { backup_codes: codes.map(({ code, usedAt }) => ({ code, used_at: isoTime(usedAt) })) }
   },
 
-  async removeAuthenticator({ ctx, caller, id: authenticatorId }, { input_code }) {
-    const grant = await grantStepUp(ctx, caller, input_code)
+  async removeAuthenticator(call, { input_code }) {
+    const { ctx, caller, id: authenticatorId } = call
+    const grant = await permit(call, input_code)
     await removeAuthenticator(ctx, grant, { authenticatorId, keepFamilyId: caller.sessionId ?? null })
     return null
   },
@@ -103,8 +115,8 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     }
   },
 
-  async removeTrustedDevice({ ctx, caller, id }, { input_code }) {
-    await removeTrustedDevice(ctx, await grantStepUp(ctx, caller, input_code), id)
+  async removeTrustedDevice(call, { input_code }) {
+    await removeTrustedDevice(call.ctx, await permit(call, input_code), call.id)
     return null
   },
 
@@ -160,6 +172,31 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     await recovery.cancelRecovery(link)
     return null
   },
+}
+
+/** Leave to change factors; a code that was given with the request is told to the host, before anything changes. */
+async function permit({ ctx, caller, verified }: Call, inputCode: string | undefined): Promise<Grant> {
+  const grant = await grantStepUp(ctx, caller, inputCode)
+  if (grant.proof) await verified(grant.proof)
+  return grant
+}
+
+/**
+ * Adds the tokens of the session that a proof has raised, where it is one of our JWT module; with an enrollment token the
+ * proof is the login. Comes last, because the session's earlier refresh token dies: a failure here takes nothing away
+ * from the answer.
+ */
+async function withTokens<Reply extends object>(call: Call, proof: Proof | null, reply: Reply) {
+  const { ctx, jwt, caller, isEnrolling } = call as Call & { jwt: JwtTokens | undefined }
+  if (proof === null || jwt === undefined) return reply
+  const { sessionId } = caller
+  try {
+    if (isEnrolling) return { ...reply, ...(await jwt.issueTokens(proof)) }
+    return sessionId ? { ...reply, ...(await jwt.raiseSession(proof, sessionId)) } : reply
+  } catch (error) {
+    ctx.onError(error)
+    return reply
+  }
 }
 
 function typedCodeOf({ otp_code, backup_code }: { otp_code?: string | undefined; backup_code?: string | undefined }) {

@@ -1,18 +1,24 @@
 import type { z } from 'zod'
 import { TotpError } from '../errors.ts'
-import type { HttpRequest } from './message.ts'
+import type { HeaderLookup, HttpBody } from './message.ts'
 
 /** 16 KiB: a body of ours holds a token and a code; better-auth was seen to process a code of 20 MB. */
 const MAX_BODY_BYTES = 16 * 1024
 
-type Headers = Pick<HttpRequest, 'header'>
+interface Headers {
+  header: HeaderLookup
+}
+
+interface WithBody extends Headers {
+  body: HttpBody
+}
 
 /**
  * The body, checked against the endpoint's schema. Members that the schema does not name are dropped here.
  *
  * @throws TotpError `payload_too_large`, `unsupported_media_type`, `malformed_json`, `validation_failed`
  */
-export async function readBody<T>(request: HttpRequest, schema: z.ZodType<T>): Promise<T> {
+export async function readBody<T>(request: WithBody, schema: z.ZodType<T>): Promise<T> {
   const members = await readMembers(request)
   // Without generated code: hosts may forbid eval, and a global setting would change the host's own zod.
   const result = schema.safeParse(members, { jitless: true } as Parameters<typeof schema.safeParse>[1])
@@ -25,7 +31,7 @@ export async function readBody<T>(request: HttpRequest, schema: z.ZodType<T>): P
  *
  * @throws TotpError as {@link readBody}
  */
-export function checkParsable(request: HttpRequest): void {
+export function checkParsable(request: WithBody): void {
   if (!('failed' in request.body)) return
   checkLength(request)
   // A parser that reads what we do not take fails in ways of its own: what is wrong then is the media type.
@@ -33,15 +39,22 @@ export function checkParsable(request: HttpRequest): void {
   throw new TotpError(request.body.failed)
 }
 
-async function readMembers({ body, ...request }: HttpRequest): Promise<Record<string, unknown>> {
+async function readMembers({ body, ...request }: WithBody): Promise<Record<string, unknown>> {
   checkLength(request)
   if ('parsed' in body) return readParsed(request, body.parsed)
-  const bytes = 'read' in body ? await body.read(MAX_BODY_BYTES) : null
+  const bytes = await readBytes(body)
   if (bytes === null) throw new TotpError('payload_too_large')
   if (bytes.length === 0) return {}
   const type = mediaTypeOf(request)
   const text = decodeText(bytes)
   return type === 'form' ? readForm(text) : readJson(text)
+}
+
+/** Null when there are too many. */
+async function readBytes(body: HttpBody): Promise<Uint8Array | null> {
+  if ('read' in body) return body.read(MAX_BODY_BYTES)
+  const bytes = 'text' in body ? Buffer.from(body.text) : 'bytes' in body ? body.bytes : null
+  return bytes !== null && bytes.length > MAX_BODY_BYTES ? null : bytes
 }
 
 function checkLength(request: Headers): void {

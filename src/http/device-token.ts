@@ -1,12 +1,12 @@
 import type { Policy } from '../policy.ts'
-import type { HttpRequest } from './message.ts'
+import type { HeaderLookup } from './message.ts'
 
 type TrustedDevices = Policy['trustedDevices']
 
 /** The token of the device, from where the policy says it travels: the cookie, or the member of the body. */
 export function deviceTokenOf(
   policy: TrustedDevices,
-  request: Pick<HttpRequest, 'header'>,
+  request: { header: HeaderLookup },
   member: string | undefined,
 ): string | undefined {
   if (policy === null || policy.cookie === null) return member

@@ -3,30 +3,86 @@ import { type Endpoint, endpoints, type OperationId } from '../contract/endpoint
 import { OPENAPI_PATH, openApiDocument } from '../contract/openapi.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
-import { type Context, contextOf } from '../flows/context.ts'
+import { contextOf, type Context as FlowContext } from '../flows/context.ts'
 import { enrolmentCaller } from '../flows/enforcement.ts'
-import type { Caller } from '../flows/step-up.ts'
+import type { Proof } from '../flows/proof.ts'
+import { type Caller, type Freshness, type Nobody, requireFresh } from '../flows/step-up.ts'
 import type { JwtTokens } from '../jwt/index.ts'
 import type { Recovery } from '../recovery/index.ts'
 import { actions, type Call } from './actions.ts'
 import { checkParsable, readBody } from './body.ts'
-import { addressKey } from './client-address.ts'
-import type { HttpReply, HttpRequest } from './message.ts'
+import { addressIn, addressKey } from './client-address.ts'
+import type { HeaderLookup, HttpReply, HttpRequest } from './message.ts'
 import { NO_STORE, problemReply } from './problem.ts'
 
-/** Answers a request, or null when the path is not ours. Never rejects. */
-export type Handle = (request: HttpRequest) => Promise<HttpReply | null>
-
-/** The modules that a host mounts beside the management of the second factor. */
-export interface Modules {
+/** What the endpoints ask of the host. `Context` is the host's own: its request, event or ctx. */
+export interface HostOptions<Context> {
+  /**
+   * Who is calling, by your own login; null, undefined or false for nobody. Throw `new TotpError('unauthenticated')` when
+   * a token has expired: the answer is 401. Whatever else it throws is a 503, for the login could not be looked up.
+   */
+  caller: (context: Context) => Caller | Nobody | Promise<Caller | Nobody>
+  /** Mounts the login endpoints; made by `jwtTokens` of `totp-kit/jwt`. Default: they are not there. */
   jwt?: JwtTokens | undefined
+  /**
+   * Mounts the endpoints for users who lost their device; made by `accountRecovery` of `totp-kit/recovery`. Default: they
+   * are not there.
+   */
   recovery?: Recovery | undefined
+  /**
+   * Called each time when the caller has proved a second factor: by `totp/confirm`, by `totp/verify`, and by a change with
+   * `input_code`. Write `verifiedAt` and `generation` of the proof into your session here. An object that it returns (a new
+   * token of yours) is merged into the answer, where that has a body. Default: nobody is told.
+   */
+  onVerified?:
+    | ((proof: Proof, context: Context) => object | undefined | void | Promise<object | undefined | void>)
+    | undefined
 }
 
-/** The endpoints over plain objects: what every adapter calls. */
-export function createHandle(totp: Totp, modules: Modules): Handle {
+/** The options of {@link createHandle}. */
+export interface HandleOptions<Context> extends HostOptions<Context> {
+  /**
+   * The client's address as your platform tells it, for counting anonymous calls. A port is left out. Null, and any text
+   * that is not one address, counts as unknown: all such clients are counted together. Needed with `jwt` or `recovery`.
+   */
+  clientAddress?: ((context: Context) => string | null | undefined) | undefined
+}
+
+/** The endpoints over plain objects: what every adapter is made of. */
+export interface Handle<Context> {
+  /**
+   * Answers a request; null when the path is not ours. Never rejects.
+   *
+   * @param context - handed on to `caller`, `onVerified` and `clientAddress`
+   */
+  (request: HttpRequest, context: Context): Promise<HttpReply | null>
+  /** The guard: null when the caller proved a second factor lately, otherwise the answer that refuses. Never rejects. */
+  require(freshness: Freshness, context: Context): Promise<HttpReply | null>
+}
+
+/**
+ * The endpoints without a web framework.
+ *
+ * @example
+ * ```ts
+ * import { createHandle } from 'totp-kit/http'
+ *
+ * interface Context {
+ *   userId: string | null
+ * }
+ * const handle = createHandle<Context>(totp, {
+ *   caller: ({ userId }) => userId && { id: userId, accountName: 'ada@example.com' },
+ * })
+ * const reply = await handle({ method: 'GET', path: '/totp/status/', headers: {} }, { userId: '42' })
+ * ```
+ *
+ * @throws TypeError when `jwt` or `recovery` is mounted without `clientAddress`
+ */
+export function createHandle<Context>(totp: Totp, options: HandleOptions<Context>): Handle<Context> {
   const ctx = contextOf(totp)
-  const { jwt, recovery } = modules
+  const { jwt, recovery } = options
+  if ((jwt || recovery) && !options.clientAddress)
+    throw new TypeError('jwt and recovery require the clientAddress option')
   const mounted: Endpoint['module'][] = [
     'totp',
     ...(jwt ? ['jwt' as const] : []),
@@ -43,7 +99,7 @@ export function createHandle(totp: Totp, modules: Modules): Handle {
     return { status: 200, headers: { ...NO_STORE, 'content-type': 'application/json' }, body: documentAt(mount) }
   }
 
-  return async (request) => {
+  const handle = async (request: HttpRequest, context: Context): Promise<HttpReply | null> => {
     const path = request.path.replace(/\/$/, '')
     const [route, id] = routes.has(path) ? [routes.get(path), ''] : [routes.get(`${folderOf(path)}/{id}`), lastOf(path)]
     const isDocument = path === `/${OPENAPI_PATH}`
@@ -51,47 +107,80 @@ export function createHandle(totp: Totp, modules: Modules): Handle {
     const { method } = route === undefined ? { method: 'GET' } : endpoints[route]
     if (request.method !== method) return methodNotAllowed(method)
     try {
-      if (route === undefined) return document(request.mount)
-      return await perform(ctx, { operationId: route, id, request, ...modules })
+      if (route === undefined) return document(request.mount ?? '')
+      return await perform(ctx, { operationId: route, id, request, header: lookup(request.headers), options, context })
     } catch (error) {
-      if (!(error instanceof TotpError) || error.code === 'unavailable') ctx.onError(error)
-      return problemReply(error)
+      return refused(ctx, error)
     }
   }
+  return Object.assign(handle, {
+    async require(freshness: Freshness, context: Context): Promise<HttpReply | null> {
+      try {
+        await requireFresh(ctx, await options.caller(context), freshness)
+        return null
+      } catch (error) {
+        return refused(ctx, error)
+      }
+    },
+  })
 }
 
-interface Called extends Modules {
+function refused(ctx: FlowContext, error: unknown): HttpReply {
+  if (!(error instanceof TotpError) || error.code === 'unavailable') ctx.onError(error)
+  return problemReply(error)
+}
+
+interface Called<Context> {
   operationId: OperationId
   id: string
   request: HttpRequest
+  header: HeaderLookup
+  options: HandleOptions<Context>
+  context: Context
 }
 
-async function perform(ctx: Context, called: Called): Promise<HttpReply> {
-  const { operationId, id, request, jwt, recovery } = called
+async function perform<Context>(ctx: FlowContext, called: Called<Context>): Promise<HttpReply> {
+  const { operationId, id, request, header, options, context } = called
   const row: Endpoint = endpoints[operationId]
+  const body = request.body ?? { parsed: undefined }
   // First: a parser that fails has skipped what the host put between it and us, maybe a check of who may come here.
-  checkParsable(request)
-  const caller = row.access === 'caller' ? await callerOf(ctx, row, request) : null
+  checkParsable({ header, body })
+  const { caller, isEnrolling } = row.access === 'caller' ? await callerOf(ctx, row, called) : NOBODY
   if (row.throttled) await checkRate(ctx, called, caller)
-  const body = row.method === 'GET' ? {} : await readBody(request, row.body)
-  const { header, verified } = request
+  const members = row.method === 'GET' ? {} : await readBody({ header, body }, row.body)
   const cookies: string[] = []
   const setCookie = (cookie: string) => void cookies.push(cookie)
+  let ofHost: object = {}
+  const verified = async (proof: Proof) => {
+    ofHost = { ...ofHost, ...(await options.onVerified?.(proof, context)) }
+  }
+  const { jwt, recovery } = options
   // The row says which of these an action has; the table of actions is typed by the same row.
-  const call = { ctx, caller, jwt, recovery, verified, id, header, setCookie } as Call
+  const call = { ctx, caller, isEnrolling, jwt, recovery, verified, id, header, setCookie } as Call
   const act = actions[operationId] as (call: Call, body: unknown) => Promise<unknown>
-  const answer = reply(row, await act(call, body))
+  const answer = reply(row, await act(call, members), ofHost)
   const [cookie] = cookies
   return cookie === undefined ? answer : { ...answer, headers: { ...answer.headers, 'set-cookie': cookie } }
 }
 
+const NOBODY = { caller: null, isEnrolling: false }
+
 /** @throws TotpError `unauthenticated` when the host knows no caller, and no enrolment token opens this row */
-async function callerOf(ctx: Context, row: Endpoint, request: HttpRequest): Promise<Caller> {
-  const caller = await request.caller()
-  if (caller !== null) return caller
-  const enrolling = row.opensToEnrolment ? await enrolmentCaller(ctx, request.header('authorization')) : null
+async function callerOf<Context>(ctx: FlowContext, row: Endpoint, { options, context, header }: Called<Context>) {
+  const caller = await options.caller(context)
+  if (caller) return { caller, isEnrolling: false }
+  const enrolling = row.opensToEnrolment ? await enrolmentCaller(ctx, header('authorization')) : null
   if (enrolling === null) throw new TotpError('unauthenticated')
-  return enrolling
+  return { caller: enrolling, isEnrolling: true }
+}
+
+function lookup(headers: HttpRequest['headers']): HeaderLookup {
+  if (typeof headers === 'function') return headers
+  if (headers instanceof Headers) return (name) => headers.get(name) ?? undefined
+  return (name) => {
+    const value = headers[name]
+    return typeof value === 'object' ? value.join(', ') : value
+  }
 }
 
 function folderOf(path: string): string {
@@ -103,22 +192,27 @@ function lastOf(path: string): string {
 }
 
 /** @throws TotpError `throttled`; `unavailable` when the throttle cannot count */
-async function checkRate(ctx: Context, { operationId, request }: Called, caller: Caller | null): Promise<void> {
+async function checkRate<Context>(
+  ctx: FlowContext,
+  { operationId, options, context }: Called<Context>,
+  caller: Caller | null,
+): Promise<void> {
   const rate = ctx.policy.throttle
   if (rate === null) return
-  const address = caller ? null : request.clientAddress()
+  const address = caller ? null : addressIn(options.clientAddress?.(context))
   const who = caller ? `user ${caller.id}` : `address ${address ? addressKey(address) : ''}`
   const { allowed, resetSeconds } = await ctx.throttle.count(`${operationId} ${who}`, rate, ctx.clock())
   if (!allowed) throw new TotpError('throttled', { retryAfterSeconds: resetSeconds, rate })
 }
 
-function reply(row: Endpoint, answer: unknown): HttpReply {
+/** @param ofHost - what the host adds: members of its own, which replace none of ours */
+function reply(row: Endpoint, answer: unknown, ofHost: object): HttpReply {
   if (row.reply === null) return { status: row.status, headers: { ...NO_STORE }, body: null }
   const schema: z.ZodType = row.reply
   // Through its schema, so that a member nobody declared cannot leave.
-  const declared = schema.parse(answer, { jitless: true } as Parameters<typeof schema.parse>[1])
+  const declared = schema.parse(answer, { jitless: true } as Parameters<typeof schema.parse>[1]) as object
   const headers = { ...NO_STORE, 'content-type': 'application/json' }
-  return { status: row.status, headers, body: JSON.stringify(declared) }
+  return { status: row.status, headers, body: JSON.stringify({ ...ofHost, ...declared }) }
 }
 
 function methodNotAllowed(allow: string): HttpReply {

@@ -1,36 +1,34 @@
 import type { ErrorCode } from '../errors.ts'
-import type { Proof } from '../flows/proof.ts'
-import type { Caller } from '../flows/step-up.ts'
 
-/** The request headers that we look at. */
-type HeaderName = 'content-type' | 'content-encoding' | 'content-length' | 'authorization' | 'cookie'
+/** Looks a request header up by its name in lower case. */
+export type HeaderLookup = (name: string) => string | undefined
 
-/** A request as the adapters hand it in: plain data and what is read only when it is needed. */
+/** A request in plain data. */
 export interface HttpRequest {
+  /** `GET`, `POST`, … */
   method: string
   /** Below the mount, without the query: `/totp/create/`. */
   path: string
-  /** Where the endpoints are mounted: `/api`. */
-  mount: string
-  header: (name: HeaderName) => string | undefined
-  body: HttpBody
-  /** The address that anonymous calls are counted under; null where the platform tells none. */
-  clientAddress: () => string | null
-  /** Who is calling, by the host's own log-in; null: nobody. */
-  caller: () => Promise<Caller | null>
-  /** Tells the host that its session has proved a second factor. */
-  verified: (proof: Proof) => Promise<void>
+  /** Where the endpoints are mounted, for the OpenAPI document: `/api`. Default: the root. */
+  mount?: string | undefined
+  /** The headers, with names in lower case where it is a plain object; or a function that looks one up. */
+  headers: Headers | Readonly<Record<string, string | readonly string[] | undefined>> | HeaderLookup
+  /** Default: there is none. */
+  body?: HttpBody | undefined
 }
 
 /**
- * Parsed by the framework before us, or what its parser failed with, or still to be read, up to a limit: null when there
- * is more than that.
+ * The body: parsed by a framework before us, as text or bytes, or still to be read (up to `limit` bytes; null when there is
+ * more than that). `failed`: a parser of the framework's refused it, and our answer says so in our words.
  */
 export type HttpBody =
   | { parsed: unknown }
-  | { failed: ErrorCode }
+  | { text: string }
+  | { bytes: Uint8Array }
   | { read: (limit: number) => Promise<Uint8Array | null> }
+  | { failed: ErrorCode }
 
+/** An answer in plain data. */
 export interface HttpReply {
   status: number
   headers: Record<string, string>

@@ -44,6 +44,14 @@ export interface JwtTokens {
   authenticate: JwtOptions['authenticate']
   /** Begins a family. @throws TypeError when `proof` was not made by this library */
   issueTokens(proof: Proof): Promise<TokenPair>
+  /**
+   * New tokens for a session that has proved a second factor: the family goes on with a new `auth_time` and `amr`, and its
+   * earlier refresh token is dead. Null when the family is not alive any more, or the factors have changed since.
+   *
+   * @param sessionId - the family, as {@link AccessToken.sessionId} names it
+   * @throws TypeError when `proof` was not made by this service, or is of a first factor only
+   */
+  raiseSession(proof: Proof, sessionId: string): Promise<TokenPair | null>
   /** The old token is dead; presented again, its family ends. @throws TotpError `invalid_token` */
   refreshTokens(refresh: string): Promise<TokenPair>
   /** Passes for a living access or refresh token of a user who may log in. @throws TotpError `invalid_token` */
@@ -161,6 +169,20 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       const { familyId: id, tokenId } = claims
       await ctx.store.openFamily({ id, userId, tokenId, expiresAt: now + lifetimes.refresh }, generation, now)
       return signPair(claims, now)
+    },
+
+    async raiseSession(proof, familyId) {
+      checkProof(ctx, proof)
+      const { userId, amr, method, verifiedAt: authTime, generation } = proof
+      if (method !== 'totp' && method !== 'backup_code') {
+        throw new TypeError('raiseSession requires a Proof of a second factor')
+      }
+      const now = ctx.clock()
+      const tokenId = newId(ctx)
+      const expiresAt = now + lifetimes.refresh
+      const raising = { familyId, userId, newTokenId: tokenId, expiresAt, generation, now }
+      if (!(await ctx.store.raiseFamily(raising))) return null
+      return signPair({ userId, amr, authTime, generation, tokenId, familyId }, now)
     },
 
     async refreshTokens(refresh) {

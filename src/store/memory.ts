@@ -319,6 +319,14 @@ export function memoryStore(): TotpStore {
       return 'rotated'
     },
 
+    raiseFamily({ familyId, userId, newTokenId, expiresAt, generation, now }) {
+      const family = families.get(familyId)
+      if (!family || !isAlive(family, now) || family.userId !== userId || family.generation !== generation) return false
+      family.tokenId = newTokenId
+      family.expiresAt = expiresAt
+      return true
+    },
+
     isFamilyAlive(familyId, tokenId, now) {
       const family = families.get(familyId)
       return isAlive(family, now) && (tokenId === null || family?.tokenId === tokenId)

@@ -372,6 +372,20 @@ export interface TotpStore {
     now: UnixSeconds
   }): Promise<'rotated' | 'dead'>
 
+  /**
+   * Makes `newTokenId` the living token of a family whose session has proved a second factor, whatever was living before.
+   * False, and nothing done, when the family has ended or expired, belongs to another user, or the user's generation is
+   * not `generation`.
+   */
+  raiseFamily(raising: {
+    familyId: string
+    userId: string
+    newTokenId: string
+    expiresAt: UnixSeconds
+    generation: number
+    now: UnixSeconds
+  }): Promise<boolean>
+
   /** True while the family is alive and, when `tokenId` is given, that token is its living one. Changes nothing. */
   isFamilyAlive(familyId: string, tokenId: string | null, now: UnixSeconds): Promise<boolean>
 

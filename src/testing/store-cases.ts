@@ -13,7 +13,7 @@ import {
 } from './store-cases/devices.ts'
 import { noteFarStep, spendDrift } from './store-cases/drift.ts'
 import { activatePending, putPending } from './store-cases/enrolment.ts'
-import { endFamily, isFamilyAlive, openFamily, rotateFamily } from './store-cases/families.ts'
+import { endFamily, isFamilyAlive, openFamily, raiseFamily, rotateFamily } from './store-cases/families.ts'
 import { importAuthenticator } from './store-cases/import.ts'
 import { endTrustedDevices, getPending, noteBackupCodesSaved, renameAuthenticator } from './store-cases/kept.ts'
 import {
@@ -72,6 +72,7 @@ const operations = {
   endTrustedDevices,
   openFamily,
   rotateFamily,
+  raiseFamily,
   isFamilyAlive,
   endFamily,
   keepCanary,

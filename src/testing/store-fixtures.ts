@@ -222,6 +222,16 @@ export function rotate(
   return store.rotateFamily({ familyId, ...usual, ...differing })
 }
 
+/** Raises a family of Ann's, of generation 0, where nothing else is said. */
+export function raise(
+  store: TotpStore,
+  familyId: string,
+  differing: Partial<Parameters<TotpStore['raiseFamily']>[0]> = {},
+): Promise<boolean> {
+  const usual = { userId: 'ann', newTokenId: 'raised', expiresAt: noon + 2 * DAY, generation: 0, now: noon }
+  return store.raiseFamily({ familyId, ...usual, ...differing })
+}
+
 /** Which of the families are alive. */
 export async function alive(store: TotpStore, ids: readonly string[], now = noon): Promise<string[]> {
   const living = await Promise.all(ids.map((id) => store.isFamilyAlive(id, null, now)))

@@ -15,11 +15,11 @@ import {
   type TotpOptions,
   type TotpStore,
 } from 'totp-kit'
-import { expressTotp, requireTwoFactor as requireTwoFactorExpress } from 'totp-kit/express'
-import { fetchTotp, requireTwoFactor as requireTwoFactorFetch } from 'totp-kit/fetch'
+import { expressTotp } from 'totp-kit/express'
+import { fetchTotp } from 'totp-kit/fetch'
 import { type JwtOptions, type JwtTokens, jwtTokens } from 'totp-kit/jwt'
 import type { Notice } from 'totp-kit/mail'
-import { nodeTotp, requireTwoFactor as requireTwoFactorNode } from 'totp-kit/node'
+import { nodeTotp } from 'totp-kit/node'
 import { accountRecovery, type Recovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { sqliteStore } from 'totp-kit/store/sqlite'
@@ -106,7 +106,7 @@ export interface Service {
   mails: Notice[]
   /** Waits until so many mails have been sent. */
   mailed(count: number): Promise<void>
-  /** What reached `onVerified`; a session with a proof counts as verified then. */
+  /** What reached `onVerified`. */
   proofs: Proof[]
   register(username: string, password?: string): Person
   /** Sends a request and gives the answer as it came. */
@@ -173,7 +173,6 @@ function chosen(all: readonly Front[]): readonly Front[] {
 export async function startService(front: Front, options: ServiceOptions = {}): Promise<Service> {
   const { tokens, jwt = true, recovery = true, behindProxy = false, accountName, ...rest } = options
   const { people = new Map<string, Person>(), idPrefix = '', encryptionKey = generateFernetKey(), ...policy } = rest
-  const proved = new Map<string, Pick<Proof, 'verifiedAt' | 'generation'>>()
   const clock = givenClock(NOON)
   const broken = new Set<keyof TotpStore>()
   const deactivated = new Set<string>()
@@ -228,13 +227,10 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
       const token = await pairs.readAuthorization(authorization ?? undefined)
       const person = token && find(({ id }) => id === token.id)
       if (!token || !person) return null
-      return { ...token, ...proved.get(token.sessionId), accountName: accountName ?? person.email }
+      return { ...token, accountName: accountName ?? person.email }
     },
-    async onVerified(proof, authorization) {
+    async onVerified(proof) {
       proofs.push(proof)
-      const token = await pairs.readAuthorization(authorization ?? undefined)
-      const { verifiedAt, generation } = proof
-      if (token) proved.set(token.sessionId, { verifiedAt, generation })
     },
   })
   onTestFinished(async () => {
@@ -321,7 +317,7 @@ async function openNode({ totp, modules, caller, onVerified, behindProxy }: Appl
     ...modules,
     ...(behindProxy ? { trustedProxies: ['127.0.0.1'] } : {}),
   })
-  const guard = requireTwoFactorNode(totp, { ...host, maxAgeSeconds: VAULT_SECONDS })
+  const guard = handler.require({ maxAgeSeconds: VAULT_SECONDS })
   return listen((request, response) => {
     const own = () => {
       const [status, text] = request.url === '/api/host' ? [200, 'of the host'] : [404, 'nothing of the host either']
@@ -343,11 +339,12 @@ async function openExpress(
   }
   if (behindProxy) app.set('trust proxy', 'loopback')
   if (parsers.length > 0) app.use(parsers)
-  app.use('/api', expressTotp(totp, { ...host, ...modules }))
+  const twoFactor = expressTotp(totp, { ...host, ...modules })
+  app.use('/api', twoFactor)
   app.get('/api/host', (_request, response) => void response.send('of the host'))
   app.get(
     '/vault',
-    requireTwoFactorExpress(totp, { ...host, maxAgeSeconds: VAULT_SECONDS }),
+    twoFactor.require({ maxAgeSeconds: VAULT_SECONDS }),
     (_request, response) => void response.send('gold'),
   )
   app.use((_request, response) => void response.status(404).send('nothing of the host either'))
@@ -368,7 +365,7 @@ async function openFetch({ totp, modules, caller, onVerified, behindProxy }: App
         ? new Response('of the host')
         : new Response('nothing of the host either', { status: 404 }),
   })
-  const vault = requireTwoFactorFetch(totp, { ...host, maxAgeSeconds: VAULT_SECONDS }, () => new Response('gold'))
+  const vault = handler.require({ maxAgeSeconds: VAULT_SECONDS }, () => new Response('gold'))
   return {
     send: (path, init) => (path === '/vault' ? vault : handler)(new Request(`http://service.test${path}`, init)),
     port: 0,

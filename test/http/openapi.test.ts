@@ -6,7 +6,6 @@ import { fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createHandle } from '../../src/http/handle.ts'
-import type { HttpRequest } from '../../src/http/message.ts'
 import { answerOf, expectRulesOfEveryEndpoint, STATUS_OF } from './answer.ts'
 import { expectDocumented, type OpenApi, type Operation } from './documented.ts'
 import { useEverything } from './everything.ts'
@@ -125,10 +124,9 @@ describe('an operation of the OpenAPI document', () => {
 
 test('the document is made once, however clients spell the path to it', async () => {
   const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
-  const handle = createHandle(totp, {})
+  const handle = createHandle(totp, { caller: () => null })
   const documentAt = async (mount: string) => {
-    const request = { method: 'GET', path: '/totp/openapi.json', mount, header: () => undefined }
-    return (await handle(request as Partial<HttpRequest> as HttpRequest))?.body
+    return (await handle({ method: 'GET', path: '/totp/openapi.json', mount, headers: {} }, undefined))?.body
   }
   /** Processor time of 300 answers, in milliseconds. */
   const costOf = async (spellings: readonly string[]) => {

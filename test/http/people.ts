@@ -11,8 +11,13 @@ export interface Session {
 /** Someone whose second factor is on. */
 export interface Enrolled {
   person: Person
-  /** The session that switched it on; it began with a password only. */
+  /**
+   * The session that switched it on: the access token from before, which knows of a password only, and the refresh token
+   * of now.
+   */
   session: Session
+  /** The same session as confirming has raised it. */
+  raised: Session
   phone: Phone
   /** What the phone showed when it was confirmed. */
   confirmingCode: string
@@ -73,7 +78,10 @@ export async function enrol(service: Service, username = 'alice'): Promise<Enrol
   const confirmingCode = phone.codeAt(service.clock.now())
   const { outcome, body } = await service.post('totp/confirm/', { input_code: confirmingCode }, session.access)
   expect(outcome).toBe('200')
-  return { person, session, phone, confirmingCode, backupCodes: body.backup_codes as string[] }
+  const raised = 'access' in body ? sessionIn(body) : session
+  const { refresh } = raised
+  const backupCodes = body.backup_codes as string[]
+  return { person, session: { ...session, refresh }, raised, phone, confirmingCode, backupCodes }
 }
 
 /** What a mail's link says: behind the `#`, where no server's log sees it. */

@@ -30,7 +30,7 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
     const service = await startService(front, two)
     const enrolled = await enrol(service)
     const { phone, access, confirmed } = await addPhone(service, enrolled, 'Tablet')
-    expect(confirmed.body).toEqual({ backup_codes: null })
+    expect(confirmed.body).toEqual({ backup_codes: null, access: expect.any(String), refresh: expect.any(String) })
     const listed = await authenticatorsOf(service, access)
     expect(listed.map(({ name }) => name)).toEqual([null, 'Tablet'])
     await logInWithPhone(service, enrolled)

@@ -53,7 +53,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     const input_code = phone.codeAt(service.clock.now())
     const { status, body } = await service.post('totp/confirm/', { input_code }, access)
     expect(status).toBe(200)
-    expect(Object.keys(body)).toEqual(['backup_codes'])
+    expect(Object.keys(body).sort()).toEqual(['access', 'backup_codes', 'refresh'])
     const codes = body.backup_codes as string[]
     expect(new Set(codes).size).toBe(10)
     for (const code of codes) expect(code).toMatch(/^([0-9A-Z]{4}-){3}[0-9A-Z]{4}$/)
@@ -245,7 +245,10 @@ describe.each(frameworks)('$name: a new phone', (front) => {
 
     const input_code = nextCode(service, phone)
     const { outcome, body } = await service.post('totp/confirm/', { input_code }, session.access)
-    expect([outcome, body]).toEqual(['200', { backup_codes: null }])
+    expect([outcome, body]).toEqual([
+      '200',
+      { backup_codes: null, access: expect.any(String), refresh: expect.any(String) },
+    ])
 
     const totp_challenge_token = await challenge(service, person)
     const byOld = await service.post('jwt/totp/verify/', { totp_challenge_token, otp_code: nextCode(service, old) })

@@ -10,6 +10,7 @@ import {
   nextCode,
   type Session,
   STEP,
+  sessionIn,
   wrongCode,
 } from './people.ts'
 
@@ -58,12 +59,21 @@ describe.each(frameworks)('$name: step-up', (front) => {
     },
   )
 
-  test.each(guarded)('$path is never open to a session that began with a password only', async (call) => {
-    const service = await startService(front)
-    const { session } = await enrol(service)
-    const bearer = await refreshed(service, session)
-    for (const token of [session.access, bearer]) {
-      expect((await service.call({ ...call, bearer: token })).outcome).toBe('401 step_up_required')
+  test.each(guarded)(
+    '$path is never open to an access token from before the second factor was proved',
+    async (call) => {
+      const service = await startService(front)
+      const { session } = await enrol(service)
+      expect((await service.call({ ...call, bearer: session.access })).outcome).toBe('401 step_up_required')
+    },
+  )
+
+  test.each(guarded)('$path is open to the session that has just confirmed, refreshed or not', async (call) => {
+    for (const isRefreshed of [false, true]) {
+      const service = await startService(front)
+      const { raised } = await enrol(service)
+      const bearer = isRefreshed ? await refreshed(service, raised) : raised.access
+      expect((await service.call({ ...call, bearer })).outcome).toBe(call.outcome)
     }
   })
 
@@ -109,26 +119,29 @@ describe.each(frameworks)('$name: step-up', (front) => {
     await logInWith(service, bob.person, { backup_code: String(bob.backupCodes[0]) })
   })
 
-  test('totp/verify makes a session of the host fresh, and says what was proved', async () => {
+  test('totp/verify makes a session fresh, and says what was proved', async () => {
     const service = await startService(front)
     const { session, person, phone, backupCodes } = await enrol(service)
     service.clock.advance(STEP)
     const at = service.clock.now()
     const byPhone = await service.post('totp/verify/', { otp_code: phone.codeAt(at) }, session.access)
     expect(byPhone.outcome).toBe('200')
+    const raised = sessionIn(byPhone.body)
     expect(byPhone.body).toEqual({
+      ...raised,
       verified_at: new Date(at * 1000).toISOString().replace('.000Z', 'Z'),
       amr: ['pwd', 'otp', 'mfa'],
     })
-    expect(service.proofs).toMatchObject([{ userId: person.id, method: 'totp', verifiedAt: at }])
-    expect((await service.get('totp/backup_codes/', session.access)).outcome).toBe('200')
+    expect(service.proofs.slice(1)).toMatchObject([{ userId: person.id, method: 'totp', verifiedAt: at }])
+    expect((await service.get('totp/backup_codes/', raised.access)).outcome).toBe('200')
+    expect((await service.get('totp/backup_codes/', session.access)).outcome).toBe('401 step_up_required')
 
     const byBackup = await service.post('totp/verify/', { backup_code: backupCodes[0] }, session.access)
     expect(byBackup.body.amr).toEqual(['pwd', 'mfa'])
-    expect(service.proofs).toMatchObject([{ method: 'totp' }, { method: 'backup_code', backupCodesRemaining: 9 }])
+    expect(service.proofs.slice(2)).toMatchObject([{ method: 'backup_code', backupCodesRemaining: 9 }])
     const again = await service.post('totp/verify/', { backup_code: backupCodes[0] }, session.access)
     expect(again.outcome).toBe('400 invalid_code')
-    expect(service.proofs).toHaveLength(2)
+    expect(service.proofs).toHaveLength(3)
   })
 
   test('a proof from before a change of factors is worth nothing after it', async () => {
@@ -161,18 +174,18 @@ describe.each(frameworks)('$name: step-up', (front) => {
     expect((await service.post('totp/disable/', undefined, fresh.access)).outcome).toBe('204')
   })
 
-  test('a session that survives its own change is fresh again when it is refreshed, a copy of its old token is not', async () => {
+  test('a session that survives its own change is fresh after it, a copy of its old token is not', async () => {
     const service = await startService(front)
     const enrolled = await enrol(service)
-    const { access, refresh } = await logInWithPhone(service, enrolled)
+    const { access } = await logInWithPhone(service, enrolled)
     const phone = await beginEnrolment(service, access)
     const input_code = nextCode(service, phone)
-    expect((await service.post('totp/confirm/', { input_code }, access)).outcome).toBe('200')
-    const kept = await service.post('jwt/refresh/', { refresh })
+    const confirmed = await service.post('totp/confirm/', { input_code }, access)
+    const kept = await service.post('jwt/refresh/', { refresh: confirmed.body.refresh })
     const codes = (token: string) => service.get('totp/backup_codes/', token)
     expect((await codes(access)).outcome).toBe('401 step_up_required')
     expect((await codes(String(kept.body.access))).outcome).toBe('200')
-    service.clock.advance(271)
+    service.clock.advance(302)
     const later = await service.post('jwt/refresh/', { refresh: kept.body.refresh })
     expect((await codes(String(later.body.access))).outcome, 'no younger than it was').toBe('401 step_up_required')
   })

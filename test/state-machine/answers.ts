@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { contextOf } from '../../src/flows/context.ts'
 import {
+  ACCESS_SECONDS,
   blockOf,
   fail,
   isFresh,
@@ -8,6 +9,8 @@ import {
   type Kind,
   type ModelSession,
   type ModelUser,
+  provedNow,
+  REFRESH_SECONDS,
   spend,
   succeed,
   verdictOf,
@@ -102,6 +105,31 @@ export function isAlive(session: ModelSession, now: number): boolean {
 }
 
 /**
+ * What a proof in a session does to it: a host's own is raised, and one of our tokens goes on with the new ones that an
+ * answer with a body holds. The old access token stays what it was.
+ */
+export function raiseSession(world: World, on: Process, session: ModelSession, { body }: Reply): void {
+  const { user, tokens } = session
+  const now = on.now()
+  const proved = provedNow(user, now)
+  if (tokens === null) {
+    session.proved = proved
+    return
+  }
+  if (body.access === undefined) return
+  const { family } = tokens
+  const refresh = String(body.refresh)
+  assert.ok(family.alive && family.generation === user.generation && family.expiresAt > now, 'a dead family was raised')
+  world.seen.push(family.living)
+  family.living = refresh
+  family.expiresAt = now + REFRESH_SECONDS
+  const raised = { refresh, refreshUntil: family.expiresAt, family }
+  const times = { expiresAt: now + ACCESS_SECONDS, proved }
+  world.sessions.push({ ...session, ...times, credential: `Bearer ${body.access}`, tokens: raised })
+  world.count('raise')
+}
+
+/**
  * Holds a request for a change to the model: 2FA is off, or a code came with it, or the session proved one lately.
  *
  * @returns whether the caller had leave, so that the rest of the answer is to be looked at
@@ -122,7 +150,9 @@ export async function holdStepUp(
   if (typed !== null) {
     const isTaken = isGoodReply(reply) || ['validation_failed', 'not_found', 'totp_not_set_up'].includes(code)
     const judged = isTaken ? { status: 200, body: {} } : reply
-    return (await holdCode(world, on, { user, typed: byShape(codeIn(typed)), replies: [judged], what })) !== null
+    const good = await holdCode(world, on, { user, typed: byShape(codeIn(typed)), replies: [judged], what })
+    if (good !== null) raiseSession(world, on, session, reply)
+    return good !== null
   }
   const fresh = isFresh(session, on.now())
   assert.equal(

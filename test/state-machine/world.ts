@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createTotp, type Proof, type Totp, TotpError, type TotpStore } from 'totp-kit'
-import { fetchTotp, requireTwoFactor } from 'totp-kit/fetch'
+import { fetchTotp } from 'totp-kit/fetch'
 import { type JwtTokens, jwtTokens } from 'totp-kit/jwt'
 import type { Notice } from 'totp-kit/mail'
 import { accountRecovery } from 'totp-kit/recovery'
@@ -201,7 +201,12 @@ export class World {
     const onVerified = (proof: Proof, request: Request) => verified(proof, ofRequest(request) ?? '')
     const modules = { jwt: tokens, recovery }
     const fetch = fetchTotp(totp as Totp, { ...modules, caller, onVerified, clientAddress: () => null })
-    const handle = createHandle(totp as Totp, modules)
+    const handle = createHandle<string | undefined>(totp as Totp, {
+      ...modules,
+      caller: (authorization) => callerOf(authorization ?? null),
+      onVerified: (proof, authorization) => verified(proof, authorization ?? ''),
+      clientAddress: () => null,
+    })
     const byFetch = async ({ method, path, body, headers }: Wire): Promise<WireReply> => {
       const text = method === 'GET' ? null : JSON.stringify(body)
       const sent = { method, headers: { ...headers, 'content-type': 'application/json' }, body: text }
@@ -210,22 +215,13 @@ export class World {
     }
     /** As adapters call it: without a `Request` it is a good deal faster. */
     const byHandle = async ({ method, path, body, headers }: Wire): Promise<WireReply> => {
-      const { authorization = null } = headers
-      const reply = await handle({
-        method,
-        path: `/${path}/`,
-        mount: '/api',
-        header: (name) => (name === 'authorization' || name === 'cookie' ? headers[name] : undefined),
-        body: { parsed: body },
-        clientAddress: () => null,
-        caller: () => callerOf(authorization),
-        verified: async (proof) => verified(proof, authorization ?? ''),
-      })
+      const request = { method, path: `/${path}/`, mount: '/api', headers, body: { parsed: body } }
+      const reply = await handle(request, headers.authorization)
       assert.ok(reply)
       return { status: reply.status, cookie: reply.headers['set-cookie'] ?? null, text: reply.body ?? '' }
     }
     const send = given.door === 'fetch' ? byFetch : byHandle
-    const vault = requireTwoFactor(totp as Totp, { caller, maxAgeSeconds: VAULT_SECONDS }, () => new Response(GUARDED))
+    const vault = fetch.require({ maxAgeSeconds: VAULT_SECONDS }, () => new Response(GUARDED))
     return { keys: [...given.keys], totp: totp as Totp, tokens, send, vault, now }
   }
 

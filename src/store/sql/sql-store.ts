@@ -170,6 +170,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         yield* run('endFamily', { familyId })
         return 'dead'
       }, always),
+    raiseFamily: (raising) =>
+      runner.single(function* () {
+        return (yield* run('raiseFamily', raising)) === 1
+      }),
     isFamilyAlive: (familyId, tokenId, now) =>
       runner.single(function* () {
         const row = yield* first('getFamily', { familyId, now })

@@ -164,6 +164,10 @@ function sources(dialect: Dialect, t: Tables) {
       UPDATE ${t.refreshFamily} SET token_id = :newTokenId, expires_at = :expiresAt
       WHERE id = :familyId AND token_id = :tokenId AND expires_at > :now AND generation =
         coalesce((SELECT u.generation FROM ${t.user} AS u WHERE u.user_id = ${t.refreshFamily}.user_id), 0)`,
+    raiseFamily: `
+      UPDATE ${t.refreshFamily} SET token_id = :newTokenId, expires_at = :expiresAt
+      WHERE id = :familyId AND user_id = :userId AND expires_at > :now AND generation = :generation AND generation =
+        coalesce((SELECT u.generation FROM ${t.user} AS u WHERE u.user_id = :userId), 0)`,
     getFamily: `
       SELECT f.token_id FROM ${t.refreshFamily} AS f LEFT JOIN ${t.user} AS u ON u.user_id = f.user_id
       WHERE f.id = :familyId AND f.expires_at > :now AND f.generation = coalesce(u.generation, 0)`,

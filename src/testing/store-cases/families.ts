@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { alive, begin, DAY, noon, type Promises, race, rotate, tally } from '../store-fixtures.ts'
+import { alive, begin, DAY, noon, type Promises, race, raise, rotate, tally } from '../store-fixtures.ts'
 
 export const openFamily: Promises = {
   async 'begins a family under `generation`'(open) {
@@ -107,6 +107,75 @@ export const rotateFamily: Promises = {
     })
 
     assert.deepEqual(await alive(store, ids), [])
+  },
+}
+
+export const raiseFamily: Promises = {
+  async 'makes the new token the living one, whatever was living before, until when it says'(open) {
+    const store = await open()
+    await begin(store, 'family')
+    await rotate(store, 'family')
+
+    assert.equal(await raise(store, 'family', { expiresAt: noon + 3 * DAY }), true)
+
+    assert.equal(await store.isFamilyAlive('family', 'next', noon), false)
+    assert.equal(await (await open()).isFamilyAlive('family', 'raised', noon + 3 * DAY - 1), true)
+    assert.equal(await store.isFamilyAlive('family', 'raised', noon + 3 * DAY), false)
+    assert.equal(await rotate(store, 'family', { tokenId: 'raised', newTokenId: 'after' }), 'rotated')
+  },
+
+  async 'false, and nothing done, when the family has ended, has expired, was never begun, or belongs to another user'(
+    open,
+  ) {
+    const store = await open()
+    await begin(store, 'ended')
+    await store.endFamily('ended')
+    await begin(store, 'expired')
+    await begin(store, 'of bob', { userId: 'bob' })
+
+    assert.equal(await raise(store, 'ended'), false)
+    assert.equal(await raise(store, 'unknown'), false)
+    assert.equal(await raise(store, 'expired', { now: noon + DAY }), false)
+    assert.equal(await raise(store, 'of bob'), false)
+
+    assert.deepEqual(await alive(store, ['ended', 'unknown', 'expired', 'of bob']), ['expired', 'of bob'])
+    assert.equal(await store.isFamilyAlive('of bob', 'token of of bob', noon), true)
+  },
+
+  async "false, and nothing done, when the user's generation is not `generation`"(open) {
+    const store = await open()
+    await begin(store, 'family')
+    assert.equal(await raise(store, 'family', { generation: 1 }), false)
+    assert.equal(await store.isFamilyAlive('family', 'token of family', noon), true)
+    await store.raiseGeneration('ann', noon)
+
+    for (const generation of [0, 1]) assert.equal(await raise(store, 'family', { generation }), false)
+    assert.deepEqual(await alive(store, ['family']), [])
+  },
+
+  async 'a raise that races with a change of credentials leaves no living family'(open) {
+    const store = await open()
+    const ids = Array.from({ length: 50 }, (_, n) => `family ${n}`)
+    for (const id of ids) await begin(store, id)
+
+    await race(open, async (other, n) => {
+      if (n === 25) await other.raiseGeneration('ann', noon)
+      else await raise(other, `family ${n}`)
+    })
+
+    assert.deepEqual(await alive(store, ids), [])
+  },
+
+  async 'of a raise and a rotation at once, one token is left alive, or the family has ended'(open) {
+    const store = await open()
+    await begin(store, 'family')
+
+    await race(open, async (other, n) => {
+      if (n === 25) await raise(other, 'family')
+      else if (n === 24) await rotate(other, 'family')
+    })
+
+    assert.equal(await store.isFamilyAlive('family', 'token of family', noon), false)
   },
 }
 

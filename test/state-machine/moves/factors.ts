@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { codeIn, holdCode, holdStepUp, isAlive, isGoodReply, plain, settle } from '../answers.ts'
+import { codeIn, holdCode, holdStepUp, isAlive, isGoodReply, plain, raiseSession, settle } from '../answers.ts'
 import { App } from '../app.ts'
 import {
   blockOf,
@@ -12,7 +12,6 @@ import {
   type ModelSession,
   type ModelUser,
   PENDING_SECONDS,
-  provedNow,
   spend,
   switchOff,
   verdictOf,
@@ -138,6 +137,7 @@ export async function confirmBy(
   user.enabled = true
   await settle(on, { user, kind: 'totp', losers: isTwice ? 1 : 0, judged })
   world.raise(user, now, session)
+  if (session !== null) raiseSession(world, on, session, good[0] as Reply)
   world.count('confirm')
   return true
 }
@@ -151,7 +151,10 @@ export const addPhone: Move = async (world, given) => {
   const enroller = { credential: session.credential, session }
   const typed = { otp_code: typedFrom(phone, on.now(), 1 + 4 * other) }
   if (!(await beginBy(world, on, { user, enroller, typed, other })) || user.pending === null) return true
-  await confirmBy(world, given, { enroller, code: typedFrom(user.pending, on.now(), other) })
+  // The code of the phone that is there may have given a session that is a cookie a new one.
+  const { credential } = session
+  const code = typedFrom(user.pending, on.now(), other)
+  await confirmBy(world, given, { enroller: { credential, session }, code })
   return true
 }
 
@@ -276,7 +279,7 @@ export const verify: Move = async (world, given) => {
     return true
   }
   const good = await holdCode(world, on, { user, typed, replies, what: 'verify' })
-  if (good !== null && session.kind !== 'jwt') session.proved = provedNow(user, now)
+  if (good !== null) raiseSession(world, on, session, good)
   return true
 }
 

@@ -1,0 +1,2 @@
+export { createHandle, type Handle, type HandleOptions, type HostOptions } from './handle.ts'
+export type { HeaderLookup, HttpBody, HttpReply, HttpRequest } from './message.ts'
