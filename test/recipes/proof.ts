@@ -59,8 +59,8 @@ async function anEnrolmentIsRolledBack(recipe: Recipe, totp: Totp, confirm: Conf
 
   await assert.rejects(confirm('bob', code), (error) => (error as Error).constructor.name !== 'TotpError')
 
-  const { authenticators, backupCodesRemaining, pendingUntil } = await totp.getStatus('bob')
-  assert.deepEqual([authenticators, backupCodesRemaining, pendingUntil !== null], [[], 0, true])
+  const { authenticators, backupCodesRemaining, pending } = await totp.getStatus('bob')
+  assert.deepEqual([authenticators, backupCodesRemaining, pending !== null], [[], 0, true])
   assert.equal(await totp.isTotpEnabled('bob'), false)
   await recipe.removeAccount('bob')
   assert.equal((await confirm('bob', code))?.length, 10)

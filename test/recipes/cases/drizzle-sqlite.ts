@@ -16,7 +16,7 @@ const rolledBack = () =>
   })
 
 assert.throws(rolledBack, /Rollback/)
-assert.equal((await confirming)?.length, 10)
+assert.equal((await confirming).backupCodes?.length, 10)
 assert.equal((await totp.verifyTotpCode('ann', phone.codeAt(now + 30))).userId, 'ann')
 assert.deepEqual(db.all(sql`SELECT user_id FROM totp_authenticator`), [{ user_id: 'ann' }])
 assert.deepEqual(db.all(sql`SELECT name FROM sqlite_schema WHERE name = 'account'`), [])
