@@ -345,7 +345,11 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
 /** A value sealed when the store was new: a key that does not open it would open no secret either. */
 async function checkCanary(store: TotpStore, keyring: Keyring, now: number): Promise<void> {
   const label = { purpose: 'canary', owner: '' } as const
-  const kept = await store.keepCanary(sealValue(keyring, label, 'canary', now))
+  const kept = await store.keepCanary(sealValue(keyring, label, 'canary', now)).catch((cause) => {
+    // PostgreSQL: undefined_table; MySQL and MariaDB: ER_NO_SUCH_TABLE.
+    if (cause?.code !== '42P01' && cause?.errno !== 1146) throw cause
+    throw new Error('the tables of totp-kit are missing: call store.migrate(), or run totp-kit migrate', { cause })
+  })
   if (openValue(keyring, label, kept) === null) {
     throw new Error('encryptionKey does not match this store: stored secrets cannot be decrypted')
   }
