@@ -7,7 +7,7 @@ import { openValue, sealValue } from './crypto/sealed-value.ts'
 import { readEncryptionKeys } from './encryption-key.ts'
 import { createAnnouncer, type ListenerOptions, type TotpEvent, type TotpListener } from './events.ts'
 import { deleteExpired, forgetUser, getStatuses } from './flows/account.ts'
-import { listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
+import { backupCodesSaved, listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
 import {
   answerChallenge,
   credentialsChanged,
@@ -15,6 +15,7 @@ import {
   generateChallengeToken,
   getUserFromChallengeToken,
   type LoginStart,
+  longestChallengeSeconds,
   startLogin,
   verifyChallengeToken,
 } from './flows/challenge.ts'
@@ -34,11 +35,17 @@ import {
 } from './flows/enrolment.ts'
 import { type AuthenticatorImport, importAuthenticator } from './flows/import.ts'
 import { firstFactorOf, type Proof, proveCode, type TypedCode } from './flows/proof.ts'
-import { disableTotp, removeAuthenticator, unlock } from './flows/removal.ts'
+import { disableTotp, removeAuthenticator, renameAuthenticator, unlock } from './flows/removal.ts'
 import { getStatus, isTotpEnabled, type Status } from './flows/status.ts'
 import { type Caller, type Freshness, grantHost, grantStepUp, type Nobody, requireFresh } from './flows/step-up.ts'
 import { memoryThrottle, storeThrottle } from './flows/throttle.ts'
-import { listTrustedDevices, removeTrustedDevice, type TrustedDevice, trustDevice } from './flows/trusted-devices.ts'
+import {
+  listTrustedDevices,
+  removeTrustedDevice,
+  removeTrustedDevices,
+  type TrustedDevice,
+  trustDevice,
+} from './flows/trusted-devices.ts'
 import { contextHolding, contextWithin, tellAll, type WithinLimits } from './flows/within.ts'
 import { type PolicyOptions, resolvePolicy } from './policy.ts'
 import type { TotpStore } from './store/store.ts'
@@ -142,6 +149,10 @@ export interface Totp<User = unknown> {
   verifyTotpCode(userId: string, code: string, session?: Pick<FirstFactor, 'amr'>): Promise<Proof>
   /** Switches 2FA off, asking nothing: for a support desk, or after questions of the host's own. */
   disableTotp(userId: string): Promise<void>
+  /** Gives a live authenticator another name. @throws TotpError `not_found` */
+  renameAuthenticator(userId: string, authenticatorId: string, name: string): Promise<Status['authenticators'][number]>
+  /** The user says that the current backup codes are kept: `getStatus` tells when. @throws TotpError `totp_not_enabled` */
+  backupCodesSaved(userId: string): Promise<void>
   /** Removes one authenticator of several. @throws TotpError `not_found`; `validation_failed` for the last one */
   removeAuthenticator(userId: string, authenticatorId: string): Promise<void>
   /** Forgets wrong codes, the hard cap included; the factors stay. For a support desk. */
@@ -152,6 +163,8 @@ export interface Totp<User = unknown> {
   listTrustedDevices(userId: string): Promise<TrustedDevice[]>
   /** @throws TotpError `not_found` */
   removeTrustedDevice(userId: string, deviceId: string): Promise<void>
+  /** Ends all trusted devices of the user. */
+  removeTrustedDevices(userId: string): Promise<void>
 
   /** What a policy would do if it were switched on now. Changes nothing. @throws TypeError when no `findUser` was given */
   forecastEnforcement(
@@ -270,7 +283,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     clock,
     random: randomBytes,
     keyring,
-    challengeTokens: sealer('challenge', policy.challengeSeconds),
+    challengeTokens: sealer('challenge', longestChallengeSeconds(policy.challengeSeconds)),
     enrolmentTokens: sealer('enrolment', policy.pendingEnrolmentSeconds),
     trustedDeviceTokens: sealer('trusted-device', policy.trustedDevices?.seconds ?? 0),
     backupCodeKeys: keyring.deriveMacKeys('backup-code'),
@@ -305,9 +318,12 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null),
       removeAuthenticator: async (userId, authenticatorId) =>
         removeAuthenticator(ctx, await grantHost(ctx, userId), { authenticatorId, keepFamilyId: null }),
+      renameAuthenticator: (userId, authenticatorId, name) => renameAuthenticator(ctx, userId, authenticatorId, name),
+      backupCodesSaved: (userId) => backupCodesSaved(ctx, userId),
       unlock: (userId) => unlock(ctx, userId),
       trustDevice: (proof, name) => trustDevice(ctx, proof, name ?? null),
       listTrustedDevices: (userId) => listTrustedDevices(ctx, userId),
+      removeTrustedDevices: async (userId) => removeTrustedDevices(ctx, await grantHost(ctx, userId)),
       removeTrustedDevice: async (userId, deviceId) => removeTrustedDevice(ctx, await grantHost(ctx, userId), deviceId),
       forecastEnforcement: (userIds, required) => forecastEnforcement(ctx, userIds, required as EnforcementRule),
       storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes),

@@ -17,6 +17,8 @@ export interface RefusalDetails {
   maxAgeSeconds?: number | undefined
   /** With `throttled`: the rate that was exceeded. */
   rate?: Rate | undefined
+  /** With `too_many_attempts` in a login: the challenge token that is still good when the wait is over. */
+  challengeToken?: string | undefined
   /** What went wrong underneath, for the operator's log; never sent to a client. */
   cause?: unknown
 }
@@ -32,8 +34,11 @@ export interface ProblemBody {
   /** A sentence for people, safe to show. */
   detail: string
   code: ErrorCode
+  /** Seconds until the same call may succeed: what `Retry-After` says. */
+  retry_after_seconds?: number
   attempts_left?: number
   clock_offset_seconds?: number
+  totp_challenge_token?: string
   /** Field name → what is wrong with it. */
   errors?: Readonly<Record<string, readonly string[]>>
 }
@@ -71,6 +76,9 @@ export class TotpError extends Error {
   /** With `throttled`: the rate that was exceeded. */
   readonly rate: Rate | undefined
 
+  /** Private, so that no log that prints the error prints the token. */
+  readonly #challengeToken: string | undefined
+
   /** @param code - a host may throw one too: `new TotpError('unauthenticated')` out of `caller` is a 401 */
   constructor(code: ErrorCode, { cause, ...details }: RefusalDetails = {}) {
     const { status, title } = problems[code]
@@ -87,6 +95,12 @@ export class TotpError extends Error {
     this.fields = details.fields
     this.maxAgeSeconds = details.maxAgeSeconds
     this.rate = details.rate
+    this.#challengeToken = details.challengeToken
+  }
+
+  /** With `too_many_attempts` in a login: the challenge token that is still good when the wait is over. */
+  get challengeToken(): string | undefined {
+    return this.#challengeToken
   }
 
   /** The headers that go with the answer: `WWW-Authenticate`, `Retry-After`, `RateLimit`, and `Cache-Control`. */
@@ -96,15 +110,19 @@ export class TotpError extends Error {
 
   /** The body of the answer. */
   toJSON(): ProblemBody {
-    const { code, status, title, detail, fields, attemptsLeft, clockOffsetSeconds } = this
+    const { code, status, title, detail, fields, attemptsLeft, clockOffsetSeconds, challengeToken } = this
+    // Headers cannot be read across origins unless the host exposes them.
+    const { 'retry-after': retryAfter } = this.headers
     return {
       type: PROBLEM_TYPE_BASE + code,
       title,
       status,
       detail,
       code,
+      ...(retryAfter === undefined ? {} : { retry_after_seconds: Number(retryAfter) }),
       ...(attemptsLeft === undefined ? {} : { attempts_left: attemptsLeft }),
       ...(clockOffsetSeconds === undefined ? {} : { clock_offset_seconds: clockOffsetSeconds }),
+      ...(challengeToken === undefined ? {} : { totp_challenge_token: challengeToken }),
       ...(fields === undefined ? {} : { errors: fields }),
     }
   }

@@ -23,11 +23,11 @@ export type TotpEvent = { userId: string; at: UnixSeconds } & (
   | { type: 'totp.locked'; method: SecondFactorMethod | 'recovery_password' }
   | { type: 'totp.unlocked' }
   /** The app's clock is off; two codes in a row have shown by how much. */
-  | { type: 'totp.resynchronised'; authenticatorId: string; clockOffsetSeconds: number }
+  | { type: 'totp.resynchronized'; authenticatorId: string; clockOffsetSeconds: number }
   | { type: 'authenticator.removed'; authenticatorId: string }
   | { type: 'login.challenged' }
   | { type: 'step_up.refused' }
-  | { type: 'enrolment.required' }
+  | { type: 'enrollment.required' }
   | { type: 'backup_codes.rotated' }
   | { type: 'backup_codes.viewed' }
   | { type: 'backup_code.used'; remaining: number }

@@ -30,7 +30,7 @@ async function host(required: Enforcement<string>['required'], unknown: () => nu
       accountName: (user) => `${user}@example.com`,
     },
   })
-  totp.on('enrolment.required', (event) => void events.push(event))
+  totp.on('enrollment.required', (event) => void events.push(event))
   const handler = fetchTotp(totp, { caller: () => null, clientAddress: () => '127.0.0.1' })
   const status = async (authorization?: string) => {
     const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
@@ -63,7 +63,7 @@ test('who must enrol is announced, and who need not is not', async () => {
   assert.equal('enrollmentToken' in (await totp.startLogin('ann')), true)
   assert.equal('proof' in (await totp.startLogin('bob')), true)
 
-  assert.deepEqual(events, [{ type: 'enrolment.required', userId: 'ann', at: NOON }])
+  assert.deepEqual(events, [{ type: 'enrollment.required', userId: 'ann', at: NOON }])
   assert.deepEqual(asked, ['Ann', 'Bob'])
 })
 

@@ -27,11 +27,11 @@ const types: readonly TotpEvent['type'][] = [
   'totp.failing',
   'totp.locked',
   'totp.unlocked',
-  'totp.resynchronised',
+  'totp.resynchronized',
   'authenticator.removed',
   'login.challenged',
   'step_up.refused',
-  'enrolment.required',
+  'enrollment.required',
   'backup_codes.rotated',
   'backup_codes.viewed',
   'backup_code.used',
@@ -537,7 +537,7 @@ test('a phone whose clock is slow is resynchronised by its next code, when it en
   const { authenticators } = await totp.getStatus('ann')
   assert.deepEqual(announced().slice(1), [
     {
-      type: 'totp.resynchronised',
+      type: 'totp.resynchronized',
       userId: 'ann',
       authenticatorId: authenticators[0]?.id,
       clockOffsetSeconds: -90,

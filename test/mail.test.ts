@@ -104,12 +104,12 @@ test('a recovery link arrives at the address that asked, and a way to stop it at
   assert.equal(link.subject, 'Acme & Söhne <b>: Turn off two-factor authentication')
   assert.equal(link.from?.address, 'security@acme.example')
   const [url = ''] = /https:\/\/app\.example\S+/.exec(link.text ?? '') ?? []
-  assert.match(url, /^https:\/\/app\.example\/recover\?lang=en#uid=[\w-]+&token=[\w%-]+$/)
+  assert.match(url, /^https:\/\/app\.example\/recover\?lang=en#uid=[\w-]+&token=[\w%-]+&from=\d+&until=\d+$/)
   assert.ok(link.html?.includes(`href="${url.replaceAll('&', '&amp;')}"`), 'the same link in both parts')
   assert.ok(!link.html?.includes('<b>'), 'the name of the service is no markup')
   const stop = to(received, 'ann@home.example')
   assert.match(stop.text ?? '', /#cancel=1&uid=/)
-  const [, token] = /token=(\S+)/.exec(stop.text ?? '') ?? []
+  const [, token] = /token=([^&\s]+)/.exec(stop.text ?? '') ?? []
   const uid = Buffer.from('ann').toString('base64url')
   const other = { uid, token: decodeURIComponent(String(token)) }
   await assert.rejects(recovery.confirmRecovery({ ...other, password: 'correct horse' }), {
@@ -184,7 +184,7 @@ test('the owner is told of what may be somebody else looking on: codes viewed, a
   const wrong = totp.verifyTotpCode('ann', phone.codeAt(clock.now() - 150))
   await assert.rejects(wrong, { code: 'invalid_code' })
   const next = () => totp.verifyTotpCode('ann', phone.codeAt(clock.now() - 120))
-  assert.deepEqual(await noticesOf(next), ['totp_resynchronised'])
+  assert.deepEqual(await noticesOf(next), ['totp_resynchronized'])
 })
 
 test("the owner is told that a trusted device's token was copied, and not of a device that has ended otherwise", async () => {
@@ -256,8 +256,8 @@ test('each kind of notice has words of its own, and they can be replaced kind by
     { ...common, kind: 'backup_codes_viewed' },
     { ...common, kind: 'trusted_device_copied' },
     { ...common, kind: 'refresh_token_reused' },
-    { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: 90 },
-    { ...common, kind: 'totp_resynchronised', clockOffsetSeconds: -90 },
+    { ...common, kind: 'totp_resynchronized', clockOffsetSeconds: 90 },
+    { ...common, kind: 'totp_resynchronized', clockOffsetSeconds: -90 },
     { ...common, kind: 'second_factor_locked', method: 'totp' },
     { ...common, kind: 'second_factor_locked', method: 'backup_code' },
     { ...common, kind: 'recovery_failing' },

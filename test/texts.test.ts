@@ -25,7 +25,7 @@ const KINDS = {
   backup_codes_viewed: true,
   trusted_device_copied: true,
   refresh_token_reused: true,
-  totp_resynchronised: true,
+  totp_resynchronized: true,
 } satisfies Record<NoticeKind, true>
 
 test('the list of texts for end users has every refusal, every kind of email, field errors and the page', async () => {

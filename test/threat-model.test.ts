@@ -110,7 +110,7 @@ test('everything that happens to a second factor is announced, with whose it is 
   }
   await useEverything(service)
   // These need more than a walk through the endpoints, and have tests of their own.
-  const rare = ['totp.failing', 'totp.locked', 'totp.unlocked', 'totp.resynchronised', 'enrolment.required']
+  const rare = ['totp.failing', 'totp.locked', 'totp.unlocked', 'totp.resynchronized', 'enrollment.required']
   const others = [
     'totp.imported',
     'user.forgotten',

@@ -54,9 +54,9 @@ export type LoggedIn = { next: 'account' } | { next: 'challenge'; token: string 
 export type CodeKind = 'otp_code' | 'backup_code'
 
 type FirstStep =
-  | { is_totp_enabled: false; must_enrol?: never; access: string; refresh: string; trusted_device?: string }
+  | { is_totp_enabled: false; must_enroll?: never; access: string; refresh: string; trusted_device?: string }
   | { is_totp_enabled: true; totp_challenge_token: string }
-  | { is_totp_enabled: false; must_enrol: true; enrolment_token: string }
+  | { is_totp_enabled: false; must_enroll: true; enrollment_token: string }
 type SecondStep = Tokens & { backup_codes_remaining?: number; trusted_device?: string }
 interface Confirmed {
   /** Null when 2FA was on already: the codes stay. */
@@ -145,7 +145,7 @@ export function createApi(onSessionEnd: () => void) {
       // A token is good once: the answer has the next one, or the device is trusted no more.
       if (shown !== null) keepDeviceToken(username, 'access' in answer ? (answer.trusted_device ?? null) : null)
       if (answer.is_totp_enabled) return { next: 'challenge', token: answer.totp_challenge_token }
-      if (answer.must_enrol) return { next: 'setup', token: answer.enrolment_token }
+      if (answer.must_enroll) return { next: 'setup', token: answer.enrollment_token }
       await adopt(answer)
       return { next: 'account' }
     },

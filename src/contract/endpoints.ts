@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../errors.ts'
-import { code, flag, password, text, time } from './fields.ts'
+import { code, email, flag, names, password, text, time } from './fields.ts'
 
 /** One row of the wire: the only place where an endpoint is declared. */
 export interface Endpoint<Body extends z.ZodType = z.ZodType, Reply extends z.ZodType | null = z.ZodType | null> {
   module: 'totp' | 'jwt' | 'recovery'
-  method: 'GET' | 'POST' | 'DELETE'
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   /** Relative to the mount, without the final slash. A last segment `{id}` stands for the id of what is meant. */
   path: string
   summary: string
@@ -27,14 +27,105 @@ function endpoint<Body extends z.ZodType, Reply extends z.ZodType | null>(row: E
   return row
 }
 
+/** Names a schema in the OpenAPI document, so that generated clients have a type for it. */
+function named<Schema extends z.ZodType>(id: string, schema: Schema): Schema {
+  names.add(schema, { id })
+  return schema
+}
+
 const nothing = z.object({})
-const backupCodes = z.object({ backup_codes: z.array(z.string()) })
-/** Of the session that a proof has raised, where its tokens are ours. */
+const tokenPair = named('TokenPair', z.object({ access: z.string(), refresh: z.string() }))
+/** Where the request proved a code and the session's tokens are ours: the tokens of the raised session. */
 const raised = { access: z.string().optional(), refresh: z.string().optional() }
-const tokenPair = z.object({ access: z.string(), refresh: z.string() })
+const authenticator = named(
+  'Authenticator',
+  z.object({ id: z.string(), name: z.string().nullable(), created_at: time(), last_used_at: time().nullable() }),
+)
+const methods = z.array(z.enum(['totp', 'backup_code']))
+const setup = named(
+  'Setup',
+  z.object({
+    svg: z.string(),
+    uri: z.string(),
+    secret: z.string(),
+    expires_in: z.int(),
+    digits: z.int(),
+    period: z.int(),
+    algorithm: z.enum(['SHA1', 'SHA256', 'SHA512']),
+    issuer: z.string(),
+    account_name: z.string(),
+    replaces: z.object({ id: z.string(), name: z.string().nullable() }).nullable(),
+    ...raised,
+  }),
+)
+const status = named(
+  'Status',
+  z.object({
+    is_totp_enabled: z.boolean(),
+    confirmed_at: time().nullable(),
+    backup_codes_remaining: z.int(),
+    backup_codes_saved_at: time().nullable(),
+    authenticators: z.array(authenticator),
+    pending: z.object({ expires_in: z.int() }).nullable(),
+    trusted_devices: z.int(),
+    locked_until: time().nullable(),
+    policy: named(
+      'Policy',
+      z.object({
+        max_authenticators: z.int(),
+        digits: z.int(),
+        period: z.int(),
+        step_up_seconds: z.int().nullable(),
+        trusted_device_days: z.int().nullable(),
+        backup_codes_total: z.int(),
+        backup_codes_viewable: z.boolean(),
+      }),
+    ),
+  }),
+)
+const trustedDevice = named(
+  'TrustedDevice',
+  z.object({
+    id: z.string(),
+    name: z.string().nullable(),
+    created_at: time(),
+    last_used_at: time(),
+    expires_at: time(),
+    is_current: z.boolean(),
+  }),
+)
+const loggedIn = named(
+  'LoggedIn',
+  tokenPair.extend({ is_totp_enabled: z.literal(false), trusted_device: z.string().optional() }),
+)
+const challenge = named(
+  'Challenge',
+  z.object({
+    is_totp_enabled: z.literal(true),
+    totp_challenge_token: z.string(),
+    expires_in: z.int(),
+    methods,
+    digits: z.int(),
+    trusted_device_days: z.int().nullable(),
+  }),
+)
+const enrollmentRequired = named(
+  'EnrollmentRequired',
+  z.object({
+    is_totp_enabled: z.literal(false),
+    must_enroll: z.literal(true),
+    enrollment_token: z.string(),
+    expires_in: z.int(),
+  }),
+)
 const either = z.object({ otp_code: code().optional(), backup_code: code().optional() })
 const exactlyOneCode = ({ otp_code, backup_code }: z.output<typeof either>) =>
   (otp_code === undefined) !== (backup_code === undefined)
+/** {@link exactlyOneCode} in the words of JSON Schema. */
+const exactlyOne = <Schema extends z.ZodType>(schema: Schema) => {
+  names.add(schema, { oneOf: [{ required: ['otp_code'] }, { required: ['backup_code'] }] })
+  return schema
+}
 const EITHER = { message: 'Send either otp_code or backup_code, but not both.', path: ['otp_code'] }
 const stepUp = z.object({ input_code: code().optional() })
 const judged = ['invalid_code', 'code_already_used', 'too_many_attempts', 'second_factor_locked'] as const
@@ -48,9 +139,9 @@ export const endpoints = {
     access: 'caller',
     opensToEnrolment: true,
     throttled: true,
-    body: stepUp.extend({ name: text(64).optional() }),
+    body: stepUp.extend({ name: text(64).optional(), resume: flag().optional() }),
     status: 201,
-    reply: z.object({ svg: z.string(), uri: z.string(), secret: z.string(), ...raised }),
+    reply: setup,
     refusals: ['step_up_required', ...judged],
   }),
   confirmTotpSetup: endpoint({
@@ -63,7 +154,7 @@ export const endpoints = {
     throttled: true,
     body: z.object({ input_code: code() }),
     status: 200,
-    reply: z.object({ backup_codes: z.array(z.string()).nullable(), ...raised }),
+    reply: named('Confirmation', z.object({ backup_codes: z.array(z.string()).nullable(), ...raised })),
     refusals: ['invalid_code', 'totp_not_set_up', 'totp_already_enabled', 'too_many_attempts', 'second_factor_locked'],
   }),
   disableTotp: endpoint({
@@ -87,8 +178,20 @@ export const endpoints = {
     throttled: true,
     body: stepUp,
     status: 200,
-    reply: backupCodes.extend(raised),
+    reply: named('BackupCodes', z.object({ backup_codes: z.array(z.string()), ...raised })),
     refusals: ['step_up_required', 'totp_not_set_up', 'totp_not_enabled', ...judged],
+  }),
+  backupCodesSaved: endpoint({
+    module: 'totp',
+    method: 'POST',
+    path: 'totp/backup_codes_saved',
+    summary: 'Say that the current backup codes are kept',
+    access: 'caller',
+    throttled: false,
+    body: nothing,
+    status: 204,
+    reply: null,
+    refusals: ['totp_not_set_up', 'totp_not_enabled'],
   }),
   getStatus: endpoint({
     module: 'totp',
@@ -100,21 +203,7 @@ export const endpoints = {
     throttled: false,
     body: nothing,
     status: 200,
-    reply: z.object({
-      is_totp_enabled: z.boolean(),
-      confirmed_at: time().nullable(),
-      backup_codes_remaining: z.int(),
-      authenticators: z.array(
-        z.object({
-          id: z.string(),
-          name: z.string().nullable(),
-          created_at: time(),
-          last_used_at: time().nullable(),
-        }),
-      ),
-      trusted_devices: z.int(),
-      locked_until: time().nullable(),
-    }),
+    reply: status,
     refusals: [],
   }),
   verifySecondFactor: endpoint({
@@ -124,9 +213,9 @@ export const endpoints = {
     summary: 'Prove the second factor within a session: step-up for hosts with sessions',
     access: 'caller',
     throttled: true,
-    body: either.refine(exactlyOneCode, EITHER),
+    body: exactlyOne(either.refine(exactlyOneCode, EITHER)),
     status: 200,
-    reply: z.object({ verified_at: time(), amr: z.array(z.string()), ...raised }),
+    reply: named('Verification', z.object({ verified_at: time(), amr: z.array(z.string()), ...raised })),
     refusals: ['totp_not_set_up', 'totp_not_enabled', ...judged],
   }),
   listBackupCodes: endpoint({
@@ -138,8 +227,23 @@ export const endpoints = {
     throttled: false,
     body: nothing,
     status: 200,
-    reply: z.object({ backup_codes: z.array(z.object({ code: z.string(), used_at: time().nullable() })) }),
+    reply: named(
+      'ViewedBackupCodes',
+      z.object({ backup_codes: z.array(z.object({ code: z.string(), used_at: time().nullable() })) }),
+    ),
     refusals: ['step_up_required', 'totp_not_set_up', 'totp_not_enabled', 'not_found'],
+  }),
+  renameAuthenticator: endpoint({
+    module: 'totp',
+    method: 'PATCH',
+    path: 'totp/authenticators/{id}',
+    summary: 'Give an authenticator another name',
+    access: 'caller',
+    throttled: false,
+    body: z.object({ name: text(64) }),
+    status: 200,
+    reply: authenticator,
+    refusals: ['not_found'],
   }),
   removeAuthenticator: endpoint({
     module: 'totp',
@@ -162,17 +266,7 @@ export const endpoints = {
     throttled: false,
     body: nothing,
     status: 200,
-    reply: z.object({
-      trusted_devices: z.array(
-        z.object({
-          id: z.string(),
-          name: z.string().nullable(),
-          created_at: time(),
-          last_used_at: time(),
-          expires_at: time(),
-        }),
-      ),
-    }),
+    reply: z.object({ trusted_devices: z.array(trustedDevice) }),
     refusals: [],
   }),
   removeTrustedDevice: endpoint({
@@ -187,6 +281,18 @@ export const endpoints = {
     reply: null,
     refusals: ['step_up_required', 'not_found', ...judged],
   }),
+  removeTrustedDevices: endpoint({
+    module: 'totp',
+    method: 'DELETE',
+    path: 'totp/trusted_devices',
+    summary: 'End all trusted devices. Needs step-up',
+    access: 'caller',
+    throttled: true,
+    body: stepUp,
+    status: 204,
+    reply: null,
+    refusals: ['step_up_required', ...judged],
+  }),
   createTokens: endpoint({
     module: 'jwt',
     method: 'POST',
@@ -197,11 +303,7 @@ export const endpoints = {
     throttled: true,
     body: z.object({ username: text(255), password: password(), trusted_device: text(4096).optional() }),
     status: 200,
-    reply: z.union([
-      tokenPair.extend({ is_totp_enabled: z.literal(false), trusted_device: z.string().optional() }),
-      z.object({ is_totp_enabled: z.literal(true), totp_challenge_token: z.string() }),
-      z.object({ is_totp_enabled: z.literal(false), must_enrol: z.literal(true), enrolment_token: z.string() }),
-    ]),
+    reply: named('Login', z.union([loggedIn, challenge, enrollmentRequired])),
     refusals: ['invalid_credentials'],
   }),
   answerChallenge: endpoint({
@@ -211,15 +313,20 @@ export const endpoints = {
     summary: 'Answer a challenge with a code of the authenticator app or with a backup code',
     access: 'anonymous',
     throttled: true,
-    body: either
-      .extend({
-        totp_challenge_token: text(4096),
-        trust_device: flag().optional(),
-        device_name: text(64).optional(),
-      })
-      .refine(exactlyOneCode, EITHER),
+    body: exactlyOne(
+      either
+        .extend({
+          totp_challenge_token: text(4096),
+          trust_device: flag().optional(),
+          device_name: text(64).optional(),
+        })
+        .refine(exactlyOneCode, EITHER),
+    ),
     status: 200,
-    reply: tokenPair.extend({ backup_codes_remaining: z.int().optional(), trusted_device: z.string().optional() }),
+    reply: named(
+      'SecondFactorLogin',
+      tokenPair.extend({ backup_codes_remaining: z.int().optional(), trusted_device: z.string().optional() }),
+    ),
     refusals: ['challenge_invalid', ...judged],
   }),
   refreshTokens: endpoint({
@@ -265,7 +372,7 @@ export const endpoints = {
     summary: 'Ask for a link by mail that switches 2FA off. The answer is the same whatever is true',
     access: 'anonymous',
     throttled: true,
-    body: z.object({ email: text(254) }),
+    body: z.object({ email: email() }),
     status: 200,
     reply: z.object({ details: z.string() }),
     refusals: [],

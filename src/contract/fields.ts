@@ -34,3 +34,14 @@ function wellFormed(schema: z.ZodString) {
 export function time() {
   return z.iso.datetime()
 }
+
+/** An e-mail address, as far as its form can say: something, an at sign, something, and no white space. */
+export function email() {
+  return text(254).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), 'This must be an email address.')
+}
+
+/**
+ * What the OpenAPI document says of a schema beside its shape. A registry of our own: zod's global one belongs to the
+ * host, whose schemas may have the same names.
+ */
+export const names = z.registry<{ id?: string; oneOf?: readonly { required: readonly string[] }[] }>()

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../errors.ts'
 import { type Endpoint, endpoints, refusalsOf } from './endpoints.ts'
+import { names } from './fields.ts'
 import { PROBLEM_TYPE_BASE, problems } from './problems.ts'
 
 /** Where the document itself is served. */
@@ -13,31 +14,43 @@ export const OPENAPI_PATH = 'totp/openapi.json'
  */
 export function openApiDocument(
   modules: readonly Endpoint['module'][],
-  { issuer }: { issuer: string },
+  { issuer, securityScheme = BEARER }: { issuer: string; securityScheme?: SecurityScheme | undefined },
 ): (mount: string) => string {
-  const rest = JSON.stringify(withoutServers(modules, issuer)).slice(1)
+  const rest = JSON.stringify(withoutServers(modules, issuer, securityScheme)).slice(1)
   return (mount) => `{"servers":${JSON.stringify([{ url: mount === '' ? '/' : mount }])},${rest}`
 }
 
-function withoutServers(modules: readonly Endpoint['module'][], issuer: string) {
+/** How the host's callers authenticate: a Security Scheme Object of OpenAPI (§4.8.27), such as a cookie of its session. */
+export type SecurityScheme = { type: 'http' | 'apiKey' | 'oauth2' | 'openIdConnect' | 'mutualTLS' } & Record<
+  string,
+  unknown
+>
+
+const BEARER: SecurityScheme = { type: 'http', scheme: 'bearer', description: "The host's own login" }
+
+function withoutServers(modules: readonly Endpoint['module'][], issuer: string, securityScheme: SecurityScheme) {
+  const schemas: Schemas = { Problem: problemSchema }
   const rows = Object.entries(endpoints).filter(([, { module }]) => modules.includes(module))
+  const paths: Record<string, Record<string, object>> = {}
+  for (const [operationId, row] of rows) {
+    const path = `/${row.path}/`
+    paths[path] = { ...paths[path], [row.method.toLowerCase()]: operation(operationId, row, schemas) }
+  }
   return {
     openapi: '3.1.0',
     info: { title: `${issuer}: two-factor authentication`, version: '1' },
-    paths: Object.fromEntries(
-      rows.map(([operationId, row]) => [`/${row.path}/`, { [row.method.toLowerCase()]: operation(operationId, row) }]),
-    ),
-    components: {
-      schemas: { Problem: problemSchema },
-      securitySchemes: { caller: { type: 'http', scheme: 'bearer', description: "The host's own log-in" } },
-    },
+    paths,
+    components: { schemas, securitySchemes: { caller: securityScheme } },
   }
 }
 
-function operation(operationId: string, row: Endpoint) {
-  const body = schemaOf(row.body, 'input')
+type Schemas = Record<string, unknown>
+
+/** @param schemas - takes the named schemas that the operation refers to */
+function operation(operationId: string, row: Endpoint, schemas: Schemas) {
+  const body = schemaOf(row.body, 'input', schemas)
   const fields = Object.keys(body.properties ?? {})
-  const required = body.required !== undefined || operationId === 'verifySecondFactor'
+  const required = body.required !== undefined || body.oneOf !== undefined
   const content = { 'application/json': { schema: body }, 'application/x-www-form-urlencoded': { schema: body } }
   return {
     operationId,
@@ -48,7 +61,7 @@ function operation(operationId: string, row: Endpoint) {
     ...(fields.length > 0 ? { requestBody: { required, content } } : {}),
     responses: {
       [row.status]: row.reply
-        ? { description: 'Done', content: { 'application/json': { schema: schemaOf(row.reply, 'output') } } }
+        ? { description: 'Done', content: { 'application/json': { schema: schemaOf(row.reply, 'output', schemas) } } }
         : { description: 'Done; no body' },
       ...refusalResponses(refusalsOf(row)),
     },
@@ -67,10 +80,25 @@ function refusalResponses(codes: readonly ErrorCode[]) {
   )
 }
 
-function schemaOf(schema: z.ZodType, io: 'input' | 'output'): Record<string, unknown> & { properties?: object } {
-  const { $schema: _, ...json } = z.toJSONSchema(schema, { io })
-  return json
+/**
+ * A schema as JSON Schema. Those that have a name go to `schemas`, and references to them stand in their place.
+ */
+function schemaOf(
+  schema: z.ZodType,
+  io: 'input' | 'output',
+  schemas: Schemas,
+): Record<string, unknown> & { properties?: object } {
+  const { $schema: _, $defs = {}, ...json } = z.toJSONSchema(schema, { io, metadata: names })
+  const refer = <Part>(part: Part): Part =>
+    JSON.parse(JSON.stringify(part).replaceAll('"#/$defs/', `"${SCHEMAS}`)) as Part
+  for (const [name, { id: __, ...definition }] of Object.entries($defs)) schemas[name] = refer(definition)
+  const { id, ...rest } = json
+  if (id === undefined) return refer(rest)
+  schemas[String(id)] = refer(rest)
+  return { $ref: SCHEMAS + id }
 }
+
+const SCHEMAS = '#/components/schemas/'
 
 const idParameter = { name: 'id', in: 'path', required: true, schema: { type: 'string', minLength: 1 } }
 
@@ -84,10 +112,15 @@ const problemSchema = {
     status: { type: 'integer' },
     detail: { type: 'string', description: 'A sentence for people, safe to show' },
     code: { enum: Object.keys(problems) },
+    retry_after_seconds: { type: 'integer', description: 'What Retry-After says: until the same call may succeed' },
     attempts_left: {
       type: 'integer',
       description:
-        'With a wrong code: further ones that are judged before one has to wait; then Retry-After says how long',
+        'With a wrong code: further ones that are judged before one has to wait; then retry_after_seconds says how long',
+    },
+    totp_challenge_token: {
+      type: 'string',
+      description: 'In a login that has to wait: the challenge token that is still good after it; use it from now on',
     },
     clock_offset_seconds: {
       type: 'integer',

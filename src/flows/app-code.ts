@@ -16,6 +16,8 @@ export type Verdict =
       step: number
       /** How far the app's clock was ahead at this code; to be kept with the step. */
       driftSteps: number
+      /** Until the app shows a code that is not spent, when this one is. At least 1. */
+      nextCodeSeconds: number
       /** The clock was too far off until now, and this is the second code in a row that shows it. */
       resynchronised: boolean
     }
@@ -69,7 +71,21 @@ function right(ctx: Context, authenticator: AuthenticatorRecord, step: number, n
   const most = mostDrift(ctx, authenticator)
   const drift = step - stepAt(now, authenticator.parameters.periodSeconds)
   const driftSteps = Math.min(most, Math.max(-most, drift))
-  return { verdict: 'right', authenticatorId: authenticator.id, step, driftSteps, resynchronised: false } as const
+  const nextCodeSeconds = secondsToNextCode(authenticator, { step, driftSteps }, now)
+  const { id: authenticatorId } = authenticator
+  return { verdict: 'right', authenticatorId, step, driftSteps, nextCodeSeconds, resynchronised: false } as const
+}
+
+/** Until the app's own clock reaches the step after the last one spent, or after `typed` when that is later. */
+function secondsToNextCode(
+  { parameters, lastUsedAt, driftSteps }: AuthenticatorRecord,
+  typed: { step: number; driftSteps: number },
+  now: UnixSeconds,
+): number {
+  const { periodSeconds } = parameters
+  const lastStep = lastUsedAt === null ? 0 : stepAt(lastUsedAt, periodSeconds) + driftSteps
+  const last = lastStep >= typed.step ? { step: lastStep, driftSteps } : typed
+  return Math.max(1, (last.step + 1 - last.driftSteps) * periodSeconds - now)
 }
 
 /** In steps of the authenticator's own: it keeps the period that it was enrolled with. */

@@ -119,3 +119,15 @@ export async function listBackupCodes(
   await ctx.announce({ type: 'backup_codes.viewed', userId, at: ctx.clock() })
   return codes
 }
+
+/**
+ * Notes that the user has kept the current codes: `getStatus` says so until other codes replace them.
+ *
+ * @throws TotpError `totp_not_set_up`, `totp_not_enabled`, `unavailable`
+ */
+export async function backupCodesSaved(ctx: Context, userId: string): Promise<void> {
+  checkUserId(userId)
+  const { confirmedAt } = await ctx.store.getUser(userId)
+  if (confirmedAt === null) throw await notEnabled(ctx, userId)
+  await ctx.store.noteBackupCodesSaved(userId, ctx.clock())
+}

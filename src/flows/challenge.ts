@@ -35,6 +35,12 @@ export interface FirstFactor {
 }
 
 const PASSWORD = ['pwd']
+const METHODS = ['totp', 'backup_code'] as const
+
+/** How long after the first factor a login that delays have held up may be finished. */
+const CHAIN_SECONDS = 30 * 60
+/** How much longer than the wait a renewed challenge lives: time to type the code. */
+const GRACE_SECONDS = 60
 
 /** The first factor is right, says the host: what next? */
 export async function startLogin(ctx: Context, userId: string, firstFactor: FirstFactor = {}): Promise<LoginStart> {
@@ -55,7 +61,7 @@ export async function startLogin(ctx: Context, userId: string, firstFactor: Firs
   if (device === null) {
     const { challengeSeconds: expiresIn, totp } = ctx.policy
     const challengeToken = await newChallenge(ctx, userId, generation, amr)
-    return { status: 'challenge', challengeToken, expiresIn, methods: ['totp', 'backup_code'], digits: totp.digits }
+    return { status: 'challenge', challengeToken, expiresIn, methods: METHODS, digits: totp.digits }
   }
   const proof = firstFactorProof(
     ctx,
@@ -83,7 +89,26 @@ export async function generateChallengeToken(ctx: Context, userId: string): Prom
 async function newChallenge(ctx: Context, userId: string, generation: number, amr: readonly string[]): Promise<string> {
   const now = ctx.clock()
   await ctx.announce({ type: 'login.challenged', userId, at: now })
-  return ctx.challengeTokens.seal({ id: newId(ctx), userId, generation, more: amr.join(' ') }, now)
+  const expiresAt = now + ctx.policy.challengeSeconds
+  return sealChallenge(ctx, { id: newId(ctx), userId, generation, provedAt: now, expiresAt, amr }, now)
+}
+
+/** What a challenge token says. `provedAt`: when the first factor was; `amr`: how. */
+interface Challenge {
+  id: string
+  userId: string
+  generation: number
+  provedAt: UnixSeconds
+  expiresAt: UnixSeconds
+  amr: readonly string[]
+}
+
+function sealChallenge(
+  { challengeTokens }: Context,
+  { id, userId, generation, provedAt, expiresAt, amr }: Challenge,
+  now: UnixSeconds,
+): string {
+  return challengeTokens.seal({ id, userId, generation, more: [provedAt, expiresAt, ...amr].join(' ') }, now)
 }
 
 /**
@@ -120,9 +145,29 @@ export async function getUserFromChallengeToken(ctx: Context, token: string): Pr
  * {@link proveCode} refuses with
  */
 export async function answerChallenge(ctx: Context, token: string, code: string | TypedCode): Promise<Proof> {
-  const { userId, challenge, firstFactor } = openChallenge(ctx, token, ctx.clock())
+  const now = ctx.clock()
+  const opened = openChallenge(ctx, token, now)
+  const { userId, challenge, firstFactor } = opened
   if (!(await isActive(ctx, userId))) throw new TotpError('challenge_invalid')
-  return proveCode(ctx, typedCode(code), { userId, challenge, firstFactor })
+  try {
+    return await proveCode(ctx, typedCode(code), { userId, challenge, firstFactor })
+  } catch (error) {
+    throw error instanceof TotpError ? withRenewedChallenge(ctx, opened.said, error, now) : error
+  }
+}
+
+/**
+ * The refusal, with a token that outlives the delay that it tells of: the right code afterwards must not be thrown back to
+ * the password. The token is the same challenge: one success burns all.
+ */
+function withRenewedChallenge(ctx: Context, said: Challenge, refusal: TotpError, now: UnixSeconds): TotpError {
+  const { code, retryAfterSeconds, attemptsLeft, clockOffsetSeconds } = refusal
+  if (retryAfterSeconds === undefined || code === 'code_already_used' || code === 'unavailable') return refusal
+  const retryAt = now + retryAfterSeconds
+  const expiresAt = Math.max(said.expiresAt, Math.min(retryAt + GRACE_SECONDS, said.provedAt + CHAIN_SECONDS))
+  if (expiresAt <= retryAt) return refusal
+  const challengeToken = sealChallenge(ctx, { ...said, expiresAt }, now)
+  return new TotpError(code, { retryAfterSeconds, attemptsLeft, clockOffsetSeconds, challengeToken })
 }
 
 /**
@@ -138,8 +183,17 @@ export async function credentialsChanged(ctx: Context, userId: string): Promise<
 
 function openChallenge(ctx: Context, token: string, now: UnixSeconds) {
   const opened = ctx.challengeTokens.open(token, now)
-  if (opened === null) throw new TotpError('challenge_invalid')
-  const { id, userId, generation, expiresAt, more } = opened
-  const challenge: SingleUse = { tokenId: id, generation, expiresAt }
-  return { userId, challenge, firstFactor: more === undefined ? PASSWORD : more.split(' ').filter(Boolean) }
+  const [provedAt, expiresAt, ...amr] = (opened?.more ?? '').split(' ').filter(Boolean)
+  if (opened === null || !(Number(expiresAt) >= now)) throw new TotpError('challenge_invalid')
+  const { id, userId, generation } = opened
+  const said: Challenge = { id, userId, generation, provedAt: Number(provedAt), expiresAt: Number(expiresAt), amr }
+  // Burnt for as long as any token of this challenge may live, not only this one.
+  const lastSecond = said.provedAt + longestChallengeSeconds(ctx.policy.challengeSeconds)
+  const challenge: SingleUse = { tokenId: id, generation, expiresAt: lastSecond }
+  return { userId, challenge, firstFactor: amr, said }
+}
+
+/** From the first factor to the end of the last token of its challenge. */
+export function longestChallengeSeconds(challengeSeconds: number): number {
+  return Math.max(challengeSeconds, CHAIN_SECONDS)
 }

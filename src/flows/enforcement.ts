@@ -22,6 +22,11 @@ export interface Enforcement<User = unknown> {
   issuer?: ((user: User) => string | undefined) | undefined
 }
 
+/** A caller who holds an enrollment token. `enrollmentId`: the token's; until the login it stands for the session. */
+export interface EnrollingCaller extends Caller {
+  enrollmentId: string
+}
+
 /** What a policy would do to users as they are now. */
 export interface EnforcementForecast {
   users: number
@@ -45,7 +50,7 @@ export async function mustEnrol(ctx: Context, userId: string): Promise<boolean> 
 /** A token that opens enrolment and nothing else, until the enrolment is confirmed or given up. */
 export async function sealEnrolmentToken(ctx: Context, userId: string, generation: number): Promise<string> {
   const now = ctx.clock()
-  await ctx.announce({ type: 'enrolment.required', userId, at: now })
+  await ctx.announce({ type: 'enrollment.required', userId, at: now })
   return ctx.enrolmentTokens.seal({ id: newId(ctx), userId, generation }, now)
 }
 
@@ -54,17 +59,21 @@ export async function sealEnrolmentToken(ctx: Context, userId: string, generatio
  *
  * @param authorization - the header, `Bearer …`; null when it holds no such token, or one older than a change of factors
  */
-export async function enrolmentCaller(ctx: Context, authorization: string | undefined): Promise<Caller | null> {
+export async function enrolmentCaller(
+  ctx: Context,
+  authorization: string | undefined,
+): Promise<EnrollingCaller | null> {
   const { enforcement, findUser } = ctx
   const [, token] = authorization?.match(/^Bearer +([\w=-]+) *$/i) ?? []
   if (token === undefined || enforcement === undefined || findUser === undefined) return null
   const opened = ctx.enrolmentTokens.open(token, ctx.clock())
   if (opened === null) return null
-  const { userId, generation } = opened
+  const { id, userId, generation } = opened
   const user = await findUser(userId)
   if (!user) return null
   if ((await ctx.store.getUser(userId)).generation !== generation) return null
-  return { id: userId, accountName: enforcement.accountName(user), issuer: enforcement.issuer?.(user) }
+  const accountName = enforcement.accountName(user)
+  return { id: userId, accountName, issuer: enforcement.issuer?.(user), enrollmentId: id }
 }
 
 /**

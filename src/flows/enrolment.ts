@@ -1,11 +1,13 @@
+import { createHash } from 'node:crypto'
 import type { UnixSeconds } from '../clock.ts'
-import { sealValue } from '../crypto/sealed-value.ts'
+import { openValue, sealValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
 import { encodeBase32 } from '../otp/base32.ts'
 import type { OtpAlgorithm } from '../otp/hotp.ts'
 import { keyUri } from '../otp/key-uri.ts'
 import { qrSvg } from '../otp/qr.ts'
 import { readIssuer } from '../policy.ts'
+import type { PendingAuthenticator } from '../store/store.ts'
 import { judgeAppCode } from './app-code.ts'
 import { newBackupCodes, sealBackupCodes } from './backup-codes.ts'
 import { announceChange } from './changes.ts'
@@ -50,6 +52,10 @@ export interface SetupNames {
   name?: string | null | undefined
   /** Default: the option `issuer`. */
   issuer?: string | undefined
+  /** The session that begins it, which alone may have the same secret again. Default: none may. */
+  sessionId?: string | null | undefined
+  /** True: gives the pending enrolment of this session again, when there is one, instead of a new secret. */
+  resume?: boolean | undefined
 }
 
 /** An enrolment that was confirmed. */
@@ -62,7 +68,8 @@ export interface Confirmation {
 
 /**
  * Begins an enrolment: a new secret, pending until {@link confirmTotpSetup}, for `pendingEnrolmentSeconds`. An earlier
- * pending one is replaced; a live authenticator goes on working untouched.
+ * pending one is replaced, or resumed by the session that began it, until the same deadline: a page was reloaded, or the
+ * user went to install an app. A live authenticator goes on working untouched.
  *
  * @param names - `accountName` is shown in the app; `name` is what the user calls the authenticator
  * @throws TypeError or RangeError for an issuer that does not fit a key URI
@@ -71,31 +78,54 @@ export interface Confirmation {
 export async function createTotpSetup(
   ctx: Context,
   grant: Grant,
-  { accountName, name = null, issuer: ofUser }: SetupNames,
+  { accountName, name = null, issuer: ofUser, sessionId, resume = false }: SetupNames,
 ): Promise<TotpSetup> {
-  const { userId, user } = grant
-  const { totp, pendingEnrolmentSeconds } = ctx.policy
+  const { userId } = grant
   const issuer = ofUser === undefined ? ctx.policy.issuer : readIssuer(ofUser)
-  const { algorithm, digits, periodSeconds } = totp
   const now = ctx.clock()
-  const secret = encodeBase32(ctx.random(totp.secretBytes))
+  const sessionDigest = typeof sessionId === 'string' ? digestOf(sessionId) : null
+  const begun = resume && sessionDigest !== null ? await pendingOf(ctx, userId, sessionDigest, now) : null
+  const secret = begun?.secret ?? encodeBase32(ctx.random(ctx.policy.totp.secretBytes))
+  const { algorithm, digits, periodSeconds } = begun?.parameters ?? ctx.policy.totp
   const uri = accountUri({ issuer, accountName, secret, algorithm, digits, periodSeconds })
   const svg = qrSvg(uri)
-  const pending = {
-    id: newId(ctx),
-    name,
-    sealedSecret: sealValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, secret, now),
-    parameters: { algorithm, digits, periodSeconds },
-    createdAt: now,
-    expiresAt: now + pendingEnrolmentSeconds,
-    sessionDigest: null,
+  const expiresAt = begun?.expiresAt ?? now + ctx.policy.pendingEnrolmentSeconds
+  if (begun === null) {
+    const sealedSecret = sealValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, secret, now)
+    const parameters = { algorithm, digits, periodSeconds }
+    await begin(ctx, grant, {
+      id: newId(ctx),
+      name,
+      sealedSecret,
+      parameters,
+      createdAt: now,
+      expiresAt,
+      sessionDigest,
+    })
   }
-  const { failures } = ctx.policy
-  if (!(await ctx.store.putPending(userId, pending, user.generation, failures))) throw await outdatedGrant(ctx, userId)
-  await ctx.announce({ type: 'totp.created', userId, at: now })
-  const { expiresAt } = pending
   const replaces = await replacedBy(ctx, grant, now)
   return { svg, uri, secret, expiresAt, digits, periodSeconds, algorithm, issuer, accountName, replaces }
+}
+
+async function begin(ctx: Context, { userId, user }: Grant, pending: PendingAuthenticator): Promise<void> {
+  const { failures } = ctx.policy
+  if (!(await ctx.store.putPending(userId, pending, user.generation, failures))) throw await outdatedGrant(ctx, userId)
+  await ctx.announce({ type: 'totp.created', userId, at: pending.createdAt })
+}
+
+/** The enrolment that this session has begun, with its secret; null: none, or another session's. */
+async function pendingOf(ctx: Context, userId: string, session: string, now: UnixSeconds) {
+  const pending = await ctx.store.getPending(userId, now)
+  // Digests, which tell nothing of what they were made of however they are compared.
+  const { sessionDigest: beganIn } = pending ?? {}
+  if (!pending || beganIn !== session) return null
+  const secret = openValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, pending.sealedSecret)
+  return secret === null ? null : { ...pending, secret }
+}
+
+/** The store learns no name of a session: with some hosts it is what the session's cookie holds. */
+function digestOf(sessionId: string): string {
+  return createHash('sha256').update(`session ${sessionId}`).digest('base64url')
 }
 
 /** The live authenticator that a new one would replace: the one used least lately, where there is no room for one more. */

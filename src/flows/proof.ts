@@ -194,8 +194,15 @@ export async function wrongCode(
   const { userId, method, verdict, consecutive, now } = judged
   if (verdict?.verdict === 'far') await ctx.store.noteFarStep(userId, verdict.authenticatorId, verdict.step)
   const { failures } = ctx.policy
+  if (verdict?.verdict === 'right') {
+    // It was no guess, so it costs none: who types a code twice, or in two tabs, must not lock themselves out.
+    await ctx.store.returnAttempt({ userId, method, consecutive })
+    const { attemptsLeft } = await ctx.store.getFailureBudget(userId, method, now, failures)
+    await ctx.announce({ type: 'totp.refused', userId, method, code: 'code_already_used', at: now })
+    return new TotpError('code_already_used', { attemptsLeft, retryAfterSeconds: verdict.nextCodeSeconds })
+  }
   const { attemptsLeft, lockedUntil } = await ctx.store.getFailureBudget(userId, method, now, failures)
-  const code = verdict?.verdict === 'right' ? 'code_already_used' : 'invalid_code'
+  const code = 'invalid_code'
   await ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
   await announceFailures(ctx, { userId, method, consecutive, now })
   return new TotpError(code, {
@@ -223,7 +230,7 @@ export function announceResynchronised(
   at: UnixSeconds,
 ): Promise<void> {
   const clockOffsetSeconds = driftSteps * ctx.policy.totp.periodSeconds
-  return ctx.announce({ type: 'totp.resynchronised', userId, authenticatorId, clockOffsetSeconds, at })
+  return ctx.announce({ type: 'totp.resynchronized', userId, authenticatorId, clockOffsetSeconds, at })
 }
 
 /** Announces a refusal and makes the error that tells it. */

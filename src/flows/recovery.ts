@@ -124,7 +124,8 @@ export async function confirmRecovery(
       throw await refusal(ctx, userId, 'recovery_link_invalid', now)
   }
   if ((await parts.checkPassword(userId, password)) !== true) {
-    const refused = await refusal(ctx, userId, 'invalid_credentials', now)
+    const { attemptsLeft } = await ctx.store.getFailureBudget(userId, method, now, limits)
+    const refused = await refusal(ctx, userId, 'invalid_credentials', now, { attemptsLeft })
     await announceFailures(ctx, { userId, method, consecutive: reservation.consecutive, now })
     throw refused
   }
@@ -185,7 +186,7 @@ async function refusal(
   userId: string,
   code: ErrorCode,
   at: UnixSeconds,
-  details: { retryAfterSeconds?: number } = {},
+  details: { retryAfterSeconds?: number; attemptsLeft?: number } = {},
 ): Promise<TotpError> {
   await ctx.announce({ type: 'recovery.refused', userId, code, at })
   return new TotpError(code, details)

@@ -2,6 +2,7 @@ import { TotpError } from '../errors.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId } from './context.ts'
 import { notEnabled } from './proof.ts'
+import type { Status } from './status.ts'
 import { type Grant, outdatedGrant } from './step-up.ts'
 
 /**
@@ -66,4 +67,22 @@ export async function unlock(ctx: Context, userId: string): Promise<void> {
   checkUserId(userId)
   await ctx.store.clearFailures(userId)
   await ctx.announce({ type: 'totp.unlocked', userId, at: ctx.clock() })
+}
+
+/**
+ * Gives a live authenticator another name.
+ *
+ * @throws TotpError `not_found`, `unavailable`
+ */
+export async function renameAuthenticator(
+  ctx: Context,
+  userId: string,
+  authenticatorId: string,
+  newName: string,
+): Promise<Status['authenticators'][number]> {
+  checkUserId(userId)
+  const renamed = await ctx.store.renameAuthenticator(userId, authenticatorId, newName)
+  if (renamed === null) throw new TotpError('not_found')
+  const { id, name, createdAt, lastUsedAt } = renamed
+  return { id, name, createdAt, lastUsedAt }
 }

@@ -3,7 +3,8 @@ import type { AuthenticatorRecord, FactorStatus } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
 
 /** What a user may see of the second factor: nothing in it is secret. Times are Unix seconds. */
-export interface Status extends Pick<FactorStatus, 'backupCodesRemaining' | 'trustedDevices' | 'lockedUntil'> {
+export interface Status
+  extends Pick<FactorStatus, 'backupCodesRemaining' | 'backupCodesSavedAt' | 'trustedDevices' | 'lockedUntil'> {
   /** True when a second factor is on: a confirmed one, whatever else is pending. */
   isTotpEnabled: boolean
   /** Since when; null: 2FA is off. */
@@ -28,12 +29,13 @@ export async function getStatus(ctx: Context, userId: string): Promise<Status> {
 
 /** What a user may see of what the store knows. */
 export function visible({ user, authenticators, pendingUntil, ...counts }: FactorStatus): Status {
-  const { backupCodesRemaining, trustedDevices, lockedUntil } = counts
+  const { backupCodesRemaining, backupCodesSavedAt, trustedDevices, lockedUntil } = counts
   return {
     isTotpEnabled: user.confirmedAt !== null,
     confirmedAt: user.confirmedAt,
     authenticators: authenticators.map(({ id, name, createdAt, lastUsedAt }) => ({ id, name, createdAt, lastUsedAt })),
     backupCodesRemaining,
+    backupCodesSavedAt,
     pending: pendingUntil === null ? null : { expiresAt: pendingUntil },
     trustedDevices,
     lockedUntil,

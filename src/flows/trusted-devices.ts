@@ -87,6 +87,23 @@ export async function removeTrustedDevice(ctx: Context, { userId }: Grant, devic
   await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at: ctx.clock() })
 }
 
+/** Ends all trusted devices of the user. */
+export async function removeTrustedDevices(ctx: Context, { userId }: Grant): Promise<void> {
+  const at = ctx.clock()
+  const devices = await ctx.store.listTrustedDevices(userId, at)
+  await ctx.store.endTrustedDevices(userId)
+  for (const { id: deviceId } of devices) await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at })
+}
+
+/** The id of the living trusted device that `token` was made for; null: none of the user's. Spends nothing, opens nothing. */
+export async function currentDevice(ctx: Context, userId: string, token: string): Promise<string | null> {
+  const now = ctx.clock()
+  const opened = ctx.trustedDeviceTokens.open(token, now)
+  if (opened === null || opened.userId !== userId) return null
+  const devices = await ctx.store.listTrustedDevices(userId, now)
+  return devices.find(({ id }) => id === opened.more)?.id ?? null
+}
+
 /** A token's id has 128 random bits: nothing slower than one hash is needed. */
 function digestOf(tokenId: string): string {
   return createHash('sha256').update(tokenId).digest('base64url')

@@ -1,15 +1,21 @@
 import type { UnixSeconds } from '../clock.ts'
 import type { BodyOf, OperationId, ReplyOf } from '../contract/endpoints.ts'
 import { TotpError } from '../errors.ts'
-import { listBackupCodes, rotateBackupCodes } from '../flows/backup-codes.ts'
+import { backupCodesSaved, listBackupCodes, rotateBackupCodes } from '../flows/backup-codes.ts'
 import { answerChallenge, startLogin } from '../flows/challenge.ts'
 import type { Context } from '../flows/context.ts'
 import { confirmTotpSetup, createTotpSetup } from '../flows/enrolment.ts'
 import { firstFactorOf, type Proof, proveCode, type TypedCode } from '../flows/proof.ts'
-import { disableTotp, removeAuthenticator } from '../flows/removal.ts'
-import { getStatus } from '../flows/status.ts'
+import { disableTotp, removeAuthenticator, renameAuthenticator } from '../flows/removal.ts'
+import { getStatus, type Status } from '../flows/status.ts'
 import { type Caller, type Grant, grantStepUp } from '../flows/step-up.ts'
-import { listTrustedDevices, removeTrustedDevice, trustDevice } from '../flows/trusted-devices.ts'
+import {
+  currentDevice,
+  listTrustedDevices,
+  removeTrustedDevice,
+  removeTrustedDevices,
+  trustDevice,
+} from '../flows/trusted-devices.ts'
 import type { JwtTokens } from '../jwt/index.ts'
 import type { Recovery } from '../recovery/index.ts'
 import { deviceTokenOf, withDeviceToken } from './device-token.ts'
@@ -22,6 +28,8 @@ export interface Call {
   caller: Caller
   /** The caller came with an enrollment token: there is no session yet. */
   isEnrolling: boolean
+  /** What the caller's session is known by: `sessionId`, or the enrollment token; null: by nothing. */
+  session: string | null
   jwt: JwtTokens
   recovery: Recovery
   /** Tells the host that its session has proved a second factor. */
@@ -36,11 +44,19 @@ type Action<Id extends OperationId> = (call: Call, body: BodyOf<Id>) => Promise<
 
 /** What each endpoint does: calls one flow and puts the answer into the wire's words. */
 export const actions: { [Id in OperationId]: Action<Id> } = {
-  async createTotpSetup(call, { input_code, name = null }) {
-    const { ctx, caller } = call
+  async createTotpSetup(call, { input_code, name = null, resume }) {
+    const { ctx, caller, session: sessionId } = call
     const grant = await permit(call, input_code)
     const { accountName, issuer } = caller
-    return withTokens(call, grant.proof, await createTotpSetup(ctx, grant, { accountName, issuer, name }))
+    const setup = await createTotpSetup(ctx, grant, { accountName, issuer, name, sessionId, resume })
+    const { svg, uri, secret, expiresAt, digits, periodSeconds: period, algorithm, replaces } = setup
+    const shown = { svg, uri, secret, expires_in: expiresAt - ctx.clock(), digits, period, algorithm }
+    return withTokens(call, grant.proof, {
+      ...shown,
+      issuer: setup.issuer,
+      account_name: setup.accountName,
+      replaces,
+    })
   },
 
   async confirmTotpSetup(call, { input_code: code }) {
@@ -63,22 +79,34 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return withTokens(call, grant.proof, { backup_codes: await rotateBackupCodes(call.ctx, grant) })
   },
 
+  async backupCodesSaved({ ctx, caller }) {
+    await backupCodesSaved(ctx, caller.id)
+    return null
+  },
+
   async getStatus({ ctx, caller }) {
     const { isTotpEnabled, confirmedAt, authenticators, ...status } = await getStatus(ctx, caller.id)
-    const { backupCodesRemaining, trustedDevices, lockedUntil } = status
+    const { backupCodesRemaining, backupCodesSavedAt, pending, trustedDevices, lockedUntil } = status
+    const { policy } = ctx
     return {
       is_totp_enabled: isTotpEnabled,
       confirmed_at: isoTime(confirmedAt),
       backup_codes_remaining: backupCodesRemaining,
-      authenticators: authenticators.map(({ id, name, createdAt, lastUsedAt }) => ({
-        id,
-        name,
-        created_at: isoTime(createdAt),
-        last_used_at: isoTime(lastUsedAt),
-      })),
+      backup_codes_saved_at: isoTime(backupCodesSavedAt),
+      authenticators: authenticators.map(shownAuthenticator),
+      pending: pending && { expires_in: pending.expiresAt - ctx.clock() },
       trusted_devices: trustedDevices,
       // A lock that time does not open reads as the last moment that the notation has.
       locked_until: lockedUntil === 'forever' ? '9999-12-31T23:59:59Z' : isoTime(lockedUntil),
+      policy: {
+        max_authenticators: policy.maxAuthenticators,
+        digits: policy.totp.digits,
+        period: policy.totp.periodSeconds,
+        step_up_seconds: policy.stepUp === false ? null : policy.stepUp.maxAgeSeconds,
+        trusted_device_days: trustedDays(ctx),
+        backup_codes_total: policy.backupCodes.count,
+        backup_codes_viewable: policy.backupCodes.storage === 'encrypted',
+      },
     }
   },
 
@@ -95,6 +123,10 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return { backup_codes: codes.map(({ code, usedAt }) => ({ code, used_at: isoTime(usedAt) })) }
   },
 
+  async renameAuthenticator({ ctx, caller, id }, { name }) {
+    return shownAuthenticator(await renameAuthenticator(ctx, caller.id, id, name))
+  },
+
   async removeAuthenticator(call, { input_code }) {
     const { ctx, caller, id: authenticatorId } = call
     const grant = await permit(call, input_code)
@@ -102,8 +134,10 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return null
   },
 
-  async listTrustedDevices({ ctx, caller }) {
+  async listTrustedDevices({ ctx, caller, header }) {
     const devices = await listTrustedDevices(ctx, caller.id)
+    const token = deviceTokenOf(ctx.policy.trustedDevices, { header }, undefined)
+    const current = token === undefined ? null : await currentDevice(ctx, caller.id, token)
     return {
       trusted_devices: devices.map(({ id, name, createdAt, lastUsedAt, expiresAt }) => ({
         id,
@@ -111,6 +145,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
         created_at: isoTime(createdAt),
         last_used_at: isoTime(lastUsedAt),
         expires_at: isoTime(expiresAt),
+        is_current: id === current,
       })),
     }
   },
@@ -120,15 +155,25 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return null
   },
 
+  async removeTrustedDevices({ ctx, caller }, { input_code }) {
+    await removeTrustedDevices(ctx, await grantStepUp(ctx, caller, input_code))
+    return null
+  },
+
   async createTokens({ ctx, jwt, header, setCookie }, { username, password, trusted_device }) {
     const userId = await jwt.authenticate(username, password)
     if (userId === null) throw new TotpError('invalid_credentials')
     const { trustedDevices } = ctx.policy
     const trustedDevice = deviceTokenOf(trustedDevices, { header }, trusted_device)
     const login = await startLogin(ctx, userId, trustedDevice === undefined ? {} : { trustedDevice })
-    if (login.status === 'challenge') return { is_totp_enabled: true, totp_challenge_token: login.challengeToken }
+    if (login.status === 'challenge') {
+      const { challengeToken, expiresIn, methods, digits } = login
+      const asked = { expires_in: expiresIn, methods: [...methods], digits, trusted_device_days: trustedDays(ctx) }
+      return { is_totp_enabled: true, totp_challenge_token: challengeToken, ...asked }
+    }
     if (login.status === 'enrollment_required') {
-      return { is_totp_enabled: false, must_enrol: true, enrolment_token: login.enrollmentToken }
+      const { enrollmentToken, expiresIn } = login
+      return { is_totp_enabled: false, must_enroll: true, enrollment_token: enrollmentToken, expires_in: expiresIn }
     }
     const tokens = { is_totp_enabled: false as const, ...(await jwt.issueTokens(login.proof)) }
     return withDeviceToken(trustedDevices, tokens, login.trustedDevice, setCookie)
@@ -203,6 +248,15 @@ function typedCodeOf({ otp_code, backup_code }: { otp_code?: string | undefined;
   const typed: TypedCode =
     otp_code === undefined ? { method: 'backup_code', code: backup_code ?? '' } : { method: 'totp', code: otp_code }
   return typed
+}
+
+function shownAuthenticator({ id, name, createdAt, lastUsedAt }: Status['authenticators'][number]) {
+  return { id, name, created_at: isoTime(createdAt), last_used_at: isoTime(lastUsedAt) }
+}
+
+/** Null: no device can be trusted. */
+function trustedDays({ policy }: Context): number | null {
+  return policy.trustedDevices && policy.trustedDevices.seconds / 86_400
 }
 
 function isoTime<At extends UnixSeconds | null>(at: At): At extends null ? null : string

@@ -4,7 +4,7 @@ import { OPENAPI_PATH, openApiDocument } from '../contract/openapi.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { contextOf, type Context as FlowContext } from '../flows/context.ts'
-import { enrolmentCaller } from '../flows/enforcement.ts'
+import { type EnrollingCaller, enrolmentCaller } from '../flows/enforcement.ts'
 import type { Proof } from '../flows/proof.ts'
 import { type Caller, type Freshness, type Nobody, requireFresh } from '../flows/step-up.ts'
 import type { JwtTokens } from '../jwt/index.ts'
@@ -88,10 +88,8 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
     ...(jwt ? ['jwt' as const] : []),
     ...(recovery ? ['recovery' as const] : []),
   ]
-  const routes = new Map<string, OperationId>(
-    (Object.keys(endpoints) as OperationId[])
-      .filter((id) => mounted.includes(endpoints[id].module))
-      .map((id) => [`/${endpoints[id].path}`, id]),
+  const routes = routesOf(
+    (Object.keys(endpoints) as OperationId[]).filter((id) => mounted.includes(endpoints[id].module)),
   )
   let documentAt: ((mount: string) => string) | undefined
   const document = (mount: string): HttpReply => {
@@ -104,11 +102,12 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
     const [route, id] = routes.has(path) ? [routes.get(path), ''] : [routes.get(`${folderOf(path)}/{id}`), lastOf(path)]
     const isDocument = path === `/${OPENAPI_PATH}`
     if (route === undefined && !isDocument) return null
-    const { method } = route === undefined ? { method: 'GET' } : endpoints[route]
-    if (request.method !== method) return methodNotAllowed(method)
+    const operationId = route?.get(request.method)
+    const allowed = [...(route?.keys() ?? ['GET'])]
+    if (!allowed.includes(request.method)) return methodNotAllowed(allowed.join(', '))
     try {
-      if (route === undefined) return document(request.mount ?? '')
-      return await perform(ctx, { operationId: route, id, request, header: lookup(request.headers), options, context })
+      if (operationId === undefined) return document(request.mount ?? '')
+      return await perform(ctx, { operationId, id, request, header: lookup(request.headers), options, context })
     } catch (error) {
       return refused(ctx, error)
     }
@@ -146,6 +145,7 @@ async function perform<Context>(ctx: FlowContext, called: Called<Context>): Prom
   // First: a parser that fails has skipped what the host put between it and us, maybe a check of who may come here.
   checkParsable({ header, body })
   const { caller, isEnrolling } = row.access === 'caller' ? await callerOf(ctx, row, called) : NOBODY
+  const session = caller && sessionOf(caller)
   if (row.throttled) await checkRate(ctx, called, caller)
   const members = row.method === 'GET' ? {} : await readBody({ header, body }, row.body)
   const cookies: string[] = []
@@ -156,7 +156,7 @@ async function perform<Context>(ctx: FlowContext, called: Called<Context>): Prom
   }
   const { jwt, recovery } = options
   // The row says which of these an action has; the table of actions is typed by the same row.
-  const call = { ctx, caller, isEnrolling, jwt, recovery, verified, id, header, setCookie } as Call
+  const call = { ctx, caller, isEnrolling, session, jwt, recovery, verified, id, header, setCookie } as Call
   const act = actions[operationId] as (call: Call, body: unknown) => Promise<unknown>
   const answer = reply(row, await act(call, members), ofHost)
   const [cookie] = cookies
@@ -181,6 +181,21 @@ function lookup(headers: HttpRequest['headers']): HeaderLookup {
     const value = headers[name]
     return typeof value === 'object' ? value.join(', ') : value
   }
+}
+
+/** What the caller's session is known by; a token for enrollment stands for the session until the login. */
+function sessionOf(caller: Caller | EnrollingCaller): string | null {
+  return 'enrollmentId' in caller ? `enrollment ${caller.enrollmentId}` : (caller.sessionId ?? null)
+}
+
+/** By path, and by method. */
+function routesOf(operationIds: readonly OperationId[]): Map<string, Map<string, OperationId>> {
+  const routes = new Map<string, Map<string, OperationId>>()
+  for (const id of operationIds) {
+    const path = `/${endpoints[id].path}`
+    routes.set(path, (routes.get(path) ?? new Map()).set(endpoints[id].method, id))
+  }
+  return routes
 }
 
 function folderOf(path: string): string {

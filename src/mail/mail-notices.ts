@@ -46,8 +46,8 @@ export function mailNotices(
   totp.on('backup_codes.rotated', (event) => tell(event, { kind: 'backup_codes_rotated' }))
   totp.on('backup_code.used', (event) => tell(event, { kind: 'backup_code_used', remaining: event.remaining }))
   totp.on('trusted_device.kept', (event) => tell(event, { kind: 'trusted_device_kept', name: event.name }))
-  totp.on('totp.resynchronised', (event) =>
-    tell(event, { kind: 'totp_resynchronised', clockOffsetSeconds: event.clockOffsetSeconds }),
+  totp.on('totp.resynchronized', (event) =>
+    tell(event, { kind: 'totp_resynchronized', clockOffsetSeconds: event.clockOffsetSeconds }),
   )
   totp.on('backup_codes.viewed', (event) => tell(event, { kind: 'backup_codes_viewed' }))
   // The other refusals are no news: the owner removed the device, or the factors changed.

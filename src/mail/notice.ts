@@ -18,7 +18,7 @@ export type Notice = {
   | { kind: 'second_factor_locked'; method: SecondFactorMethod }
   | { kind: 'trusted_device_kept'; name: string | null }
   /** Positive: the clock of the app is ahead. */
-  | { kind: 'totp_resynchronised'; clockOffsetSeconds: number }
+  | { kind: 'totp_resynchronized'; clockOffsetSeconds: number }
   | {
       kind:
         | 'totp_enabled'

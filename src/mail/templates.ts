@@ -117,7 +117,7 @@ function letterOf(notice: Notice): Letter {
       )
     case 'backup_codes_viewed':
       return told('Your backup codes were viewed', `The backup codes of ${account} were viewed on ${at}.`)
-    case 'totp_resynchronised': {
+    case 'totp_resynchronized': {
       const { clockOffsetSeconds: offset } = notice
       const off = `${Math.abs(offset)} seconds ${offset > 0 ? 'fast' : 'slow'}`
       return told(

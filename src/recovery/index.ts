@@ -18,7 +18,8 @@ export interface RecoveryOptions {
   /** Sends one mail; `nodemailerSender` of `totp-kit/mail` makes one. No request waits for it; it has ten seconds. */
   send: (notice: Notice) => Promise<void>
   /**
-   * The page of yours that a link opens: it posts `uid`, `token` and the password to `totp/recovery_confirm/`. They are
+   * The page of yours that a link opens: it posts `uid`, `token` and the password to `totp/recovery_confirm/`; `from` and
+   * `until` say in Unix seconds when the link works. They are
    * put behind a `#`, so that they reach no server's log on the way. A function where it is not known at the start.
    */
   pageUrl: string | (() => string)
@@ -72,7 +73,13 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
     checkPassword: options.checkPassword,
     sendLink({ to, userId, uid, token, canConfirm, worksFrom, expiresAt }) {
       const url = new URL(typeof pageUrl === 'string' ? pageUrl : pageUrl())
-      url.hash = new URLSearchParams({ ...(canConfirm ? {} : { cancel: '1' }), uid, token }).toString()
+      url.hash = new URLSearchParams({
+        ...(canConfirm ? {} : { cancel: '1' }),
+        uid,
+        token,
+        from: String(worksFrom),
+        until: String(expiresAt),
+      }).toString()
       const kind = canConfirm ? 'recovery_link' : 'recovery_requested'
       return options.send({ kind, to, userId, issuer, at: ctx.clock(), url: url.href, worksFrom, expiresAt })
     },

@@ -7,7 +7,17 @@ import { createKeyring } from '../../src/crypto/keyring.ts'
 import { sealValue } from '../../src/crypto/sealed-value.ts'
 import { limits } from '../../src/testing/store-fixtures.ts'
 import { FETCH, NODE, NOON, type Service, startService } from '../http/harness.ts'
-import { challenge, type Enrolled, enrol, logIn, logInWith, nextCode, STEP, sessionIn } from '../http/people.ts'
+import {
+  challenge,
+  type Enrolled,
+  enrol,
+  logIn,
+  logInWith,
+  nextCode,
+  STEP,
+  sessionIn,
+  wrongCode,
+} from '../http/people.ts'
 
 /** The second step of a login, with a challenge of its own. */
 async function answer(service: Service, { person }: Pick<Enrolled, 'person'>, otp_code: string) {
@@ -128,7 +138,13 @@ test('CVE-2025-6015, GHSA-v6r4-35f9-9rpw (HashiCorp Vault): a spent code stays s
   for (const otp_code of spellings) {
     outcomes.push((await service.post('totp/verify/', { otp_code }, alice.session.access)).outcome)
   }
-  expect(outcomes).toEqual([...Array(5).fill('400 code_already_used'), '429 too_many_attempts'])
+  expect(outcomes, 'no guess, so it costs none').toEqual(Array(6).fill('400 code_already_used'))
+  const wrong = wrongCode(service, alice.phone)
+  const guesses: string[] = []
+  for (const spelt of [wrong, ` ${wrong}`, `${wrong} `, wrong.split('').join(' '), wrong.split('').join('-'), wrong]) {
+    guesses.push((await service.post('totp/verify/', { otp_code: spelt }, alice.session.access)).outcome)
+  }
+  expect(guesses).toEqual([...Array(5).fill('400 invalid_code'), '429 too_many_attempts'])
 })
 
 test('CVE-2025-69197 (Pterodactyl), CVE-2025-43798 (Liferay), CVE-2026-27855 (Dovecot Pro): a code that was used in one session is worth nothing in another and to no challenge, while it is on the screen and after', async () => {

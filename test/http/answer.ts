@@ -64,6 +64,14 @@ export function expectRulesOfEveryEndpoint({ status, headers, body, text }: Answ
   const isJudged = body.code === 'invalid_code' || body.code === 'code_already_used'
   const members = ['code', 'detail', 'status', 'title', 'type', ...(isAboutFields ? ['errors'] : [])]
   if (isJudged) members.push('attempts_left', ...('clock_offset_seconds' in body ? ['clock_offset_seconds'] : []))
+  if (body.code === 'invalid_credentials' && 'attempts_left' in body) members.push('attempts_left')
+  // Headers cannot be read across origins, so the body tells what they tell.
+  expect(body.retry_after_seconds).toBe(headers['retry-after'] && Number(headers['retry-after']))
+  if (headers['retry-after'] !== undefined) members.push('retry_after_seconds')
+  if ('totp_challenge_token' in body) {
+    expect(['too_many_attempts', 'invalid_code']).toContain(body.code)
+    members.push('totp_challenge_token')
+  }
   expect(Object.keys(body).sort()).toEqual(members.sort())
   expect(STATUS_OF).toHaveProperty(String(body.code), status)
   expect(body.status).toBe(status)

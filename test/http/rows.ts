@@ -1,7 +1,7 @@
 /** The tables of wire.md, as far as they are mounted: written down a second time, so that a change of the wire shows. */
 export interface Row {
   operationId: string
-  method: 'GET' | 'POST' | 'DELETE'
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   /** As the OpenAPI document names it. */
   template: string
   /** With an id in it that nothing has. */
@@ -18,9 +18,11 @@ export const rows: readonly Row[] = [
   row('confirmTotpSetup', 'POST', 'totp/confirm', { caller: true, required: { input_code: '123456' } }),
   row('disableTotp', 'POST', 'totp/disable', { caller: true, optional: { input_code: '123456' } }),
   row('rotateBackupCodes', 'POST', 'totp/rotate_backup_codes', { caller: true, optional: { input_code: '123456' } }),
+  row('backupCodesSaved', 'POST', 'totp/backup_codes_saved', { caller: true }),
   row('getStatus', 'GET', 'totp/status', { caller: true }),
   row('verifySecondFactor', 'POST', 'totp/verify', { caller: true, required: { otp_code: '123456' } }),
   row('listBackupCodes', 'GET', 'totp/backup_codes', { caller: true }),
+  row('renameAuthenticator', 'PATCH', 'totp/authenticators/{id}', { caller: true, required: { name: 'Phone' } }),
   row('removeAuthenticator', 'DELETE', 'totp/authenticators/{id}', {
     caller: true,
     optional: { input_code: '123456' },
@@ -30,6 +32,7 @@ export const rows: readonly Row[] = [
     caller: true,
     optional: { input_code: '123456' },
   }),
+  row('removeTrustedDevices', 'DELETE', 'totp/trusted_devices', { caller: true, optional: { input_code: '123456' } }),
   row('createTokens', 'POST', 'jwt/create', {
     required: { username: 'nobody-here', password: 'wrong horse' },
     optional: { trusted_device: 'not-a-token' },

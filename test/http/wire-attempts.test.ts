@@ -108,12 +108,31 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
     expect(confirm.outcome).toBe('200')
   })
 
-  test('that were spent before count too', async () => {
+  test('that were right and spent before cost nothing, and tell when the app shows the next code', async () => {
     const service = await startService(front)
-    const { session, confirmingCode } = await enrol(service)
-    const replay = () => service.post('totp/verify/', { otp_code: confirmingCode }, session.access)
-    for (let n = 0; n < 5; n++) expect((await replay()).outcome).toBe('400 code_already_used')
-    expect((await replay()).outcome).toBe('429 too_many_attempts')
+    const { person, phone, session, confirmingCode } = await enrol(service)
+    const verify = (otp_code: string) => service.post('totp/verify/', { otp_code }, session.access)
+    for (let n = 0; n < 20; n++) {
+      const replayed = await verify(confirmingCode)
+      expect(replayed.outcome).toBe('400 code_already_used')
+      expect(replayed.body).toMatchObject({ attempts_left: 5, retry_after_seconds: STEP })
+    }
+    service.clock.advance(7)
+    expect((await verify(confirmingCode)).body).toMatchObject({ retry_after_seconds: STEP - 7 })
+    expect((await verify(wrongCode(service, phone))).body).toMatchObject({ attempts_left: 4 })
+    expect((await verify(confirmingCode)).body).toMatchObject({ attempts_left: 4 })
+    service.clock.advance(STEP - 7)
+    await logInWith(service, person, { otp_code: phone.codeAt(service.clock.now()) })
+  })
+
+  test('that were spent are refused like any other while one has to wait', async () => {
+    const service = await startService(front)
+    const enrolled = await enrol(service)
+    const { session, confirmingCode: otp_code } = enrolled
+    for (let n = 0; n < 5; n++) await fail(service, enrolled)
+    const refused = await service.post('totp/verify/', { otp_code }, session.access)
+    expect(refused.outcome).toBe('429 too_many_attempts')
+    expect(refused.body.retry_after_seconds).toBe(30)
   })
 
   test('in any number at once are judged no more than five', async () => {

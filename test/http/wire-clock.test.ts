@@ -21,7 +21,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
       const service = await startService(front, longSessions)
       const enrolled = await enrol(service)
       const resynchronised: TotpEvent[] = []
-      service.totp.on('totp.resynchronised', (event) => void resynchronised.push(event))
+      service.totp.on('totp.resynchronized', (event) => void resynchronised.push(event))
       service.clock.advance(1200)
       const refused = await typeFrom(service, enrolled, offset)
       expect(refused.outcome).toBe('400 invalid_code')

@@ -13,8 +13,13 @@ const dueAt = (from: number | boolean) => ({
 
 async function enrolmentToken(service: Service, { username, password }: Person): Promise<string> {
   const { body } = await service.post('jwt/create/', { username, password })
-  expect(body).toEqual({ is_totp_enabled: false, must_enrol: true, enrolment_token: expect.any(String) })
-  return String(body.enrolment_token)
+  expect(body).toEqual({
+    is_totp_enabled: false,
+    must_enroll: true,
+    enrollment_token: expect.any(String),
+    expires_in: 900,
+  })
+  return String(body.enrollment_token)
 }
 
 describe.each(frameworks)('$name: a user who must have a second factor and has none', (front) => {

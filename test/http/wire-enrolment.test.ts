@@ -20,7 +20,18 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     const { access } = await logIn(service, service.register('alice'))
     const answer = await service.post('totp/create/', undefined, access)
     expect(answer.status).toBe(201)
-    expect(Object.keys(answer.body)).toEqual(['svg', 'uri', 'secret'])
+    expect(Object.keys(answer.body)).toEqual([
+      'svg',
+      'uri',
+      'secret',
+      'expires_in',
+      'digits',
+      'period',
+      'algorithm',
+      'issuer',
+      'account_name',
+      'replaces',
+    ])
     const { svg, uri, secret } = answer.body
     expect(svg).toMatch(/^<svg [\s\S]*<\/svg>$/)
     expect(secret).toMatch(/^[A-Z2-7]{32}$/)
@@ -35,6 +46,9 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     const person = service.register('alice')
     const { access } = await logIn(service, person)
     const off = {
+      policy: expect.any(Object),
+      pending: null as { expires_in: number } | null,
+      backup_codes_saved_at: null,
       is_totp_enabled: false,
       confirmed_at: null,
       backup_codes_remaining: 0,
@@ -45,6 +59,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     expect((await service.get('totp/status/', access)).body).toEqual(off)
 
     const phone = await beginEnrolment(service, access, { name: 'My phone' })
+    off.pending = { expires_in: 15 * MINUTE }
     expect((await service.get('totp/status/', access)).body).toEqual(off)
     expect((await service.post('jwt/create/', person)).body).toMatchObject({ is_totp_enabled: false })
     expect(await service.totp.isTotpEnabled(person.id)).toBe(false)
@@ -59,6 +74,9 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     for (const code of codes) expect(code).toMatch(/^([0-9A-Z]{4}-){3}[0-9A-Z]{4}$/)
 
     expect((await service.get('totp/status/', access)).body).toEqual({
+      policy: expect.any(Object),
+      pending: null,
+      backup_codes_saved_at: null,
       is_totp_enabled: true,
       confirmed_at: isoTime(NOON + MINUTE),
       backup_codes_remaining: 10,

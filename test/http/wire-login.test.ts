@@ -62,7 +62,14 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
     const { username, password } = person
     const { status, body } = await service.post('jwt/create/', { username, password })
     expect(status).toBe(200)
-    expect(body).toEqual({ is_totp_enabled: true, totp_challenge_token: expect.any(String) })
+    expect(body).toEqual({
+      is_totp_enabled: true,
+      totp_challenge_token: expect.any(String),
+      expires_in: 120,
+      methods: ['totp', 'backup_code'],
+      digits: 6,
+      trusted_device_days: 30,
+    })
   })
 
   test('is completed with a code of the app', async () => {

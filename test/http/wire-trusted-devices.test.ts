@@ -168,7 +168,14 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
     const { access } = sessionIn(body)
     const listed = (await service.get('totp/trusted_devices/', access)).body.trusted_devices as { id: string }[]
     const expires_at = new Date(Date.parse(at) + DAYS_30 * 1000).toISOString().replace('.000Z', 'Z')
-    const device = { id: expect.any(String), name: 'Laptop', created_at: at, last_used_at: at, expires_at }
+    const device = {
+      id: expect.any(String),
+      name: 'Laptop',
+      created_at: at,
+      last_used_at: at,
+      expires_at,
+      is_current: false,
+    }
     expect(listed).toEqual([device])
     expect((await service.get('totp/status/', access)).body.trusted_devices).toBe(1)
     const path = `totp/trusted_devices/${listed[0]?.id}/`

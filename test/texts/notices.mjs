@@ -28,6 +28,6 @@ export const NOTICES = [
   { kind: 'backup_codes_viewed' },
   { kind: 'trusted_device_copied' },
   { kind: 'refresh_token_reused' },
-  { kind: 'totp_resynchronised', clockOffsetSeconds: 90 },
-  { kind: 'totp_resynchronised', clockOffsetSeconds: -90 },
+  { kind: 'totp_resynchronized', clockOffsetSeconds: 90 },
+  { kind: 'totp_resynchronized', clockOffsetSeconds: -90 },
 ]

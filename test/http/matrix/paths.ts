@@ -286,7 +286,7 @@ const tokenPaths: Path[] = [
         person,
         enrolled: null,
         fresh: async () =>
-          String((await service.post('jwt/create/', { username: person.username, password })).body.enrolment_token),
+          String((await service.post('jwt/create/', { username: person.username, password })).body.enrollment_token),
         wrong: notAToken,
         send: (token) => service.post('totp/create/', undefined, String(token)),
       }
@@ -315,7 +315,7 @@ export async function oneOfEachKind(service: Service): Promise<Record<string, st
     access: sessionIn(body).access,
     refresh: sessionIn(body).refresh,
     recovery: linkIn(mail).token,
-    enrolment: String(enrolling.body.enrolment_token),
+    enrolment: String(enrolling.body.enrollment_token),
     'app code': nextCode(service, enrolled.phone),
     'backup code': String(enrolled.backupCodes[0]),
     'a value sealed by the host': service.totp.encrypt(JSON.stringify(['id', person.id, 1])),

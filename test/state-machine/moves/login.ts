@@ -53,7 +53,7 @@ export async function enter(
     return { outcome: 'challenge', token }
   }
   assert.ok(!user.enabled || isTrusted, 'a session without the second factor')
-  if (reply.body.must_enrol === true) {
+  if (reply.body.must_enroll === true) {
     assert.ok(user.mustEnrol && !user.enabled, 'enrolment is asked of somebody who need not')
     world.enrolments.set(token, { ...sealed, expiresAt: now + PENDING_SECONDS })
     return { outcome: 'enrolment', token }
@@ -87,7 +87,7 @@ async function start(
       world.config.cookie ? { device } : {},
     )
     assert.equal(reply.status, 200, `the right password got ${reply.body.code}`)
-    return { reply, proof: null, token: String(reply.body.totp_challenge_token ?? reply.body.enrolment_token) }
+    return { reply, proof: null, token: String(reply.body.totp_challenge_token ?? reply.body.enrollment_token) }
   }
   const { value: login } = await world.ask(() =>
     on.totp.startLogin(user.id, { amr, ...(device === undefined ? {} : { trustedDevice: device }) }),
@@ -96,7 +96,7 @@ async function start(
   if (login.status === 'challenge')
     return { reply: ok({ is_totp_enabled: true }), proof: null, token: login.challengeToken }
   if (login.status === 'enrollment_required')
-    return { reply: ok({ must_enrol: true }), proof: null, token: login.enrollmentToken }
+    return { reply: ok({ must_enroll: true }), proof: null, token: login.enrollmentToken }
   return { reply: { ...ok({}), device: login.trustedDevice ?? undefined }, proof: login.proof, token: '' }
 }
 
