@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
+import { openApiDocument } from '../contract/openapi.ts'
 import { generateFernetKey } from '../crypto/keyring.ts'
 import { migrateDatabase } from './migrate.ts'
 import { isSchemaForm, printSchema, SCHEMA_FORMS } from './schema.ts'
@@ -16,6 +17,9 @@ const HELP = `totp-kit: two-factor authentication for TypeScript APIs
   totp-kit schema --dialect ${SCHEMA_FORMS.join('|')} [--prefix totp_] [--schema NAME]
       Prints the tables as SQL, or as a Drizzle or Prisma schema, for projects with their own migration tool.
 
+  totp-kit openapi [--modules totp,jwt,recovery] [--mount /api] [--issuer NAME]
+      prints the OpenAPI document that a service serves at totp/openapi.json
+
   totp-kit simulate-lockout [--hard-cap 100] [--total 300] [--window 1] [--max-authenticators 1] …
       Prints the chance that an attacker who has the password guesses a code within a year, and compares it with
       the defaults of other systems. More options: ${SIMULATION_OPTIONS.filter(
@@ -28,6 +32,8 @@ const HELP = `totp-kit: two-factor authentication for TypeScript APIs
 /** A command that cannot be carried out as it was given; the message is what the operator sees. */
 class UsageError extends Error {}
 
+const MODULES = ['totp', 'jwt', 'recovery'] as const
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -36,6 +42,9 @@ async function main(): Promise<void> {
       dialect: { type: 'string' },
       prefix: { type: 'string' },
       schema: { type: 'string' },
+      modules: { type: 'string' },
+      mount: { type: 'string' },
+      issuer: { type: 'string' },
       ...Object.fromEntries(SIMULATION_OPTIONS.map((name) => [name, { type: 'string' as const }])),
       help: { type: 'boolean', short: 'h' },
     },
@@ -58,6 +67,15 @@ async function main(): Promise<void> {
         throw new UsageError(`schema: --dialect must be one of ${SCHEMA_FORMS.join(', ')}`)
       print(printSchema(values.dialect, tables))
       return
+    case 'openapi': {
+      const { modules = 'totp,jwt,recovery', mount = '/api', issuer = 'totp-kit' } = values
+      const chosen = MODULES.filter((module) => modules.split(',').includes(module))
+      if (chosen.length !== modules.split(',').length) {
+        throw new UsageError(`openapi: --modules is a list of ${MODULES.join(', ')}`)
+      }
+      print(`${openApiDocument(chosen, { issuer })(mount.replace(/\/$/, ''))}\n`)
+      return
+    }
     case 'simulate-lockout':
       print(simulateLockout(values as Readonly<Record<string, string | undefined>>))
       return

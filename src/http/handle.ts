@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { type Endpoint, endpoints, type OperationId } from '../contract/endpoints.ts'
-import { OPENAPI_PATH, openApiDocument } from '../contract/openapi.ts'
+import { OPENAPI_PATH, openApiDocument, type SecurityScheme } from '../contract/openapi.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { contextOf, type Context as FlowContext } from '../flows/context.ts'
@@ -37,6 +37,8 @@ export interface HostOptions<Context> {
   onVerified?:
     | ((proof: Proof, context: Context) => object | undefined | void | Promise<object | undefined | void>)
     | undefined
+  /** How your callers authenticate, for the OpenAPI document: a Security Scheme Object. Default: HTTP bearer. */
+  securityScheme?: SecurityScheme | undefined
 }
 
 /** The options of {@link createHandle}. */
@@ -80,7 +82,7 @@ export interface Handle<Context> {
  */
 export function createHandle<Context>(totp: Totp, options: HandleOptions<Context>): Handle<Context> {
   const ctx = contextOf(totp)
-  const { jwt, recovery } = options
+  const { jwt, recovery, securityScheme } = options
   if ((jwt || recovery) && !options.clientAddress)
     throw new TypeError('jwt and recovery require the clientAddress option')
   const mounted: Endpoint['module'][] = [
@@ -93,7 +95,7 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
   )
   let documentAt: ((mount: string) => string) | undefined
   const document = (mount: string): HttpReply => {
-    documentAt ??= openApiDocument(mounted, ctx.policy)
+    documentAt ??= openApiDocument(mounted, { issuer: ctx.policy.issuer, securityScheme })
     return { status: 200, headers: { ...NO_STORE, 'content-type': 'application/json' }, body: documentAt(mount) }
   }
 

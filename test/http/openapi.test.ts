@@ -184,3 +184,22 @@ test('the document refuses what it does not declare', async () => {
     expect(() => expectDocumented(document, call, { ...refused, body: { ...refused.body, code } })).toThrow()
   }
 })
+
+test('the document names the way in which callers of the host authenticate', async () => {
+  const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
+  const securityScheme = { type: 'apiKey', in: 'cookie', name: 'sid' } as const
+  const handler = fetchTotp(totp, { caller: () => null, clientAddress: () => null, securityScheme })
+  const answer = await handler(new Request('http://service.test/api/totp/openapi.json'))
+  expect(((await answer.json()) as OpenApi).components.securitySchemes).toEqual({ caller: securityScheme })
+})
+
+test('the document has named schemas, and says that exactly one of two codes is given', async () => {
+  const document = await documentOf(await startService(FETCH))
+  expect(Object.keys(document.components.schemas)).toEqual(
+    expect.arrayContaining(['Setup', 'Status', 'TokenPair', 'Challenge', 'Problem', 'Authenticator']),
+  )
+  const verify = operationsIn(document).find(({ operationId }) => operationId === 'answerChallenge')
+  expect(verify?.requestBody?.content['application/json']?.schema).toMatchObject({
+    oneOf: [{ required: ['otp_code'] }, { required: ['backup_code'] }],
+  })
+})
