@@ -5,7 +5,7 @@ import { createKeyring, type Keyring } from './crypto/keyring.ts'
 import { tokenSealer } from './crypto/sealed-token.ts'
 import { openValue, sealValue } from './crypto/sealed-value.ts'
 import { readEncryptionKeys } from './encryption-key.ts'
-import { createAnnouncer, type ListenerOptions, type TotpEvent, type TotpListener } from './events.ts'
+import { createAnnouncer, type Listen, type TotpEvent } from './events.ts'
 import { deleteExpired, forgetUser, getStatuses } from './flows/account.ts'
 import { backupCodesSaved, listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
 import {
@@ -235,8 +235,8 @@ export interface Totp<User = unknown> {
    */
   transaction<T>(run: (within: Totp<User>['within']) => Promise<T>): Promise<T>
 
-  /** Hears one kind of event. A listener is not waited for unless it is `awaited`; its failure reaches `onError` only. */
-  on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>, options?: ListenerOptions): void
+  /** Hears one kind of event, or all with `*`; gives its own undoing. A listener is not waited for unless it is `awaited`; its failure reaches `onError` only. */
+  on: Listen
   /** Waits for mails that are under way, and lets go of the store. */
   close(): Promise<void>
 }

@@ -75,9 +75,16 @@ export interface ListenerOptions {
   awaited?: boolean
 }
 
+/** Begins to listen to one kind of event, or to all with `*`. @returns ends it */
+export type Listen = <T extends TotpEvent['type'] | '*'>(
+  type: T,
+  listener: (event: T extends '*' ? TotpEvent : Extract<TotpEvent, { type: T }>) => void | Promise<void>,
+  options?: ListenerOptions,
+) => () => void
+
 /** Listeners by type, and the way to tell them. */
 export interface Announcer {
-  on<T extends TotpEvent['type']>(type: T, listener: TotpListener<T>, options?: ListenerOptions): void
+  on: Listen
   announce: Announce
 }
 
@@ -88,14 +95,17 @@ const LONGEST_WAIT_MS = 10_000
 
 /** @param onListenerError - hears what a listener threw or rejected with */
 export function createAnnouncer(onListenerError: (error: unknown) => void): Announcer {
-  const listeners = new Map<string, { listener: AnyListener; awaited: boolean }[]>()
+  const listeners = new Set<{ type: string; listener: AnyListener; awaited: boolean }>()
   return {
     on(type, listener, { awaited = false } = {}) {
-      listeners.set(type, [...(listeners.get(type) ?? []), { listener: listener as AnyListener, awaited }])
+      const one = { type, listener: listener as AnyListener, awaited }
+      listeners.add(one)
+      return () => void listeners.delete(one)
     },
     async announce(event) {
       const waitedFor: Promise<void>[] = []
-      for (const { listener, awaited } of listeners.get(event.type) ?? []) {
+      for (const { type, listener, awaited } of [...listeners]) {
+        if (type !== event.type && type !== '*') continue
         // In a promise of its own: a listener that throws must fail neither the request nor the listeners after it.
         const told = Promise.resolve(event).then(listener).catch(onListenerError)
         if (awaited) waitedFor.push(notLongerThan(LONGEST_WAIT_MS, told))

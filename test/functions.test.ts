@@ -232,3 +232,17 @@ describe('createTotpSetup', () => {
     await expect(totp.createTotpSetup(colon)).rejects.toThrow(TypeError)
   })
 })
+
+test('`on` gives its own undoing, and `*` hears every kind of event', async () => {
+  const { totp, nextCode } = await host()
+  const heard: string[] = []
+  const stop = totp.on('totp.verified', ({ method }) => void heard.push(method), { awaited: true })
+  const stopAll = totp.on('*', ({ type }) => void heard.push(type), { awaited: true })
+  await totp.verifyTotpCode('ann', nextCode())
+  stop()
+  await totp.verifyTotpCode('ann', nextCode())
+  stopAll()
+  await totp.verifyTotpCode('ann', nextCode())
+
+  expect(heard).toEqual(['totp', 'totp.verified', 'totp.verified'])
+})
