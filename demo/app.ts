@@ -19,6 +19,10 @@ type AppSettings = Pick<
   | 'throttleCounts'
   | 'challengeSeconds'
   | 'maxAuthenticators'
+  | 'backupCodeStorage'
+  | 'trustedDeviceDays'
+  | 'enforce'
+  | 'recoveryDelaySeconds'
   | 'smtpUrl'
   | 'outbox'
 >
@@ -40,12 +44,13 @@ export async function createApp(
     encryptionKey: settings.encryptionKey,
     store,
     findUser: users.find,
-    backupCodes: { count: settings.backupCodes },
+    backupCodes: { count: settings.backupCodes, storage: settings.backupCodeStorage },
     challengeSeconds: settings.challengeSeconds,
     throttleRate: settings.throttleRate,
     throttleCounts: settings.throttleCounts,
     maxAuthenticators: settings.maxAuthenticators,
-    trustedDevices: { days: 30 },
+    trustedDevices: settings.trustedDeviceDays === null ? false : { days: settings.trustedDeviceDays },
+    ...(settings.enforce && { enforcement: { required: () => true, accountName: (user: User) => user.email } }),
     onError: (error) => log(`error ${describe(error)}`),
   })
   const tokens = jwtTokens(totp, { authenticate: users.authenticate })
@@ -61,6 +66,7 @@ export async function createApp(
     checkPassword: users.checkPassword,
     send,
     pageUrl: url,
+    delaySeconds: settings.recoveryDelaySeconds,
   })
   const caller = async (request: Request): Promise<Caller | null> =>
     (await session(request, tokens, users))?.caller ?? null
@@ -185,12 +191,11 @@ function readRegistration(request: Request): { username: string; email: string; 
   if (Array.isArray(body)) throw new TotpError('malformed_json')
   const { username, email, password } = body
   const fields: Record<string, string[]> = {}
-  if (!isLine(username, 150)) fields.username = ['A user name has 1 to 150 characters.']
+  if (!isLine(username, 150)) fields.username = ['Use 1 to 150 characters.']
   // A colon separates issuer and account in an authenticator app, so an address that holds one could not be enrolled.
-  if (!isLine(email, 254) || !/^[^\s@:]+@[^\s@:]+$/.test(email.trim()))
-    fields.email = ['This is not an e-mail address.']
+  if (!isLine(email, 254) || !/^[^\s@:]+@[^\s@:]+$/.test(email.trim())) fields.email = ['Enter a valid email address.']
   if (!isLine(password, 1024) || [...password].length < SHORTEST_PASSWORD) {
-    fields.password = [`A password has at least ${SHORTEST_PASSWORD} characters.`]
+    fields.password = [`Use at least ${SHORTEST_PASSWORD} characters.`]
   }
   if (Object.keys(fields).length > 0) throw new TotpError('validation_failed', { fields })
   return { username: String(username).trim(), email: String(email).trim(), password: String(password) }

@@ -20,6 +20,12 @@ export interface Settings {
   throttleCounts: 'memory' | 'store'
   challengeSeconds: number
   maxAuthenticators: number
+  backupCodeStorage: 'encrypted' | 'hashed'
+  /** How long a device can be trusted; null: not at all. */
+  trustedDeviceDays: number | null
+  /** Whether everybody must have a second factor. */
+  enforce: boolean
+  recoveryDelaySeconds: number
   /** Where mails are handed over; null: each becomes a file in `outbox`. */
   smtpUrl: string | null
   outbox: string
@@ -68,6 +74,10 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     throttleCounts: workers > 1 || redisUrl !== null ? 'store' : 'memory',
     challengeSeconds,
     maxAuthenticators: whole('TOTP_MAX_AUTHENTICATORS', env.TOTP_MAX_AUTHENTICATORS ?? '1', 1, 5),
+    backupCodeStorage: storage(env.TOTP_BACKUP_CODE_STORAGE ?? 'encrypted'),
+    trustedDeviceDays: whole('TOTP_TRUSTED_DEVICE_DAYS', env.TOTP_TRUSTED_DEVICE_DAYS ?? '30', 0, 90) || null,
+    enforce: yesOrNo('TOTP_ENFORCE', env.TOTP_ENFORCE ?? 'off'),
+    recoveryDelaySeconds: whole('TOTP_RECOVERY_DELAY', env.TOTP_RECOVERY_DELAY ?? '0', 0, 604_800),
     smtpUrl,
     outbox: env.OUTBOX_DIR ? folder('OUTBOX_DIR', env.OUTBOX_DIR) : 'data/outbox',
   }
@@ -110,4 +120,19 @@ function whole(name: string, value: string, least: number, most: number): number
     throw new SettingError(`${name}: must be an integer from ${least} to ${most}`)
   }
   return number
+}
+
+function storage(value: string): 'encrypted' | 'hashed' {
+  if (value === 'encrypted' || value === 'hashed') return value
+  throw new SettingError('TOTP_BACKUP_CODE_STORAGE: must be encrypted or hashed')
+}
+
+const YES = ['on', 'true', 'yes', '1']
+const NO = ['off', 'false', 'no', '0', '']
+
+function yesOrNo(name: string, value: string): boolean {
+  const word = value.toLowerCase()
+  if (YES.includes(word)) return true
+  if (NO.includes(word)) return false
+  throw new SettingError(`${name}: must be on or off`)
 }

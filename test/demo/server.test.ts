@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -33,6 +33,11 @@ test.each([
   ['SMTP_URL', { SMTP_URL: 'smtp://demo:secret@[mail' }],
   ['SMTP_URL', { SMTP_URL: 'smtp://demo:secret@mail.example:99999' }],
   ['TOTP_MAX_AUTHENTICATORS', { TOTP_MAX_AUTHENTICATORS: '6' }],
+  ['TOTP_ENFORCE', { TOTP_ENFORCE: 'maybe' }],
+  ['TOTP_RECOVERY_DELAY', { TOTP_RECOVERY_DELAY: '1h' }],
+  ['TOTP_RECOVERY_DELAY', { TOTP_RECOVERY_DELAY: '604801' }],
+  ['TOTP_BACKUP_CODE_STORAGE', { TOTP_BACKUP_CODE_STORAGE: 'plain' }],
+  ['TOTP_TRUSTED_DEVICE_DAYS', { TOTP_TRUSTED_DEVICE_DAYS: '91' }],
   ['HOST', { HOST: '' }],
   ['REDIS_URL', { REDIS_URL: 'redis://:secret@%zz' }],
   ['REDIS_URL', { REDIS_URL: 'redis://:secret@127.0.0.1:1' }],
@@ -55,6 +60,17 @@ test.each([
     expect(printed).not.toContain('secret')
   },
 )
+
+test('the README has a row for each setting that the demo reads, and no other', async () => {
+  const [settings, readme] = await Promise.all(
+    ['../../demo/settings.ts', '../../README.md'].map((path) => readFile(new URL(path, import.meta.url), 'utf8')),
+  )
+  const read = new Set([...(settings ?? '').matchAll(/env\.([A-Z_]+)/g)].map(([, name]) => name))
+  const [section = ''] = (readme ?? '').split('\n## The demo server\n')[1]?.split('\n## ') ?? []
+  const documented = [...section.matchAll(/^\| `([A-Z_]+)`/gm)].map(([, name]) => name)
+
+  expect(documented.toSorted()).toEqual([...read].toSorted())
+})
 
 test('a wrong key stops the start, not the first log-in', async () => {
   const demo = await startDemo()
