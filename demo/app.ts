@@ -241,6 +241,7 @@ function describe(error: unknown): string {
 const securityHeaders = (_request: Request, response: Response, next: () => void): void => {
   response.set({
     'Content-Security-Policy':
+      "require-trusted-types-for 'script'; " +
       "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
       "form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     'Referrer-Policy': 'no-referrer',

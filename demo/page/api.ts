@@ -1,6 +1,7 @@
 import { Refusal, readRefusal } from './refusal.ts'
 import { forgetTokens, readTokens, saveTokens, type Tokens } from './tokens.ts'
 import { keepDeviceToken, readDeviceToken } from './trusted-device.ts'
+import { type Challenge, forgetUnfinished } from './unfinished.ts'
 
 export interface Me {
   id: string | number
@@ -11,19 +12,41 @@ export interface Me {
   auth_time: string | number
 }
 
+/** What the server allows. The page knows none of these numbers by itself. */
+export interface Policy {
+  max_authenticators: number
+  digits: number
+  period: number
+  /** How long a second factor counts as fresh; null: it is never asked for. */
+  step_up_seconds: number | null
+  /** Null: no device can be trusted. */
+  trusted_device_days: number | null
+  backup_codes_total: number
+  backup_codes_viewable: boolean
+}
+
 export interface Status {
   is_totp_enabled: boolean
   confirmed_at: string | null
   backup_codes_remaining: number
+  backup_codes_saved_at: string | null
   authenticators: { id: string; name: string | null; created_at: string; last_used_at: string | null }[]
+  pending: { expires_in: number } | null
   trusted_devices: number
   locked_until: string | null
+  policy: Policy
 }
 
-export interface Enrolment {
+export interface Enrollment {
   svg: string
   uri: string
   secret: string
+  expires_in: number
+  digits: number
+  issuer: string
+  account_name: string
+  /** The live authenticator that stops working when this one is confirmed. */
+  replaces: { id: string; name: string | null } | null
 }
 
 export interface KeptCode {
@@ -37,28 +60,45 @@ export interface TrustedDevice {
   created_at: string
   last_used_at: string
   expires_at: string
+  is_current: boolean
 }
 
 /** What the link of a recovery mail says. */
 export interface RecoveryLink {
   uid: string
   token: string
-  /** From a mail to another address of the user: it can stop the recovery only. */
+  /** When it starts and when it stops working; null when the link does not say. */
+  fromMs: number | null
+  untilMs: number | null
+  /** From a mail to another address of the user: it can only cancel the recovery. */
   onlyCancels: boolean
 }
 
-/** What a right password led to: a session, a challenge to answer, or a set-up that has to come first. */
-export type LoggedIn = { next: 'account' } | { next: 'challenge'; token: string } | { next: 'setup'; token: string }
+/** What a right password led to: a session, a challenge to answer, or a setup that has to come first. */
+export type LoggedIn =
+  | { next: 'account' }
+  | { next: 'challenge'; challenge: Challenge }
+  | { next: 'setup'; enrollmentToken: string }
 
-/** The two kinds of second factor, under the names that `jwt/totp/verify` gives them. */
+/** The two kinds of second factor, under the names that the wire gives them. */
 export type CodeKind = 'otp_code' | 'backup_code'
 
+interface ChallengeAnswer {
+  is_totp_enabled: true
+  totp_challenge_token: string
+  expires_in: number
+  methods: string[]
+  digits: number
+  trusted_device_days: number | null
+}
 type FirstStep =
   | { is_totp_enabled: false; must_enroll?: never; access: string; refresh: string; trusted_device?: string }
-  | { is_totp_enabled: true; totp_challenge_token: string }
   | { is_totp_enabled: false; must_enroll: true; enrollment_token: string }
+  | ChallengeAnswer
 type SecondStep = Tokens & { backup_codes_remaining?: number; trusted_device?: string }
-interface Confirmed {
+/** Of a call that raised the session: the tokens that replace the ones before. */
+type Raised = Partial<Tokens>
+interface Confirmed extends Raised {
   /** Null when 2FA was on already: the codes stay. */
   backup_codes: string[] | null
 }
@@ -66,9 +106,11 @@ type Body = Record<string, string | boolean>
 
 export type Api = ReturnType<typeof createApi>
 
-/** @param onSessionEnd - called once the log-in cannot be kept alive any longer; the tokens are forgotten by then */
-export function createApi(onSessionEnd: () => void) {
+/** @param onSessionEnd - called with the username, where it is known, once the session cannot be kept alive */
+export function createApi(onSessionEnd: (username: string) => void) {
   let refreshing: Promise<void> | null = null
+  let username = ''
+  let policy: Policy | null = null
 
   /** A call with the access token. An expired one is refreshed and the call repeated, once. */
   async function authorized<T>(method: string, path: string, body?: Body): Promise<T> {
@@ -79,7 +121,7 @@ export function createApi(onSessionEnd: () => void) {
     } catch (error) {
       if (!isStaleToken(error)) throw error
     }
-    // Another call may have refreshed while this one was on its way: then its new token is the one to take.
+    // Another call may have refreshed in the meantime: then its new token is the one to use.
     if (readTokens()?.access === before.access) await refreshOnce()
     const renewed = readTokens()
     if (renewed === null) throw new Refusal('session_ended')
@@ -88,6 +130,15 @@ export function createApi(onSessionEnd: () => void) {
     } catch (error) {
       throw isStaleToken(error) ? endSession() : error
     }
+  }
+
+  /** A call that proves the second factor: it raises the session, and the new tokens replace the old ones. */
+  async function raising<T extends Raised>(path: string, body: Body): Promise<T> {
+    await refreshSettled()
+    const answer = await authorized<T>('POST', path, body)
+    const { access, refresh } = answer
+    if (access !== undefined && refresh !== undefined && readTokens() !== null) saveTokens({ access, refresh })
+    return answer
   }
 
   /** Never two at a time: a refresh token shown twice looks stolen, and the server then ends the whole family. */
@@ -104,28 +155,36 @@ export function createApi(onSessionEnd: () => void) {
     try {
       saveTokens(await send<Tokens>('POST', 'jwt/refresh/', { refresh: tokens.refresh }))
     } catch (error) {
-      // A server that is down or busy has not refused the token: the log-in may still be good.
+      // A server that is down or busy has not refused the token: the session may still be good.
       throw error instanceof Refusal && (error.status === 400 || error.status === 401) ? endSession() : error
     }
   }
 
-  /** A refresh that ends later than a log-in or a log-out must not write its tokens over what came of that. */
+  /** A refresh that ends later than a login or a logout must not overwrite the result of that. */
   async function refreshSettled(): Promise<void> {
     await refreshing?.catch(() => {})
   }
 
   function endSession(): Refusal {
     forgetTokens()
-    onSessionEnd()
+    forgetUnfinished()
+    onSessionEnd(username)
     return new Refusal('session_ended')
   }
 
-  /** Takes the tokens of a new log-in, and ends the one that it replaces when the person signed in again. */
+  /** Saves the tokens of a new login, and ends the session that was there before. */
   async function adopt(tokens: Tokens): Promise<void> {
     await refreshSettled()
     const replaced = readTokens()
     saveTokens(tokens)
+    forgetUnfinished()
     if (replaced !== null) await send('POST', 'jwt/logout/', { refresh: replaced.refresh }).catch(() => {})
+  }
+
+  async function status(): Promise<Status> {
+    const answer = await authorized<Status>('GET', 'totp/status/')
+    policy = answer.policy
+    return answer
   }
 
   return {
@@ -133,19 +192,16 @@ export function createApi(onSessionEnd: () => void) {
 
     register: (account: { username: string; email: string; password: string }) => send('POST', 'register', account),
 
-    /**
-     * The first step of a log-in.
-     *
-     * @param provesAgain - true: the second factor is asked for on a trusted device too
-     */
-    async logIn(username: string, password: string, { provesAgain = false } = {}): Promise<LoggedIn> {
-      const shown = provesAgain ? null : readDeviceToken(username)
+    /** The first step of a login. */
+    async logIn(name: string, password: string): Promise<LoggedIn> {
+      username = name
+      const shown = readDeviceToken(name)
       const device: Body = shown === null ? {} : { trusted_device: shown }
-      const answer = await send<FirstStep>('POST', 'jwt/create/', { username, password, ...device })
-      // A token is good once: the answer has the next one, or the device is trusted no more.
-      if (shown !== null) keepDeviceToken(username, 'access' in answer ? (answer.trusted_device ?? null) : null)
-      if (answer.is_totp_enabled) return { next: 'challenge', token: answer.totp_challenge_token }
-      if (answer.must_enroll) return { next: 'setup', token: answer.enrollment_token }
+      const answer = await send<FirstStep>('POST', 'jwt/create/', { username: name, password, ...device })
+      // A token is good once: the answer has the next one, or the device is no longer trusted.
+      if (shown !== null) keepDeviceToken(name, 'access' in answer ? (answer.trusted_device ?? null) : null)
+      if (answer.is_totp_enabled) return { next: 'challenge', challenge: challengeOf(name, answer) }
+      if (answer.must_enroll) return { next: 'setup', enrollmentToken: answer.enrollment_token }
       await adopt(answer)
       return { next: 'account' }
     },
@@ -153,30 +209,26 @@ export function createApi(onSessionEnd: () => void) {
     /**
      * The second step. How many backup codes are left when one was used, else null.
      *
-     * @param trusted - whose device this is and what it is called, when it is to be trusted
+     * @param deviceName - what this device is called, when it is to be trusted
      */
-    async verify(
-      challengeToken: string,
-      kind: CodeKind,
-      code: string,
-      trusted: { username: string; deviceName: string } | null = null,
-    ): Promise<number | null> {
-      const device: Body = trusted === null ? {} : { trust_device: true, device_name: trusted.deviceName }
-      const answer = await send<SecondStep>('POST', 'jwt/totp/verify/', {
-        totp_challenge_token: challengeToken,
-        [kind]: code,
-        ...device,
-      })
-      if (trusted !== null) keepDeviceToken(trusted.username, answer.trusted_device ?? null)
+    async answerChallenge(challenge: Challenge, kind: CodeKind, code: string, deviceName: string | null) {
+      const device: Body = deviceName === null ? {} : { trust_device: true, device_name: deviceName }
+      const body = { totp_challenge_token: challenge.token, [kind]: code, ...device }
+      const answer = await send<SecondStep>('POST', 'jwt/totp/verify/', body)
+      if (deviceName !== null) keepDeviceToken(challenge.username, answer.trusted_device ?? null)
       await adopt(answer)
       return answer.backup_codes_remaining ?? null
     },
 
-    /** Logged out here whatever the server says; false when it could not be told, so that its tokens live on until they expire. */
+    /** Proves the second factor within the session, which is fresh from then on. */
+    stepUp: (kind: CodeKind, code: string) => raising<Raised>('totp/verify/', { [kind]: code }),
+
+    /** Logged out here in any case; false when the server was not reached, so that its tokens live until they expire. */
     async logOut(): Promise<boolean> {
       await refreshSettled()
       const tokens = readTokens()
       forgetTokens()
+      forgetUnfinished()
       if (tokens === null) return true
       return send('POST', 'jwt/logout/', { refresh: tokens.refresh }).then(
         () => true,
@@ -184,26 +236,48 @@ export function createApi(onSessionEnd: () => void) {
       )
     },
 
-    me: () => authorized<Me>('GET', 'me'),
+    async me(): Promise<Me> {
+      const answer = await authorized<Me>('GET', 'me')
+      username = answer.username
+      return answer
+    },
     vault: () => authorized<{ secret: string }>('GET', 'vault'),
-    status: () => authorized<Status>('GET', 'totp/status/'),
+    status,
+    policy: async (): Promise<Policy> => policy ?? (await status()).policy,
     keptCodes: () => authorized<{ backup_codes: KeptCode[] }>('GET', 'totp/backup_codes/'),
-    /** @param name - what the person calls the authenticator; empty: nothing */
-    create: (name: string, code?: string) =>
-      authorized<Enrolment>('POST', 'totp/create/', { ...(name === '' ? {} : { name }), ...inputCode(code) }),
-    confirm: (code: string) => authorized<Confirmed>('POST', 'totp/confirm/', inputCode(code)),
-    /** The same for somebody who holds an enrolment token only. */
-    createBeforeLogIn: (token: string) => send<Enrolment>('POST', 'totp/create/', {}, token),
-    confirmBeforeLogIn: (token: string, code: string) =>
-      send<Confirmed>('POST', 'totp/confirm/', inputCode(code), token),
-    disable: (code?: string) => authorized<null>('POST', 'totp/disable/', inputCode(code)),
-    rotateBackupCodes: (code?: string) =>
-      authorized<{ backup_codes: string[] }>('POST', 'totp/rotate_backup_codes/', inputCode(code)),
-    removeAuthenticator: (id: string, code?: string) =>
-      authorized<null>('DELETE', `totp/authenticators/${encodeURIComponent(id)}/`, inputCode(code)),
+    /**
+     * Begins an enrollment, or goes on with the one that this session began.
+     *
+     * @param enrollmentToken - of a user who is not logged in yet
+     */
+    create(given: { name?: string; startsOver?: boolean; enrollmentToken?: string | null } = {}): Promise<Enrollment> {
+      const { name = '', startsOver = false, enrollmentToken = null } = given
+      const body: Body = { ...(name === '' ? {} : { name }), ...(startsOver ? {} : { resume: true }) }
+      if (enrollmentToken !== null) return send<Enrollment>('POST', 'totp/create/', body, enrollmentToken)
+      return authorized<Enrollment>('POST', 'totp/create/', body)
+    },
+    /** With an enrollment token this is the login. */
+    async confirm(code: string, enrollmentToken: string | null): Promise<Confirmed> {
+      const body = { input_code: code }
+      if (enrollmentToken === null) {
+        const confirmed = await raising<Confirmed>('totp/confirm/', body)
+        forgetUnfinished()
+        return confirmed
+      }
+      const confirmed = await send<Confirmed>('POST', 'totp/confirm/', body, enrollmentToken)
+      const { access, refresh } = confirmed
+      if (access !== undefined && refresh !== undefined) await adopt({ access, refresh })
+      return confirmed
+    },
+    disable: () => authorized<null>('POST', 'totp/disable/'),
+    rotateBackupCodes: () => authorized<{ backup_codes: string[] }>('POST', 'totp/rotate_backup_codes/'),
+    backupCodesSaved: () => authorized<null>('POST', 'totp/backup_codes_saved/'),
+    renameAuthenticator: (id: string, name: string) =>
+      authorized<unknown>('PATCH', `totp/authenticators/${encodeURIComponent(id)}/`, { name }),
+    removeAuthenticator: (id: string) => authorized<null>('DELETE', `totp/authenticators/${encodeURIComponent(id)}/`),
     trustedDevices: () => authorized<{ trusted_devices: TrustedDevice[] }>('GET', 'totp/trusted_devices/'),
-    removeTrustedDevice: (id: string, code?: string) =>
-      authorized<null>('DELETE', `totp/trusted_devices/${encodeURIComponent(id)}/`, inputCode(code)),
+    removeTrustedDevice: (id: string) => authorized<null>('DELETE', `totp/trusted_devices/${encodeURIComponent(id)}/`),
+    removeTrustedDevices: () => authorized<null>('DELETE', 'totp/trusted_devices/'),
 
     requestRecovery: (email: string) => send('POST', 'totp/recovery/', { email }),
     confirmRecovery: ({ uid, token }: RecoveryLink, password: string) =>
@@ -212,11 +286,19 @@ export function createApi(onSessionEnd: () => void) {
   }
 }
 
-function inputCode(code: string | undefined): Body {
-  return code === undefined ? {} : { input_code: code }
+function challengeOf(username: string, answer: ChallengeAnswer): Challenge {
+  return {
+    kind: 'challenge',
+    token: answer.totp_challenge_token,
+    username,
+    expiresAtMs: Date.now() + answer.expires_in * 1000,
+    digits: answer.digits,
+    acceptsBackupCode: answer.methods.includes('backup_code'),
+    trustedDeviceDays: answer.trusted_device_days,
+  }
 }
 
-/** `step_up_required` and `invalid_credentials` are 401 too, but no refresh helps there: it never raises a proof. */
+/** `step_up_required` and `invalid_credentials` are 401 too, but no refresh helps there: it never raises a session. */
 function isStaleToken(error: unknown): boolean {
   return error instanceof Refusal && (error.code === 'invalid_token' || error.code === 'unauthenticated')
 }

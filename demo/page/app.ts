@@ -1,6 +1,7 @@
-import type { Api, Enrolment, KeptCode, Me, RecoveryLink, Status, TrustedDevice } from './api.ts'
+import type { Api, Enrollment, KeptCode, LoggedIn, Me, RecoveryLink, Status, TrustedDevice } from './api.ts'
+import type { BegunSetup, Challenge } from './unfinished.ts'
 
-/** What stands in the main element. */
+/** What the main element shows. */
 export interface View {
   name: 'login' | 'register' | 'challenge' | 'setup' | 'backup-codes' | 'account' | 'recovery' | 'recovery-link'
   /** Of the document, so that a tab and a screen reader tell where one is. */
@@ -8,14 +9,18 @@ export interface View {
   content: Node[]
   /** Where the focus goes: the first field, or the heading when there is something to read first. */
   focus: HTMLElement
+  /** Asked when the person wants to leave. True while something would be lost; the view says so then. */
+  holdsBack?: () => boolean
 }
 
-/** The API and the ways from view to view. A notice is said above the view that is gone to. */
+/** The API and the ways from view to view. A notice is shown above the next view. */
 export interface App {
   api: Api
   toLogin(given?: { notice?: string; username?: string }): void
   toRegister(): void
-  toChallenge(challenge: { token: string; username: string }): void
+  /** After a right password. */
+  toNextStep(loggedIn: LoggedIn, username: string, notice?: string): Promise<void>
+  toChallenge(challenge: Challenge): void
   toSetup(given: Setup): void
   toBackupCodes(given: { codes: KeptCode[]; username: string; occasion: Occasion }): void
   toAccount(given?: { notice?: string }): void
@@ -25,23 +30,18 @@ export interface App {
   toRecoveryLink(link: RecoveryLink): void
 }
 
-/** An enrolment that waits for its first code. */
-export interface Setup {
-  enrolment: Enrolment
-  username: string
-  /** The authenticators that are live already, and stay so until the new one is confirmed. */
-  live: readonly string[]
-  /** Of a user who may not log in before 2FA is on; null for one who is logged in. */
-  enrolmentToken: string | null
+/** An enrollment that waits for its first code. */
+export interface Setup extends Pick<BegunSetup, 'username' | 'name' | 'enrollmentToken' | 'isFurther'> {
+  enrollment: Enrollment
 }
 
-/** `required`: set up by a user who has yet to log in. */
-export type Occasion = 'set-up' | 'required' | 'rotated' | 'viewed'
+/** `unsaved`: the codes are shown again to someone who has not said yet that they are saved. */
+export type Occasion = 'set-up' | 'rotated' | 'viewed' | 'unsaved'
 
 /** What the cards of the account view share. */
 export interface Account {
   app: App
-  /** Read anew after signing in again, so that what depends on the fresh proof follows. */
+  /** Read again after a step-up, so that what depends on the fresh proof follows. */
   me: Me
   status: Status
   trustedDevices: TrustedDevice[]

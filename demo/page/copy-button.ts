@@ -1,25 +1,39 @@
-import { el } from './dom.ts'
+import { announce, el } from './dom.ts'
 
 const CONFIRMED_FOR_MS = 2500
 
-/** Copies `text`; where the browser does not let a page do that (no HTTPS), selects `shown` for the person to copy. */
-export function copyButton(action: string, label: string, text: string, shown: HTMLElement): HTMLElement {
-  const outcome = el('span', { class: 'outcome', role: 'status' })
+interface CopyOptions {
+  action: string
+  label: string
+  text: string
+  /** Where a page may not write to the clipboard (no HTTPS), this is selected for the person to copy. */
+  shown: HTMLElement
+  /** Called when the text was copied or selected. */
+  onCopy?: () => void
+}
+
+export function copyButton({ action, label, text, shown, onCopy = () => {} }: CopyOptions): HTMLButtonElement {
+  const button = el('button', { type: 'button', 'data-action': action, onclick: copy }, label)
 
   async function copy(): Promise<void> {
     try {
       await navigator.clipboard.writeText(text)
-      outcome.textContent = 'Copied'
+      say('Copied')
     } catch {
       getSelection()?.selectAllChildren(shown)
-      outcome.textContent = 'Selected: copy it with Ctrl + C or ⌘ + C'
-      return
+      say('Press Ctrl + C or ⌘ + C')
     }
+    onCopy()
+  }
+
+  /** Instead of the label, so that no other button moves. */
+  function say(outcome: string): void {
+    button.textContent = outcome
+    announce(outcome)
     setTimeout(() => {
-      outcome.textContent = ''
+      button.textContent = label
     }, CONFIRMED_FOR_MS)
   }
 
-  const button = el('button', { type: 'button', 'data-action': action, onclick: copy }, label)
-  return el('span', { class: 'copy' }, button, outcome)
+  return button
 }

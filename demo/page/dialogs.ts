@@ -1,30 +1,33 @@
+import type { Api, Me, Policy } from './api.ts'
 import type { App } from './app.ts'
 import { codeField } from './code-field.ts'
 import { el, newId } from './dom.ts'
-import { field, form } from './form.ts'
+import { type Field, form } from './form.ts'
 import { Refusal } from './refusal.ts'
-import { CHALLENGE_OVER } from './wording.ts'
 
 /**
- * Calls without a code; where the server wants a fresh proof, asks for one here and calls again with it.
- * Null when the person thought better of it.
- *
- * @param asksFirst - for what must not happen on one click: the question comes before the first call
+ * Calls, and where the server wants a fresh proof, asks for a code here and calls again. The code makes the session
+ * fresh, so the next calls need none. Null when the person canceled.
  */
-export async function withStepUp<T>(
-  reason: string,
-  call: (code?: string) => Promise<T>,
-  { asksFirst = false } = {},
-): Promise<T | null> {
-  if (!asksFirst) {
-    try {
-      return await call()
-    } catch (error) {
-      if (!wantsStepUp(error)) throw error
-    }
+export async function withStepUp<T>({ api }: App, reason: string, call: () => Promise<T>): Promise<T | null> {
+  try {
+    return await call()
+  } catch (error) {
+    if (!wantsStepUp(error)) throw error
   }
-  return ask<T>('Is it you?', reason, (body, answer, cancel) => {
-    const code = codeField()
+  // One question, however many calls wait for its answer.
+  asking ??= askForCode(api, reason).finally(() => {
+    asking = null
+  })
+  return (await asking) ? call() : null
+}
+
+let asking: Promise<boolean> | null = null
+
+async function askForCode(api: Api, reason: string): Promise<boolean> {
+  const { digits } = await api.policy()
+  const answer = await ask<true>('Confirm it’s you', reason, (body, answerWith, cancel) => {
+    const code = codeField({ digits, acceptsBackupCode: true, sendsItself: true })
     body.replaceChildren(
       form({
         action: 'step-up',
@@ -32,101 +35,93 @@ export async function withStepUp<T>(
         busyLabel: 'Checking…',
         fields: [code],
         own: code.words,
-        submit: async () => answer(await call(code.code())),
+        refused: code.refused,
+        submit: async () => {
+          await api.stepUp(code.kind(), code.code())
+          answerWith(true)
+        },
         beside: [cancel, code.switcher],
       }),
     )
     code.input.focus()
   })
+  return answer === true
 }
 
-/** Reading calls carry no code, and a refresh never makes a proof fresher: only a new log-in does. */
-export async function withSignIn<T>(
-  { api }: App,
-  username: string,
-  reason: string,
-  call: () => Promise<T>,
-): Promise<T | null> {
-  try {
-    return await call()
-  } catch (error) {
-    if (!wantsStepUp(error)) throw error
-  }
-  const signedIn = await ask<true>('Sign in again', reason, (body, answer, cancel) => {
-    passwordStep()
+/** What a person reads before something that cannot be undone. */
+export interface Deed {
+  question: string
+  consequence: string
+  /** `data-action`, label and busy label of the button that says yes. */
+  action: string
+  label: string
+  busyLabel: string
+}
 
-    function passwordStep(problem: string | null = null): void {
-      const password = field({
-        name: 'password',
-        label: `Password of ${username}`,
-        type: 'password',
-        attributes: { autocomplete: 'current-password' },
-      })
-      const signIn = form({
-        action: 'reauth',
-        label: 'Continue',
-        busyLabel: 'Checking…',
-        fields: [password],
-        own: () => ({ invalid_credentials: 'That password is wrong. Check it (is caps lock on?), then try again.' }),
-        submit: async () => {
-          const loggedIn = await api.logIn(username, password.input.value, { provesAgain: true })
-          if (loggedIn.next === 'challenge') codeStep(loggedIn.token)
-          else answer(true)
-        },
-        beside: [cancel],
-      })
-      // For password managers, which look for a user name beside the password.
-      signIn.prepend(
-        el('input', { type: 'text', autocomplete: 'username', value: username, readonly: true, hidden: true }),
-      )
-      body.replaceChildren(...(problem === null ? [] : [el('p', { class: 'notice', role: 'alert' }, problem)]), signIn)
-      password.input.focus()
+/**
+ * Never on one click: asks whether it is meant, and for a code where the session is not fresh, in one dialog. Null when
+ * the person canceled.
+ */
+export async function deliberately<T>({ api }: App, deed: Deed, call: () => Promise<T>): Promise<{ done: T } | null> {
+  const { question, consequence, action, label, busyLabel } = deed
+  const [me, policy] = await Promise.all([api.me(), api.policy()])
+  let isProved = isFresh(me, policy)
+  return ask<{ done: T }>(question, consequence, (body, answer, cancel) => {
+    const code = codeField({ digits: policy.digits, acceptsBackupCode: true, sendsItself: false })
+
+    async function submit(): Promise<void> {
+      if (!isProved) await api.stepUp(code.kind(), code.code())
+      isProved = true
+      try {
+        answer({ done: await call() })
+      } catch (error) {
+        if (!wantsStepUp(error)) throw error
+        // The clock of this device is off, or the session aged while the question was open.
+        isProved = false
+        show()
+      }
     }
 
-    function codeStep(challenge: string): void {
-      const code = codeField()
+    function show(): void {
       body.replaceChildren(
         form({
-          action: 'reauth',
-          label: 'Sign in',
-          busyLabel: 'Checking…',
-          fields: [code],
+          action,
+          label,
+          busyLabel,
+          look: 'danger',
+          fields: isProved ? [] : [code],
           own: code.words,
-          submit: async () => {
-            try {
-              await api.verify(challenge, code.kind(), code.code())
-              answer(true)
-            } catch (error) {
-              if (!(error instanceof Refusal && error.code === 'challenge_invalid')) throw error
-              passwordStep(CHALLENGE_OVER)
-            }
-          },
-          beside: [cancel, code.switcher],
+          refused: code.refused,
+          submit,
+          beside: isProved ? [cancel] : [cancel, code.switcher],
         }),
       )
-      code.input.focus()
+      if (isProved) cancel.focus()
+      else code.input.focus()
     }
+
+    show()
   })
-  return signedIn === null ? null : call()
 }
 
-/** A yes or no for what cannot be taken back. */
-export async function confirmed(
-  question: string,
-  consequence: string,
-  action: string,
-  label: string,
-): Promise<boolean> {
-  const answer = await ask<true>(question, consequence, (body, answerWith, cancel) => {
-    const yes = el(
-      'button',
-      { type: 'button', class: 'danger', 'data-action': action, onclick: () => answerWith(true) },
-      label,
-    )
-    body.replaceChildren(el('div', { class: 'actions' }, yes, cancel))
-    cancel.focus()
+/** A question with a few fields. Null when the person canceled. */
+export function askFor<T>(
+  { title, intro, action, label, busyLabel }: Record<'title' | 'intro' | 'action' | 'label' | 'busyLabel', string>,
+  fields: Field[],
+  work: () => Promise<T>,
+): Promise<T | null> {
+  return ask<T>(title, intro, (body, answer, cancel) => {
+    const submit = async () => answer(await work())
+    body.replaceChildren(form({ action, label, busyLabel, fields, submit, beside: [cancel] }))
+    fields[0]?.input.focus()
   })
-  return answer === true
+}
+
+/** The server asks for a code anyway where this is wrong. */
+function isFresh({ amr, auth_time }: Me, { step_up_seconds }: Policy): boolean {
+  if (step_up_seconds === null) return true
+  const provedAtMs = typeof auth_time === 'number' ? auth_time * 1000 : Date.parse(auth_time)
+  return amr.includes('mfa') && Date.now() - provedAtMs < step_up_seconds * 1000
 }
 
 function wantsStepUp(error: unknown): boolean {
@@ -135,7 +130,7 @@ function wantsStepUp(error: unknown): boolean {
 
 type Fill<T> = (body: HTMLElement, answer: (value: T) => void, cancel: HTMLButtonElement) => void
 
-/** A modal question over the present view; null when it was closed without an answer. It goes away with the view. */
+/** A modal question over the present view; null when it was closed without an answer, or the view changed. */
 function ask<T>(title: string, intro: string, fill: Fill<T>): Promise<T | null> {
   return new Promise((resolve) => {
     const heading = el('h2', { id: newId() }, title)
@@ -147,7 +142,8 @@ function ask<T>(title: string, intro: string, fill: Fill<T>): Promise<T | null> 
     let answered: T | null = null
     dialog.addEventListener('close', () => {
       // A call under way may be doing what was asked for (new backup codes, say): its answer must have a place to go.
-      if (answered === null && body.querySelector('[aria-busy]') !== null) return dialog.showModal()
+      const isBusy = answered === null && body.querySelector('[aria-busy]') !== null
+      if (isBusy && dialog.isConnected) return dialog.showModal()
       dialog.remove()
       resolve(answered)
     })

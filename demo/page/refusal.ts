@@ -5,12 +5,14 @@ export class Refusal extends Error {
   readonly status: number
   readonly detail: string | null
   readonly fieldErrors: Record<string, string[]>
-  /** From Retry-After; null when the server did not say. */
+  /** Null when the server did not say. */
   readonly retryAfterSeconds: number | null
-  /** With a wrong code: further ones before one has to wait; null when the server did not say. */
+  /** With a wrong code: how many more can be tried before a wait; null when the server did not say. */
   readonly attemptsLeft: number | null
   /** With a wrong code: how far the app's clock is ahead, when that is why; negative: behind. */
   readonly clockOffsetSeconds: number | null
+  /** In answer to a challenge: replaces the token that was sent, and lives until the wait is over. */
+  readonly renewedChallenge: { token: string; expiresInSeconds: number | null } | null
 
   constructor(code: string, given: Partial<Omit<Refusal, 'code'>> = {}) {
     super(code)
@@ -21,6 +23,7 @@ export class Refusal extends Error {
     this.retryAfterSeconds = given.retryAfterSeconds ?? null
     this.attemptsLeft = given.attemptsLeft ?? null
     this.clockOffsetSeconds = given.clockOffsetSeconds ?? null
+    this.renewedChallenge = given.renewedChallenge ?? null
   }
 }
 
@@ -32,14 +35,19 @@ export async function readRefusal(response: Response): Promise<Refusal> {
     errors?: Record<string, string[]>
     attempts_left?: number
     clock_offset_seconds?: number
+    retry_after_seconds?: number
+    totp_challenge_token?: string
+    expires_in?: number
   }
-  const retryAfter = Number.parseInt(response.headers.get('Retry-After') ?? '', 10)
+  const header = Number.parseInt(response.headers.get('Retry-After') ?? '', 10)
+  const { totp_challenge_token: token, expires_in: expiresInSeconds = null } = problem
   return new Refusal(problem.code ?? 'server_failed', {
     status: response.status,
     detail: problem.detail ?? null,
     fieldErrors: problem.errors ?? {},
-    retryAfterSeconds: Number.isNaN(retryAfter) ? null : retryAfter,
+    retryAfterSeconds: problem.retry_after_seconds ?? (Number.isNaN(header) ? null : header),
     attemptsLeft: problem.attempts_left ?? null,
     clockOffsetSeconds: problem.clock_offset_seconds ?? null,
+    renewedChallenge: token === undefined ? null : { token, expiresInSeconds },
   })
 }

@@ -1,19 +1,20 @@
 import { deviceName } from './device-name.ts'
 import { el, newId } from './dom.ts'
 import { field } from './form.ts'
+import { count } from './wording.ts'
 
 export interface TrustChoice {
   readonly element: HTMLElement
-  /** What the device is to be called, when it is to be trusted; null when it is not. */
+  /** The name of the device, when it is to be trusted; null when it is not. */
   trustedName(): string | null
 }
 
-/** Whether the next log-ins on this device are to need no code. */
-export function trustChoice(): TrustChoice {
+/** Whether logins on this device need no code for the days that the server allows. */
+export function trustChoice(days: number): TrustChoice {
   const name = field({
     name: 'device-name',
     label: 'Name of this device',
-    hint: 'You find it under this name in your account, where you can remove it.',
+    hint: 'Your account lists the device under this name.',
     value: deviceName(navigator.userAgent),
     attributes: { maxlength: '64', autocomplete: 'off' },
   })
@@ -27,18 +28,9 @@ export function trustChoice(): TrustChoice {
   })
   name.input.setAttribute('aria-describedby', name.hint.id)
   name.row.hidden = true
+  const label = el('label', { for: box.id }, `Don’t ask for a code on this device for ${count(days, 'day')}`)
   return {
-    element: el(
-      'div',
-      { class: 'choice' },
-      el(
-        'div',
-        { class: 'with-box' },
-        box,
-        el('label', { for: box.id }, 'Don’t ask for a code on this device for 30 days'),
-      ),
-      name.row,
-    ),
+    element: el('div', { class: 'choice' }, el('div', { class: 'with-box' }, box, label), name.row),
     trustedName: () => (box.checked ? name.input.value.trim() || deviceName(navigator.userAgent) : null),
   }
 }

@@ -1,84 +1,146 @@
 import type { Status } from '../api.ts'
 import type { Account } from '../app.ts'
-import { deliberately } from '../deliberate.ts'
-import { withStepUp } from '../dialogs.ts'
-import { el, moment } from '../dom.ts'
-import { actionButton, type ErrorRegion, errorRegion, field, form } from '../form.ts'
+import { askFor, deliberately, withStepUp } from '../dialogs.ts'
+import { ago, day, el } from '../dom.ts'
+import { actionButton, type ErrorRegion, errorRegion, field } from '../form.ts'
 
 type Authenticator = Status['authenticators'][number]
 
-export function authenticatorsCard(account: Account): HTMLElement {
+/** The list of authenticators, with what can be done to each, and the way to a further one. */
+export function authenticatorRows(account: Account): (HTMLElement | null)[] {
   const { authenticators } = account.status
   const errors = errorRegion()
-  return el(
-    'section',
-    { class: 'card' },
-    el('h2', {}, 'Authenticators'),
+  return [
     el(
       'ul',
       { class: 'things', 'data-authenticators': true },
       ...authenticators.map((each) => item(account, each, errors)),
     ),
     errors.element,
-    further(account),
+    el('div', { class: 'actions' }, furtherButton(account, errors)),
+  ]
+}
+
+function item(account: Account, authenticator: Authenticator, errors: ErrorRegion) {
+  const { created_at, last_used_at } = authenticator
+  const used = last_used_at === null ? ['Not used yet'] : ['Last used ', ago(last_used_at)]
+  return el(
+    'li',
+    {},
+    el(
+      'div',
+      {},
+      el('strong', {}, nameOf(authenticator)),
+      el('small', {}, ...used),
+      el('small', {}, 'Added ', day(created_at)),
+    ),
+    el(
+      'div',
+      { class: 'actions' },
+      renameButton(account, authenticator, errors),
+      // The last one is removed by turning two-factor authentication off.
+      account.status.authenticators.length > 1 ? removeButton(account, authenticator, errors) : null,
+    ),
   )
 }
 
-function item(
-  { app, me, status }: Account,
-  { id, name, created_at, last_used_at }: Authenticator,
-  errors: ErrorRegion,
-) {
-  const called = name ?? 'Authenticator app'
+function renameButton({ app }: Account, authenticator: Authenticator, errors: ErrorRegion): HTMLElement {
+  const rename = actionButton({
+    action: 'rename-authenticator',
+    label: 'Rename',
+    busyLabel: null,
+    errors,
+    work: async () => {
+      const name = nameField(nameOf(authenticator))
+      const question = {
+        title: 'Rename authenticator',
+        intro: 'Choose a name by which you recognize it.',
+        action: 'confirm-rename',
+        label: 'Save',
+        busyLabel: 'Saving…',
+      }
+      const call = () => app.api.renameAuthenticator(authenticator.id, name.input.value.trim())
+      if ((await askFor(question, [name], call)) !== null) app.toAccount()
+    },
+  })
+  rename.setAttribute('aria-label', `Rename ${nameOf(authenticator)}`)
+  return rename
+}
+
+function removeButton({ app }: Account, authenticator: Authenticator, errors: ErrorRegion): HTMLElement {
+  const name = nameOf(authenticator)
   const remove = actionButton({
     action: 'remove-authenticator',
     label: 'Remove',
-    busyLabel: 'Removing…',
+    busyLabel: null,
     class: 'danger',
     errors,
     work: async () => {
       const deed = {
-        question: `Remove “${called}”?`,
-        consequence: 'Its codes stop working. Your other log-ins and trusted devices end.',
+        question: `Remove “${name}”?`,
+        consequence:
+          'Its codes stop working. You’ll be logged out on your other devices, and they are no longer trusted.',
         action: 'confirm-remove',
         label: 'Remove',
-        reason: `To remove “${called}”, enter a code of another authenticator or a backup code.`,
+        busyLabel: 'Removing…',
       }
-      const removed = await deliberately(me, deed, (code) => app.api.removeAuthenticator(id, code))
-      if (removed !== null) app.toAccount({ notice: `“${called}” is removed: its codes no longer work.` })
+      const removed = await deliberately(app, deed, () => app.api.removeAuthenticator(authenticator.id))
+      if (removed !== null) app.toAccount({ notice: `“${name}” was removed. Its codes no longer work.` })
     },
   })
-  remove.setAttribute('aria-label', `Remove ${called}`)
-  const used = last_used_at === null ? ['Not used yet'] : ['Last used ', moment(last_used_at)]
-  return el(
-    'li',
-    {},
-    el('div', {}, el('strong', {}, called), el('small', {}, ...used), el('small', {}, 'Added ', moment(created_at))),
-    // The last one goes only with all of two-factor authentication.
-    status.authenticators.length > 1 ? remove : null,
-  )
+  remove.setAttribute('aria-label', `Remove ${name}`)
+  return remove
 }
 
-/** The server says only at the confirmation whether the new one stands beside the others or takes a place. */
-function further({ app, me, status }: Account): HTMLElement {
-  const name = field({
-    name: 'name',
-    label: 'Another phone or app',
-    hint: 'You may give it a name, such as “Tablet”. You scan a QR code next.',
-    optional: true,
-    attributes: { maxlength: '64', autocomplete: 'off' },
-  })
-  return form({
+/** Beside the others while the server allows more; else it replaces one, and says which before anything happens. */
+function furtherButton({ app, me, status }: Account, errors: ErrorRegion): HTMLElement {
+  const replaces = status.authenticators.length >= status.policy.max_authenticators
+  const title = replaces ? 'Replace authenticator' : 'Add authenticator'
+  const names = status.authenticators.map(nameOf)
+  return actionButton({
     action: 'new-phone',
-    label: 'Set it up',
-    busyLabel: 'Preparing…',
-    look: '',
-    fields: [name],
-    submit: async () => {
-      const reason = 'To set up another phone or app, enter a code from the present one, or a backup code.'
-      const enrolment = await withStepUp(reason, (code) => app.api.create(name.input.value.trim(), code))
-      const live = status.authenticators.map(({ id }) => id)
-      if (enrolment !== null) app.toSetup({ enrolment, username: me.username, live, enrolmentToken: null })
+    label: title,
+    busyLabel: null,
+    errors,
+    work: async () => {
+      const name = nameField('')
+      const question = {
+        title,
+        intro: replaces ? replacedWords(names) : 'The authenticators that you have keep working.',
+        action: 'begin-new-phone',
+        label: 'Continue',
+        busyLabel: 'Preparing…',
+      }
+      const chosen = await askFor(question, [name], async () => name.input.value.trim())
+      if (chosen === null) return
+      const reason = 'Enter a code to set up another authenticator.'
+      const enrollment = await withStepUp(app, reason, () =>
+        app.api.create({ name: chosen, startsOver: chosen !== '' }),
+      )
+      if (enrollment === null) return
+      app.toSetup({ enrollment, username: me.username, name: chosen, isFurther: true, enrollmentToken: null })
     },
   })
+}
+
+/** The server says which of several, before the new one is confirmed. */
+function replacedWords([first, ...others]: string[]): string {
+  if (first !== undefined && others.length === 0) return `The new one replaces “${first}” once you confirm it.`
+  return 'You have as many as you can have at a time. The next step says which one the new one replaces.'
+}
+
+function nameField(value: string) {
+  return field({
+    name: 'name',
+    label: value === '' ? 'Name (optional)' : 'Name',
+    hint: 'For example “Work phone” or “Tablet”.',
+    value,
+    empty: 'Enter a name.',
+    optional: value === '',
+    attributes: { maxlength: '64', autocomplete: 'off' },
+  })
+}
+
+function nameOf({ name }: { name: string | null }): string {
+  return name ?? 'Authenticator app'
 }

@@ -1,42 +1,16 @@
 import type { Account } from '../app.ts'
-import { withSignIn, withStepUp } from '../dialogs.ts'
+import { deliberately, withStepUp } from '../dialogs.ts'
 import { el } from '../dom.ts'
-import { actionButton, errorRegion } from '../form.ts'
+import { actionButton, type ErrorRegion, errorRegion } from '../form.ts'
+import { count } from '../wording.ts'
 
-const FEW = 3
+/** Few are left when fewer than this part of a full set is. */
+const FEW = 1 / 3
 
-export function backupCodesCard({
-  app,
-  me: { username },
-  status: { backup_codes_remaining: left },
-}: Account): HTMLElement {
+export function backupCodesCard(account: Account): HTMLElement {
+  const { backup_codes_remaining: left, backup_codes_saved_at, policy } = account.status
   const errors = errorRegion()
-  const view = actionButton({
-    action: 'view-codes',
-    label: 'Show my codes',
-    busyLabel: 'Opening…',
-    errors,
-    own: {
-      not_found: 'The codes cannot be shown again: the server keeps no readable copy. If you lost them, make new ones.',
-    },
-    work: async () => {
-      const reason = 'To see your backup codes, show again that it is you.'
-      const kept = await withSignIn(app, username, reason, app.api.keptCodes)
-      if (kept !== null) app.toBackupCodes({ codes: kept.backup_codes, username, occasion: 'viewed' })
-    },
-  })
-  const rotate = actionButton({
-    action: 'rotate',
-    label: 'Make new codes',
-    busyLabel: 'Making…',
-    errors,
-    work: async () => {
-      const made = await withStepUp('To replace your backup codes, enter a code.', app.api.rotateBackupCodes)
-      if (made === null) return
-      const codes = made.backup_codes.map((code) => ({ code, used_at: null }))
-      app.toBackupCodes({ codes, username, occasion: 'rotated' })
-    },
-  })
+  const isUnsaved = backup_codes_saved_at === null && left > 0
   return el(
     'section',
     { class: 'card' },
@@ -44,21 +18,82 @@ export function backupCodesCard({
     el(
       'p',
       {},
-      'For when your phone is not at hand. ',
-      el('strong', { 'data-codes-left': String(left) }, inWords(left)),
+      'For when you don’t have your phone. ',
+      el('strong', { 'data-codes-left': String(left) }, `You have ${count(left, 'backup code')} left.`),
     ),
-    left > FEW
-      ? null
-      : el(
+    left >= policy.backup_codes_total * FEW ? null : el('p', { class: 'warning' }, fewWords(left)),
+    isUnsaved
+      ? el(
           'p',
-          { class: 'warning' },
-          `${left === 0 ? 'Make' : 'Few are left: make'} new codes now. The old ones stop working then.`,
-        ),
+          { class: 'warning', 'data-codes-unsaved': true },
+          `You have not confirmed that you saved your codes. ${policy.backup_codes_viewable ? 'View them and save them now.' : 'If you did not save them, generate new codes.'}`,
+        )
+      : null,
     errors.element,
-    el('div', { class: 'actions' }, view, rotate),
+    el(
+      'div',
+      { class: 'actions' },
+      policy.backup_codes_viewable ? viewButton(account, isUnsaved, errors) : null,
+      isUnsaved ? savedButton(account, errors) : null,
+      generateButton(account, errors),
+    ),
   )
 }
 
-function inWords(left: number): string {
-  return left === 0 ? 'You have none left.' : `You have ${left} left.`
+function viewButton({ app, me: { username } }: Account, isUnsaved: boolean, errors: ErrorRegion): HTMLElement {
+  return actionButton({
+    action: 'view-codes',
+    label: 'View codes',
+    busyLabel: null,
+    errors,
+    work: async () => {
+      const kept = await withStepUp(app, 'Enter a code to view your backup codes.', app.api.keptCodes)
+      if (kept === null) return
+      app.toBackupCodes({ codes: kept.backup_codes, username, occasion: isUnsaved ? 'unsaved' : 'viewed' })
+    },
+  })
+}
+
+function savedButton({ app }: Account, errors: ErrorRegion): HTMLElement {
+  return actionButton({
+    action: 'codes-saved',
+    label: 'I saved my codes',
+    busyLabel: 'Saving…',
+    errors,
+    work: async () => {
+      await app.api.backupCodesSaved()
+      app.toAccount()
+    },
+  })
+}
+
+function generateButton({ app, me: { username }, status }: Account, errors: ErrorRegion): HTMLElement {
+  const { backup_codes_remaining: left } = status
+  return actionButton({
+    action: 'rotate',
+    label: 'Generate new codes',
+    busyLabel: null,
+    errors,
+    work: async () => {
+      const deed = {
+        question: 'Generate new backup codes?',
+        consequence:
+          left === 0
+            ? 'You have no backup codes left.'
+            : `The ${count(left, 'backup code')} that you have now will stop working. This cannot be undone.`,
+        action: 'confirm-rotate',
+        label: 'Generate new codes',
+        busyLabel: 'Generating…',
+      }
+      const made = await deliberately(app, deed, app.api.rotateBackupCodes)
+      if (made === null) return
+      const codes = made.done.backup_codes.map((code) => ({ code, used_at: null }))
+      app.toBackupCodes({ codes, username, occasion: 'rotated' })
+    },
+  })
+}
+
+function fewWords(left: number): string {
+  if (left === 0) return 'You have no backup codes left. Generate new ones.'
+  return `Only ${count(left, 'backup code')} left. Generate new ones; they replace the old.`
 }

@@ -1,7 +1,8 @@
 import type { Account } from '../app.ts'
-import { withStepUp } from '../dialogs.ts'
-import { el, moment } from '../dom.ts'
+import { deliberately, withStepUp } from '../dialogs.ts'
+import { day, el, moment } from '../dom.ts'
 import { actionButton, type ErrorRegion, errorRegion } from '../form.ts'
+import { authenticatorRows } from './authenticators.ts'
 
 /** How the wire says that no time opens a lock. */
 const LAST_YEAR = '9999-'
@@ -12,35 +13,63 @@ export function secondFactorOffCard(account: Account): HTMLElement {
     'section',
     { class: 'card' },
     headingWithStatus('off', 'Off'),
-    el('p', {}, 'Whoever learns your password can log in as you. With a second factor they need your phone as well.'),
+    el('p', {}, 'Add a second step to login, so that a stolen password is not enough.'),
     errors.element,
     el('div', { class: 'actions' }, setUpButton('setup', 'primary', account, errors)),
   )
 }
 
-export function setUpButton(action: string, look: string, { app, me }: Account, errors: ErrorRegion): HTMLElement {
+export function setUpButton(action: string, look: string, account: Account, errors: ErrorRegion): HTMLElement {
+  const { app, me, status } = account
   return actionButton({
     action,
-    label: 'Set up two-factor authentication',
+    label: status.pending === null ? 'Set up two-factor authentication' : 'Continue setup',
     busyLabel: 'Preparing…',
     class: look,
     errors,
     work: async () => {
-      const reason = 'To set up two-factor authentication, enter a code.'
-      const enrolment = await withStepUp(reason, (code) => app.api.create('', code))
-      if (enrolment !== null) app.toSetup({ enrolment, username: me.username, live: [], enrolmentToken: null })
+      const enrollment = await withStepUp(app, 'Enter a code to set up two-factor authentication.', app.api.create)
+      if (enrollment === null) return
+      app.toSetup({ enrollment, username: me.username, name: '', isFurther: false, enrollmentToken: null })
     },
   })
 }
 
-export function secondFactorOnCard({ status }: Account): HTMLElement {
+export function secondFactorOnCard(account: Account): HTMLElement {
+  const { status } = account
   return el(
     'section',
     { class: 'card' },
     headingWithStatus('on', 'On'),
     status.locked_until === null ? null : lockedWarning(status.locked_until),
-    el('p', {}, 'On since ', status.confirmed_at === null ? 'an unknown day' : moment(status.confirmed_at), '.'),
+    status.confirmed_at === null ? null : el('p', {}, 'On since ', day(status.confirmed_at), '.'),
+    ...authenticatorRows(account),
+    turnOff(account),
   )
+}
+
+function turnOff({ app }: Account): HTMLElement {
+  const errors = errorRegion()
+  const disable = actionButton({
+    action: 'disable',
+    label: 'Turn off two-factor authentication',
+    busyLabel: null,
+    class: 'danger',
+    errors,
+    work: async () => {
+      const deed = {
+        question: 'Turn off two-factor authentication?',
+        consequence:
+          'Your password alone will be enough to log in. Your authenticators, backup codes, and trusted devices are removed.',
+        action: 'confirm-disable',
+        label: 'Turn off',
+        busyLabel: 'Turning off…',
+      }
+      const off = await deliberately(app, deed, app.api.disable)
+      if (off !== null) app.toAccount({ notice: 'Two-factor authentication is off. Your backup codes no longer work.' })
+    },
+  })
+  return el('div', { class: 'elsewhere' }, errors.element, el('div', { class: 'actions' }, disable))
 }
 
 function headingWithStatus(state: 'on' | 'off', text: string): HTMLElement {
@@ -54,12 +83,12 @@ function headingWithStatus(state: 'on' | 'off', text: string): HTMLElement {
 
 function lockedWarning(until: string): HTMLElement {
   const state = until.startsWith(LAST_YEAR)
-    ? ['There were very many wrong codes: those from the app are no longer accepted. Ask support to open them again.']
-    : ['There were too many wrong codes. Those from the app are accepted again from ', moment(until), '.']
+    ? ['App codes are locked after too many wrong attempts. Use a backup code, or contact support.']
+    : ['There were too many wrong codes. App codes work again from ', moment(until), '.']
   return el(
     'p',
     { class: 'warning', 'data-locked': true },
     ...state,
-    ' If that was not you, somebody knows your password: change it.',
+    ' If that was not you, somebody knows your password. Change it.',
   )
 }

@@ -1,54 +1,78 @@
 import type { TrustedDevice } from '../api.ts'
 import type { Account } from '../app.ts'
-import { withStepUp } from '../dialogs.ts'
-import { el, moment } from '../dom.ts'
+import { deliberately, withStepUp } from '../dialogs.ts'
+import { ago, day, el } from '../dom.ts'
 import { actionButton, type ErrorRegion, errorRegion } from '../form.ts'
+import { count } from '../wording.ts'
 
-export function trustedDevicesCard(account: Account): HTMLElement {
+/** @param days - how long a device is trusted */
+export function trustedDevicesCard(account: Account, days: number): HTMLElement {
+  const { trustedDevices } = account
   const errors = errorRegion()
+  const none = `None. When you log in with a code, you can choose not to be asked for one on that device for ${count(days, 'day')}.`
   return el(
     'section',
     { class: 'card' },
     el('h2', {}, 'Trusted devices'),
-    el('p', {}, 'A log-in on these asks for the password only. Remove the ones that you no longer use.'),
-    el(
-      'ul',
-      { class: 'things', 'data-trusted-devices': true },
-      ...account.trustedDevices.map((each) => item(account, each, errors)),
-    ),
+    el('p', {}, trustedDevices.length === 0 ? none : 'You can log in on these devices without a code.'),
+    trustedDevices.length === 0
+      ? null
+      : el(
+          'ul',
+          { class: 'things', 'data-trusted-devices': true },
+          ...trustedDevices.map((each) => item(account, each, errors)),
+        ),
     errors.element,
+    trustedDevices.length < 2 ? null : el('div', { class: 'actions' }, removeAllButton(account, errors)),
   )
 }
 
-function item(
-  { app }: Account,
-  { id, name, last_used_at, expires_at }: TrustedDevice,
-  errors: ErrorRegion,
-): HTMLElement {
-  const called = name ?? 'Device without a name'
+function item({ app }: Account, device: TrustedDevice, errors: ErrorRegion): HTMLElement {
+  const name = device.name ?? 'Unnamed device'
   const remove = actionButton({
     action: 'remove-device',
     label: 'Remove',
-    busyLabel: 'Removing…',
+    busyLabel: null,
     errors,
     work: async () => {
-      const reason = `To remove “${called}”, enter a code.`
-      const call = (code?: string) => app.api.removeTrustedDevice(id, code).then(() => true as const)
-      if ((await withStepUp(reason, call)) === null) return
-      app.toAccount({ notice: `“${called}” is no longer trusted: the next log-in there asks for a code.` })
+      const call = () => app.api.removeTrustedDevice(device.id).then(() => true as const)
+      if ((await withStepUp(app, `Enter a code to remove “${name}”.`, call)) === null) return
+      app.toAccount({ notice: `“${name}” is no longer trusted. The next login there asks for a code.` })
     },
   })
-  remove.setAttribute('aria-label', `Remove ${called}`)
+  remove.setAttribute('aria-label', `Remove ${name}`)
   return el(
     'li',
     {},
     el(
       'div',
       {},
-      el('strong', {}, called),
-      el('small', {}, 'Last used ', moment(last_used_at)),
-      el('small', {}, 'Trusted until ', moment(expires_at)),
+      el('strong', {}, name),
+      device.is_current ? el('span', { class: 'badge on', 'data-current': true }, 'This device') : null,
+      el('small', {}, 'Last used ', ago(device.last_used_at)),
+      el('small', {}, 'Trusted until ', day(device.expires_at)),
     ),
     remove,
   )
+}
+
+function removeAllButton({ app }: Account, errors: ErrorRegion): HTMLElement {
+  return actionButton({
+    action: 'remove-devices',
+    label: 'Remove all trusted devices',
+    busyLabel: null,
+    class: 'danger',
+    errors,
+    work: async () => {
+      const deed = {
+        question: 'Remove all trusted devices?',
+        consequence: 'The next login on each of them asks for a code.',
+        action: 'confirm-remove-devices',
+        label: 'Remove all',
+        busyLabel: 'Removing…',
+      }
+      const removed = await deliberately(app, deed, app.api.removeTrustedDevices)
+      if (removed !== null) app.toAccount({ notice: 'No device is trusted anymore.' })
+    },
+  })
 }

@@ -4,7 +4,7 @@ import { actionButton, errorRegion } from '../form.ts'
 
 export interface WhoCard {
   element: HTMLElement
-  /** Says anew how the person logged in. */
+  /** Says again how the session was proved. */
   update(): void
 }
 
@@ -22,10 +22,10 @@ export function whoCard({ app, me }: Account): WhoCard {
 
 export function logOutButton(app: App): HTMLElement {
   async function work(): Promise<void> {
-    const told = await app.api.logOut()
-    const notice = told
+    const isReached = await app.api.logOut()
+    const notice = isReached
       ? 'You are logged out.'
-      : 'You are logged out here. The server could not be told, so the log-in ends there when it expires.'
+      : 'You are logged out here. The server could not be reached, so the session ends there when it expires.'
     app.toLogin({ notice })
   }
   return actionButton({ action: 'logout', label: 'Log out', busyLabel: 'Logging out…', errors: errorRegion(), work })

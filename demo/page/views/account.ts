@@ -1,9 +1,7 @@
 import type { Account, App, View } from '../app.ts'
-import { authenticatorsCard } from '../cards/authenticators.ts'
 import { backupCodesCard } from '../cards/backup-codes.ts'
 import { secondFactorOffCard, secondFactorOnCard } from '../cards/second-factor.ts'
 import { trustedDevicesCard } from '../cards/trusted-devices.ts'
-import { turnOffCard } from '../cards/turn-off.ts'
 import { closedVaultCard, vaultCard } from '../cards/vault.ts'
 import { logOutButton, whoCard } from '../cards/who.ts'
 import { el } from '../dom.ts'
@@ -39,14 +37,13 @@ export function accountView(app: App): View {
 
 function cards(account: Account): HTMLElement[] {
   const who = whoCard(account)
+  const trustedDays = account.status.policy.trusted_device_days
   if (!account.status.is_totp_enabled) return [who.element, secondFactorOffCard(account), closedVaultCard(account)]
   return [
     who.element,
     secondFactorOnCard(account),
-    authenticatorsCard(account),
     backupCodesCard(account),
-    ...(account.trustedDevices.length === 0 ? [] : [trustedDevicesCard(account)]),
+    ...(trustedDays === null ? [] : [trustedDevicesCard(account, trustedDays)]),
     vaultCard(account, who.update),
-    turnOffCard(account),
   ]
 }

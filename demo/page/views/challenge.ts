@@ -4,24 +4,70 @@ import { el, linkButton } from '../dom.ts'
 import { form } from '../form.ts'
 import { Refusal } from '../refusal.ts'
 import { trustChoice } from '../trust-choice.ts'
-import { CHALLENGE_OVER } from '../wording.ts'
+import { type Challenge, forgetUnfinished, keepUnfinished } from '../unfinished.ts'
+import { CHALLENGE_OVER, count, countdown } from '../wording.ts'
 
-/** The second step of a log-in. The challenge token lives in this view only: a reload starts over. */
-export function challengeView(app: App, { token, username }: { token: string; username: string }): View {
-  const code = codeField()
-  const trust = trustChoice()
+/** What a renewed challenge outlives the wait by, where the server does not say when it expires. */
+const AFTER_WAIT_SECONDS = 60
+
+/** The second step of a login. */
+export function challengeView(app: App, given: Challenge): View {
+  let challenge = given
+  const { username, digits, acceptsBackupCode, trustedDeviceDays } = challenge
+  const heading = el('h1', { tabindex: '-1' }, 'Enter your code')
+  const code = codeField({ digits, acceptsBackupCode, sendsItself: true })
+  const trust = trustedDeviceDays === null ? null : trustChoice(trustedDeviceDays)
+  const timeLeft = el('span', { 'data-time-left': true })
+  keepUnfinished(challenge)
 
   async function submit(): Promise<void> {
     try {
-      const deviceName = trust.trustedName()
-      const trusted = deviceName === null ? null : { username, deviceName }
-      const codesLeft = await app.api.verify(token, code.kind(), code.code(), trusted)
+      const deviceName = trust?.trustedName() ?? null
+      const codesLeft = await app.api.answerChallenge(challenge, code.kind(), code.code(), deviceName)
       app.toAccount(codesLeft === null ? {} : { notice: usedOne(codesLeft) })
     } catch (error) {
-      if (!(error instanceof Refusal && error.code === 'challenge_invalid')) throw error
-      app.toLogin({ notice: CHALLENGE_OVER, username })
+      if (error instanceof Refusal && error.code === 'challenge_invalid') return startOver()
+      throw error
     }
   }
+
+  function refused(refusal: Refusal): void {
+    code.refused(refusal)
+    const { renewedChallenge, retryAfterSeconds } = refusal
+    if (renewedChallenge === null) return
+    const { token, expiresInSeconds } = renewedChallenge
+    const seconds = expiresInSeconds ?? (retryAfterSeconds ?? 0) + AFTER_WAIT_SECONDS
+    const expiresAtMs = Math.max(challenge.expiresAtMs, Date.now() + seconds * 1000)
+    challenge = { ...challenge, token, expiresAtMs }
+    keepUnfinished(challenge)
+    tick()
+  }
+
+  function startOver(): void {
+    forgetUnfinished()
+    app.toLogin({ notice: CHALLENGE_OVER, username })
+  }
+
+  function tick(): void {
+    const seconds = Math.ceil((challenge.expiresAtMs - Date.now()) / 1000)
+    timeLeft.textContent = countdown(Math.max(0, seconds))
+    // A call under way says itself what became of it.
+    if (seconds <= 0 && heading.isConnected && answers.querySelector('[aria-busy]') === null) startOver()
+  }
+
+  const answers = form({
+    action: 'verify',
+    label: 'Verify',
+    busyLabel: 'Checking…',
+    before: trust === null ? [] : [trust.element],
+    fields: [code],
+    own: code.words,
+    submit,
+    refused,
+    beside: [code.switcher],
+  })
+  tick()
+  const ticking = setInterval(() => (heading.isConnected ? tick() : clearInterval(ticking)), 1000)
 
   return {
     name: 'challenge',
@@ -30,23 +76,17 @@ export function challengeView(app: App, { token, username }: { token: string; us
       el(
         'section',
         { class: 'card narrow' },
-        el('h1', { tabindex: '-1' }, 'Enter your code'),
-        el('p', {}, `The password of ${username} is right. One more step shows that it is you.`),
-        form({
-          action: 'verify',
-          label: 'Verify',
-          busyLabel: 'Checking…',
-          fields: [code],
-          further: [trust.element],
-          own: code.words,
-          submit,
-          beside: [code.switcher],
-        }),
+        heading,
+        el('p', { class: 'hint' }, `Logging in as ${username}. Time left: `, timeLeft),
+        answers,
         el(
           'p',
           { class: 'elsewhere links' },
           linkButton('go-recovery', 'Lost your phone?', app.toRecovery),
-          linkButton('go-login', 'Log in as somebody else', () => app.toLogin()),
+          linkButton('go-login', 'Use a different account', () => {
+            forgetUnfinished()
+            app.toLogin()
+          }),
         ),
       ),
     ],
@@ -55,7 +95,6 @@ export function challengeView(app: App, { token, username }: { token: string; us
 }
 
 function usedOne(left: number): string {
-  if (left === 0) return 'You used your last backup code. Make new ones now.'
-  const rest = left === 1 ? 'One is left' : `${left} are left`
-  return `You used a backup code; it does not work again. ${rest}.`
+  if (left === 0) return 'You used your last backup code. Generate new ones.'
+  return `You used a backup code. You have ${count(left, 'backup code')} left.`
 }

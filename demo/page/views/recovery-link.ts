@@ -1,98 +1,153 @@
 import type { RecoveryLink } from '../api.ts'
 import type { App, View } from '../app.ts'
-import { el, linkButton } from '../dom.ts'
-import { actionButton, type ErrorRegion, errorRegion, field, form } from '../form.ts'
+import { clockTime, el } from '../dom.ts'
+import { actionButton, errorRegion, form, passwordField } from '../form.ts'
+import { Refusal } from '../refusal.ts'
+import { inWords, WRONG_PASSWORD } from '../wording.ts'
 
-/** What the link of a mail opens. The token lives in this view only: the address bar has lost it by now. */
+/** What the link of a mail opens. Only this page's memory holds the token: it is no longer in the address bar. */
 export function recoveryLinkView(app: App, link: RecoveryLink): View {
-  return link.onlyCancels ? cancelView(app, link) : confirmView(app, link)
-}
+  const heading = el('h1', { tabindex: '-1' })
+  const card = el('section', { class: 'card narrow' })
+  const title = link.onlyCancels ? 'Cancel recovery' : 'Turn off two-factor authentication'
+  let fromMs = link.fromMs
 
-function confirmView(app: App, link: RecoveryLink): View {
-  const title = 'Switch off two-factor authentication'
-  const password = field({
-    name: 'password',
-    label: 'Password of your account',
-    type: 'password',
-    attributes: { autocomplete: 'current-password' },
-  })
-  const errors = errorRegion()
-  const confirm = form({
-    action: 'confirm-recovery',
-    label: 'Switch off two-factor authentication',
-    busyLabel: 'Switching off…',
-    fields: [password],
-    own: () => ({
-      invalid_credentials: 'That password is wrong. Check it (is caps lock on?), then try again.',
-      too_many_attempts: (wait) => `Too many wrong passwords. You can try again ${wait}.`,
-      second_factor_locked: 'After very many wrong passwords, no more are accepted here. Ask support.',
-    }),
-    submit: async () => {
-      await app.api.confirmRecovery(link, password.input.value)
-      app.toLogin({
-        notice: 'Two-factor authentication is off. Log in with your password, and set it up on your new phone.',
-      })
-    },
-  })
-  const card = el(
-    'section',
-    { class: 'card narrow' },
-    el('h1', { tabindex: '-1' }, title),
-    el('p', {}, 'With this link and your password you log in without a code. Other log-ins and trusted devices end.'),
-    confirm,
-    el(
-      'p',
-      { class: 'elsewhere' },
-      'The link does not work? ',
-      linkButton('go-recovery', 'Ask for a new one', app.toRecovery),
-    ),
-    el(
-      'div',
-      { class: 'elsewhere' },
-      el('p', {}, 'Somebody else asked for this link? Stop it: then no link works any more, and all log-ins end.'),
-      errors.element,
-      el('div', { class: 'actions' }, cancelButton(app, link, errors, 'This wasn’t me: cancel', '')),
-    ),
-  )
-  return { name: 'recovery-link', title, content: [card], focus: password.input }
-}
+  /** The link as it is now: it may become active, or expire, while the page is open. */
+  function fill(): void {
+    const untilMs = link.untilMs ?? Number.POSITIVE_INFINITY
+    if (link.onlyCancels) fillCancel()
+    else if (Date.now() >= untilMs) fillOver('This link has expired', `It worked until ${clockTime(untilMs)}.`)
+    else if (fromMs !== null && Date.now() < fromMs) fillEarly(fromMs)
+    else fillActive()
+  }
 
-function cancelView(app: App, link: RecoveryLink): View {
-  const title = 'This wasn’t you?'
-  const heading = el('h1', { tabindex: '-1' }, title)
-  const errors = errorRegion()
-  const card = el(
-    'section',
-    { class: 'card narrow' },
-    heading,
-    el(
-      'p',
-      {},
-      'Somebody asked for a link that switches off two-factor authentication for your account. If it was not you, stop it.',
-    ),
-    errors.element,
-    el('div', { class: 'actions' }, cancelButton(app, link, errors, 'Cancel the recovery', 'primary')),
-    el('p', { class: 'elsewhere' }, 'If it was you, close this page: the mail to your other address has the link.'),
-  )
-  return { name: 'recovery-link', title, content: [card], focus: heading }
-}
+  function fillEarly(activeFromMs: number): void {
+    const wait = el('span', {})
+    const say = () => {
+      wait.textContent = inWords(Math.ceil((activeFromMs - Date.now()) / 1000))
+    }
+    say()
+    heading.textContent = 'This link is not active yet'
+    card.replaceChildren(
+      heading,
+      el('p', { 'data-link': 'early' }, `It becomes active at ${clockTime(activeFromMs)} (`, wait, ').'),
+      el('p', {}, 'The wait gives you time to cancel if it wasn’t you. Open the link from the email again later.'),
+      ...cancelling('primary'),
+    )
+    const ticking = setInterval(() => {
+      if (!wait.isConnected) return clearInterval(ticking)
+      say()
+      if (Date.now() >= activeFromMs) fill()
+    }, 1000)
+  }
 
-function cancelButton(app: App, link: RecoveryLink, errors: ErrorRegion, label: string, look: string) {
-  return actionButton({
-    action: 'cancel-recovery',
-    label,
-    busyLabel: 'Cancelling…',
-    class: look,
-    errors,
-    own: {
-      recovery_link_invalid: 'This link has expired, was used or was stopped before. There is nothing left to stop.',
-    },
-    work: async () => {
-      await app.api.cancelRecovery(link)
-      app.toLogin({
-        notice:
-          'The recovery is cancelled: no link works any more, and two-factor authentication stays on. Log in again, and change your password if you asked for no link.',
-      })
-    },
-  })
+  function fillActive(): void {
+    heading.textContent = title
+    const password = passwordField('Password of your account', 'current-password')
+    const untilWords = link.untilMs === null ? '' : ` This link works until ${clockTime(link.untilMs)}.`
+    const confirm = form({
+      action: 'confirm-recovery',
+      label: 'Turn off two-factor authentication',
+      busyLabel: 'Turning off…',
+      fields: [password],
+      own: () => ({
+        invalid_credentials: WRONG_PASSWORD,
+        too_many_attempts: (wait) => `Too many wrong passwords. You can try again ${wait}.`,
+        second_factor_locked: 'Recovery is locked after too many wrong passwords. Contact support.',
+      }),
+      submit: async () => {
+        try {
+          await app.api.confirmRecovery(link, password.input.value)
+        } catch (error) {
+          if (!(error instanceof Refusal && error.code === 'recovery_link_invalid')) throw error
+          return refused(error)
+        }
+        const notice = 'Two-factor authentication is off. Log in with your password, and set it up on your new phone.'
+        app.toLogin({ notice })
+      },
+    })
+    card.replaceChildren(
+      heading,
+      el(
+        'p',
+        { 'data-link': 'active' },
+        `You can then log in without a code. You’ll be logged out on your other devices.${untilWords}`,
+      ),
+      confirm,
+      el(
+        'div',
+        { class: 'elsewhere' },
+        el('h2', {}, 'Didn’t request this?'),
+        el('p', {}, 'Cancel it. The link stops working, and you are logged out everywhere.'),
+        ...cancelling('danger'),
+      ),
+    )
+    password.input.focus()
+  }
+
+  function refused({ retryAfterSeconds }: Refusal): void {
+    if (retryAfterSeconds === null) {
+      fillOver('This link no longer works', 'It was used or canceled, or a newer link replaced it.')
+      return
+    }
+    fromMs = Date.now() + retryAfterSeconds * 1000
+    fill()
+  }
+
+  function fillOver(what: string, why: string): void {
+    heading.textContent = what
+    card.replaceChildren(
+      heading,
+      el('p', { 'data-link': 'over' }, why),
+      el(
+        'div',
+        { class: 'actions' },
+        el(
+          'button',
+          { type: 'button', class: 'primary', 'data-action': 'go-recovery', onclick: app.toRecovery },
+          'Request a new link',
+        ),
+      ),
+    )
+    heading.focus()
+  }
+
+  function fillCancel(): void {
+    heading.textContent = 'This wasn’t you?'
+    card.replaceChildren(
+      heading,
+      el('p', {}, 'Somebody requested a link to turn off two-factor authentication for your account.'),
+      el('p', {}, 'If it was you, close this page: the email to your other address has the link.'),
+      ...cancelling('primary'),
+    )
+  }
+
+  function cancelling(look: string): HTMLElement[] {
+    const errors = errorRegion()
+    const button = actionButton({
+      action: 'cancel-recovery',
+      label: 'This wasn’t me: cancel',
+      busyLabel: 'Canceling…',
+      class: look,
+      errors,
+      work: async () => {
+        try {
+          await app.api.cancelRecovery(link)
+        } catch (error) {
+          if (!(error instanceof Refusal && error.code === 'recovery_link_invalid')) throw error
+          return fillOver(
+            'This link no longer works',
+            'It has expired, was used, or was canceled before. There is nothing left to cancel.',
+          )
+        }
+        const notice =
+          'The recovery is canceled. Two-factor authentication stays on. Log in again. If you requested no link, change your password.'
+        app.toLogin({ notice })
+      },
+    })
+    return [errors.element, el('div', { class: 'actions' }, button)]
+  }
+
+  fill()
+  return { name: 'recovery-link', title, content: [card], focus: card.querySelector('input') ?? heading }
 }

@@ -2,7 +2,7 @@ import type { App, View } from '../app.ts'
 import { el, linkButton } from '../dom.ts'
 import { emailField, form } from '../form.ts'
 
-/** For somebody whose phone is gone: asks for a link by mail. What is said afterwards never depends on the address. */
+/** For somebody whose phone is gone: sends a link by mail. The answer never depends on the address. */
 export function recoveryView(app: App): View {
   const heading = el('h1', { tabindex: '-1' }, 'Lost your phone?')
   const email = emailField()
@@ -10,13 +10,13 @@ export function recoveryView(app: App): View {
 
   const request = form({
     action: 'request-recovery',
-    label: 'Send the link',
+    label: 'Send link',
     busyLabel: 'Sending…',
     fields: [email],
     submit: async () => {
       const address = email.input.value.trim()
       await app.api.requestRecovery(address)
-      heading.textContent = 'Look into your mail'
+      heading.textContent = 'Check your email'
       card.replaceChildren(heading, ...sent(address), elsewhere(app))
       heading.focus()
     },
@@ -24,10 +24,11 @@ export function recoveryView(app: App): View {
 
   card.append(
     heading,
+    el('p', {}, 'If you have a backup code, log in with it instead of a code from your app.'),
     el(
       'p',
       {},
-      'A backup code logs you in as well. If you have none left, a link by mail switches the second factor off.',
+      'Otherwise we can email you a link to turn off two-factor authentication. You also need your password for that.',
     ),
     request,
     elsewhere(app),
@@ -40,11 +41,11 @@ function sent(address: string): HTMLElement[] {
     el(
       'p',
       { 'data-recovery-requested': true },
-      'If there is an account with ',
+      'If an account with ',
       el('strong', {}, address),
-      ' and two-factor authentication is on, a mail with a link is on its way.',
+      ' exists and has two-factor authentication on, a recovery email has been sent.',
     ),
-    el('p', {}, 'Open the link and enter your password. If nothing comes within minutes, look into the spam folder.'),
+    el('p', {}, 'Open the link in it and enter your password. If no email arrives, check your spam folder.'),
   ]
 }
 
@@ -52,6 +53,6 @@ function elsewhere(app: App): HTMLElement {
   return el(
     'p',
     { class: 'elsewhere' },
-    linkButton('go-login', 'Back to the log-in', () => app.toLogin()),
+    linkButton('go-login', 'Back to login', () => app.toLogin()),
   )
 }

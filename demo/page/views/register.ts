@@ -1,17 +1,17 @@
+import type { LoggedIn } from '../api.ts'
 import type { App, View } from '../app.ts'
 import { el, linkButton } from '../dom.ts'
-import { emailField, field, form } from '../form.ts'
+import { emailField, field, form, passwordField } from '../form.ts'
 
 export function registerView(app: App): View {
-  const username = field({ name: 'username', label: 'User name', attributes: { autocomplete: 'username' } })
-  const email = emailField()
-  const password = field({
-    name: 'password',
-    label: 'Password',
-    type: 'password',
-    hint: 'At least 8 characters.',
-    attributes: { autocomplete: 'new-password' },
+  const username = field({
+    name: 'username',
+    label: 'Username',
+    empty: 'Enter a username.',
+    attributes: { autocomplete: 'username' },
   })
+  const email = emailField()
+  const password = passwordField('Password', 'new-password')
 
   async function submit(): Promise<void> {
     const account = {
@@ -20,35 +20,34 @@ export function registerView(app: App): View {
       password: password.input.value,
     }
     await app.api.register(account)
+    let loggedIn: LoggedIn
     try {
-      await app.api.logIn(account.username, account.password)
+      loggedIn = await app.api.logIn(account.username, account.password)
     } catch {
-      return app.toLogin({ notice: 'Your account is there. Log in to use it.', username: account.username })
+      return app.toLogin({ notice: 'Your account is ready. Log in to use it.', username: account.username })
     }
-    app.toAccount({
-      notice: `Welcome, ${account.username}. Your account is there; next, protect it with a second factor.`,
-    })
+    await app.toNextStep(loggedIn, account.username, `Welcome, ${account.username}. Your account is ready.`)
   }
 
   return {
     name: 'register',
-    title: 'Register',
+    title: 'Create an account',
     content: [
       el(
         'section',
         { class: 'card narrow' },
-        el('h1', { tabindex: '-1' }, 'Register'),
+        el('h1', { tabindex: '-1' }, 'Create an account'),
         form({
           action: 'register',
-          label: 'Register',
-          busyLabel: 'Registering…',
+          label: 'Create account',
+          busyLabel: 'Creating…',
           fields: [username, email, password],
           submit,
         }),
         el(
           'p',
           { class: 'elsewhere' },
-          'You have an account? ',
+          'Already have an account? ',
           linkButton('go-login', 'Log in', () => app.toLogin()),
         ),
       ),
