@@ -155,8 +155,8 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return null
   },
 
-  async removeTrustedDevices({ ctx, caller }, { input_code }) {
-    await removeTrustedDevices(ctx, await grantStepUp(ctx, caller, input_code))
+  async removeTrustedDevices(call, { input_code }) {
+    await removeTrustedDevices(call.ctx, await permit(call, input_code))
     return null
   },
 
