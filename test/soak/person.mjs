@@ -27,6 +27,8 @@ export function person(id, { servers, clock, say, linkOf }) {
     const text = await response.text()
     const answer = text === '' ? {} : JSON.parse(text)
     say('answer', response.status)
+    // Locked codes help nobody: this person goes on with backup codes and the mailbox.
+    if (answer.code === 'second_factor_locked' && path.includes('totp/')) waitsUntil = Infinity
     if (answer.code === 'too_many_attempts') waitsUntil = clock() + Number(response.headers.get('retry-after'))
     if (response.status >= 500 && response.status !== 503) say('wrong', `${method} ${path}: ${response.status} ${text}`)
     return { status: response.status, ok: response.ok, answer }
@@ -103,6 +105,19 @@ export function person(id, { servers, clock, say, linkOf }) {
     codes = confirmed.answer.backup_codes ?? codes
   }
 
+  async function recover() {
+    tokens = null
+    const link = linkOf(id)
+    if (!(await ask('POST', 'totp/recovery', { email: `${id}@x.example` })).ok) return
+    const url = await link
+    if (url === null) return
+    const { uid, token } = Object.fromEntries(new URLSearchParams(new URL(url).hash.slice(1)))
+    const way = chance(0.5) ? ['recovery_cancel', {}] : ['recovery_confirm', { password: `of ${id}` }]
+    const answer = await ask('POST', `totp/${way[0]}`, { uid, token, ...way[1] })
+    if (answer.ok) say('done', way[0])
+    if (answer.ok && way[0] === 'recovery_confirm') [phones, codes, waitsUntil] = [[], [], 0]
+  }
+
   const acts = [
     [4, enrol],
     [2, () => ask('GET', 'totp/status')],
@@ -140,20 +155,7 @@ export function person(id, { servers, clock, say, linkOf }) {
         tokens = null
       },
     ],
-    [
-      1,
-      async () => {
-        const link = linkOf(id)
-        if (!(await ask('POST', 'totp/recovery', { email: `${id}@x.example` })).ok) return
-        const url = await link
-        if (url === null) return
-        const { uid, token } = Object.fromEntries(new URLSearchParams(new URL(url).hash.slice(1)))
-        const way = chance(0.5) ? ['recovery_cancel', {}] : ['recovery_confirm', { password: `of ${id}` }]
-        const answer = await ask('POST', `totp/${way[0]}`, { uid, token, ...way[1] })
-        if (answer.ok) say('done', way[0])
-        if (answer.ok && way[0] === 'recovery_confirm') [phones, codes] = [[], []]
-      },
-    ],
+    [1, recover],
   ]
   const weighted = acts.flatMap(([weight, act]) => Array.from({ length: weight }, () => act))
 
@@ -162,6 +164,7 @@ export function person(id, { servers, clock, say, linkOf }) {
     async act() {
       if (tokens === null || chance(0.3)) await logIn()
       if (tokens !== null) await pick(weighted)()
+      else if (waitsUntil === Infinity) await recover()
     },
   }
 }
