@@ -34,9 +34,8 @@ export interface HostOptions<Context> {
    * `input_code`. Write `verifiedAt` and `generation` of the proof into your session here. An object that it returns (a new
    * token of yours) is merged into the answer, where that has a body. Default: nobody is told.
    */
-  onVerified?:
-    | ((proof: Proof, context: Context) => object | undefined | void | Promise<object | undefined | void>)
-    | undefined
+  onVerified?: ((proof: Proof, context: Context) => unknown) | undefined
+
   /** How your callers authenticate, for the OpenAPI document: a Security Scheme Object. Default: HTTP bearer. */
   securityScheme?: SecurityScheme | undefined
 }
@@ -149,18 +148,19 @@ async function perform<Context>(ctx: FlowContext, called: Called<Context>): Prom
   const { caller, isEnrolling } = row.access === 'caller' ? await callerOf(ctx, row, called) : NOBODY
   const session = caller && sessionOf(caller)
   if (row.throttled) await checkRate(ctx, called, caller)
-  const members = row.method === 'GET' ? {} : await readBody({ header, body }, row.body)
+  const fields = row.method === 'GET' ? {} : await readBody({ header, body }, row.body)
   const cookies: string[] = []
   const setCookie = (cookie: string) => void cookies.push(cookie)
   let ofHost: object = {}
   const verified = async (proof: Proof) => {
-    ofHost = { ...ofHost, ...(await options.onVerified?.(proof, context)) }
+    const members = await options.onVerified?.(proof, context)
+    if (typeof members === 'object') ofHost = { ...ofHost, ...members }
   }
   const { jwt, recovery } = options
   // The row says which of these an action has; the table of actions is typed by the same row.
   const call = { ctx, caller, isEnrolling, session, jwt, recovery, verified, id, header, setCookie } as Call
   const act = actions[operationId] as (call: Call, body: unknown) => Promise<unknown>
-  const answer = reply(row, await act(call, members), ofHost)
+  const answer = reply(row, await act(call, fields), ofHost)
   const [cookie] = cookies
   return cookie === undefined ? answer : { ...answer, headers: { ...answer.headers, 'set-cookie': cookie } }
 }
