@@ -192,7 +192,7 @@ describe('the quick start of the README', () => {
       expect(closed.headers.get('www-authenticate')).toMatch(/^Bearer error="insufficient_user_authentication"/)
 
       const second = await call('POST', '/api/jwt/create/', { body: ada })
-      expect(second.answer).toEqual({ is_totp_enabled: true, totp_challenge_token: expect.any(String) })
+      expect(second.answer).toMatchObject({ is_totp_enabled: true, totp_challenge_token: expect.any(String) })
 
       const { totp_challenge_token } = second.answer
       // The next step's code, one step ahead of the clock: the confirmation has spent this one.

@@ -269,7 +269,8 @@ describe('growth', () => {
     const scans = Object.values(statementsFor('sqlite', tablesOf())).flatMap(({ name, text }) =>
       rows(database, `EXPLAIN QUERY PLAN ${text}`)
         .map(({ detail }) => `${name}: ${detail}`)
-        .filter((detail) => detail.includes('SCAN')),
+        // The ids that are asked for are scanned, not a table.
+        .filter((detail) => detail.includes('SCAN') && !detail.includes('SCAN json_each')),
     )
 
     assert.deepEqual(scans, [])

@@ -225,11 +225,12 @@ function* lockUser(userId: string): Work<UserRecord> {
 
 function* getStatus(userId: string, now: number, limits: FailureLimits): Work<FactorStatus> {
   const failures = yield* failuresOf({ userId, method: 'totp', now, limits })
+  const row = yield* first('getWholeUser', { userId })
   return {
-    user: yield* getUser(userId),
+    user: toUser(row),
     authenticators: (yield* all('getLive', { userId })).map(toAuthenticator),
     backupCodesRemaining: yield* remaining(userId),
-    backupCodesSavedAt: numberOrNull((yield* first('getCodesSaved', { userId }))?.codes_saved_at),
+    backupCodesSavedAt: numberOrNull(row?.codes_saved_at),
     pendingUntil: numberOrNull((yield* first('getPending', { userId, now }))?.expires_at),
     trustedDevices: (yield* listDevices(userId, now)).length,
     lockedUntil: budgetOf(failures, now, limits).lockedUntil,

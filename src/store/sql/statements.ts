@@ -54,7 +54,8 @@ function sources(dialect: Dialect, t: Tables) {
       WHERE user_id = :userId`,
     switchOn: `UPDATE ${t.user} SET confirmed_at = coalesce(confirmed_at, :now) WHERE user_id = :userId`,
     switchOff: `UPDATE ${t.user} SET confirmed_at = NULL, codes_saved_at = NULL WHERE user_id = :userId`,
-    getCodesSaved: `SELECT codes_saved_at FROM ${t.user} WHERE user_id = :userId`,
+    getWholeUser: `
+      SELECT generation, changed_at, confirmed_at, codes_saved_at FROM ${t.user} WHERE user_id = :userId`,
     noteCodesSaved: `
       UPDATE ${t.user} SET codes_saved_at = :now WHERE user_id = :userId AND confirmed_at IS NOT NULL`,
     forgetCodesSaved: `UPDATE ${t.user} SET codes_saved_at = NULL WHERE user_id = :userId`,
