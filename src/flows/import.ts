@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto'
 import type { UnixSeconds } from '../clock.ts'
 import { openValue, sealValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
@@ -60,7 +61,8 @@ export async function importAuthenticator(
   const id = newId(ctx)
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const { user, authenticators } = await ctx.store.getStatus(userId, now, ctx.policy.failures)
-    if (authenticators.some((live) => secretOf(ctx, userId, live.sealedSecret) === secret)) return 'unchanged'
+    if (authenticators.some((live) => isSameSecret(secret, secretOf(ctx, userId, live.sealedSecret))))
+      return 'unchanged'
     const outcome = await ctx.store.importAuthenticator({
       userId,
       authenticator: {
@@ -147,7 +149,13 @@ function checkGuessing({ policy }: Context, { digits }: TotpParameters): void {
   }
 }
 
-function secretOf(ctx: Context, userId: string, sealedSecret: string): string | null {
+/** The bytes, since a secret may have been stored in another spelling. */
+function secretOf(ctx: Context, userId: string, sealedSecret: string): Uint8Array | null {
   const secret = openValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, sealedSecret)
-  return secret === null ? null : encodeBase32(decodeBase32(secret))
+  return secret === null ? null : decodeBase32(secret)
+}
+
+function isSameSecret(imported: string, live: Uint8Array | null): boolean {
+  const bytes = decodeBase32(imported)
+  return live !== null && live.length === bytes.length && timingSafeEqual(live, bytes)
 }
