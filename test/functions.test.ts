@@ -181,6 +181,7 @@ describe('getStatus', () => {
       confirmedAt: NOON,
       authenticators: [{ id: expect.any(String), name: null, createdAt: NOON, lastUsedAt: NOON }],
       backupCodesRemaining: 10,
+      backupCodesSavedAt: null,
       pending: null,
       trustedDevices: 0,
       lockedUntil: null,

@@ -3,6 +3,7 @@ import { generateFernetKey, type Proof } from 'totp-kit'
 import { expect, test } from 'vitest'
 import { createKeyring } from '../../src/crypto/keyring.ts'
 import { tokenSealer } from '../../src/crypto/sealed-token.ts'
+import { answerOf } from '../http/answer.ts'
 import { FETCH, NODE, type Person, type Service, startService } from '../http/harness.ts'
 import {
   beginEnrolment,
@@ -193,15 +194,18 @@ test('GHSA-wc43-73w7-x2f5 (Ory Kratos), supabase/auth #1615: a factor that is no
   expect((await service.post('totp/verify/', { otp_code }, session.access)).outcome).toBe('400 totp_not_enabled')
   const again = await logIn(service, bob)
   expect(claimsIn(again.access)).toMatchObject({ amr: ['pwd'], acr: 'aal1' })
-  expect((await service.send({ method: 'GET', path: '/vault', bearer: again.access })).status).toBe(401)
+  const guarded = await answerOf(await service.send({ method: 'GET', path: '/vault', bearer: again.access }))
+  expect(guarded.outcome).toBe('403 second_factor_required')
   expect((await service.get('totp/status/', again.access)).body).toMatchObject({ is_totp_enabled: false })
 
   const alice = await enrol(service, 'alice')
   const { access } = alice.session
-  expect(claimsIn(access), 'the session that switched it on proved no second factor').toMatchObject({ acr: 'aal1' })
+  expect(claimsIn(access), 'the token from before the session was raised').toMatchObject({ acr: 'aal1' })
   expect((await service.post('totp/create/', undefined, access)).outcome).toBe('401 step_up_required')
   const input_code = nextCode(service, alice.phone)
   expect((await service.post('totp/confirm/', { input_code }, access)).outcome).toBe('400 totp_already_enabled')
+  const stale = await answerOf(await service.send({ method: 'GET', path: '/vault', bearer: access }))
+  expect(stale.outcome).toBe('401 step_up_required')
   expect((await service.totp.getStatus(alice.person.id)).authenticators).toHaveLength(1)
 })
 
