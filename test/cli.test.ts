@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createTotp, type TotpStore } from 'totp-kit'
+import { createTotp, generateFernetKey, type TotpStore } from 'totp-kit'
+import { fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
@@ -60,7 +61,8 @@ test('help is printed when it is asked for, and when nothing is', async () => {
     const { exitCode, stdout } = await totpKit(args)
 
     assert.equal(exitCode, 0)
-    for (const command of ['keygen', 'migrate', 'schema']) assert.ok(stdout.includes(`totp-kit ${command}`), command)
+    for (const command of ['keygen', 'migrate', 'schema', 'openapi'])
+      assert.ok(stdout.includes(`totp-kit ${command}`), command)
   }
 })
 
@@ -208,6 +210,51 @@ describe.concurrent('schema', () => {
   }
 })
 
+describe.concurrent('openapi', () => {
+  const MODULES = ['totp', 'jwt', 'recovery'] as const
+
+  test('prints the document that a service serves at totp/openapi.json', async () => {
+    const options = { issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() }
+    const handler = fetchTotp(await createTotp(options), { caller: () => null, clientAddress: () => null })
+    const served = await handler(new Request('http://service.test/api/totp/openapi.json'))
+
+    const { exitCode, stdout, stderr } = await totpKit(['openapi', '--modules', 'totp', '--issuer', 'Acme'])
+
+    assert.deepEqual({ exitCode, stderr }, { exitCode: 0, stderr: '' })
+    assert.deepEqual(JSON.parse(stdout), await served.json())
+  })
+
+  test('prints a document whose operations are unique and whose references lead somewhere', async () => {
+    const { stdout } = await totpKit(['openapi', '--mount', '/auth/'])
+
+    const document = JSON.parse(stdout)
+    assert.equal(document.openapi, '3.1.0')
+    assert.deepEqual(document.servers, [{ url: '/auth' }])
+    const operations = Object.values<Record<string, { operationId: string; tags: string[]; responses: object }>>(
+      document.paths,
+    ).flatMap((item) => Object.values(item))
+    assert.equal(new Set(operations.map(({ operationId }) => operationId)).size, operations.length)
+    assert.deepEqual([...new Set(operations.flatMap(({ tags }) => tags))].sort(), [...MODULES].sort())
+    for (const { operationId, responses } of operations) assert.ok(Object.keys(responses).length > 1, operationId)
+    const references = new Set(Array.from(stdout.matchAll(/"\$ref":"([^"]+)"/g), ([, reference]) => String(reference)))
+    assert.ok(references.size > 5)
+    for (const reference of references) {
+      const [, name] = /^#\/components\/schemas\/(\w+)$/.exec(reference) ?? []
+      assert.ok(name && Object.hasOwn(document.components.schemas, name), reference)
+    }
+  })
+
+  for (const module of MODULES) {
+    test(`prints the operations of ${module} alone where it is the only module`, async () => {
+      const { stdout } = await totpKit(['openapi', '--modules', module])
+
+      const items = Object.values<Record<string, { tags: string[] }>>(JSON.parse(stdout).paths)
+      const tags = items.flatMap((item) => Object.values(item).flatMap(({ tags }) => tags))
+      assert.deepEqual([...new Set(tags)], [module])
+    })
+  }
+})
+
 describe.concurrent('what cannot be carried out', () => {
   const secret = 'geheim-7'
   const url = (scheme: string, host: string) => `${scheme}://ann:${secret}@${host}/app`
@@ -246,6 +293,10 @@ describe.concurrent('what cannot be carried out', () => {
     'a file without a name after slashes': {
       args: ['migrate', '--database-url', 'sqlite://'],
       says: /must name a file/,
+    },
+    'a document of an unknown module': {
+      args: ['openapi', '--modules', 'totp,admin'],
+      says: /--modules is a list of totp, jwt, recovery/,
     },
     'a schema in no dialect': { args: ['schema'], says: /--dialect must be one of sqlite, postgres, mysql/ },
     'a schema in an unknown dialect': {

@@ -18,7 +18,7 @@ const HELP = `totp-kit: two-factor authentication for TypeScript APIs
       Prints the tables as SQL, or as a Drizzle or Prisma schema, for projects with their own migration tool.
 
   totp-kit openapi [--modules totp,jwt,recovery] [--mount /api] [--issuer NAME]
-      prints the OpenAPI document that a service serves at totp/openapi.json
+      Prints the OpenAPI document that a service serves at totp/openapi.json.
 
   totp-kit simulate-lockout [--hard-cap 100] [--total 300] [--window 1] [--max-authenticators 1] …
       Prints the chance that an attacker who has the password guesses a code within a year, and compares it with
