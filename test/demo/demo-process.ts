@@ -116,7 +116,9 @@ export async function enrolled(demo: Demo, username: string) {
     body: { input_code: confirmingCode },
   })
   return {
+    // The access token is the one from before, which has proved no second factor; the refresh token was exchanged.
     ...user,
+    refresh: confirmed.body.refresh as string,
     secret: setup.body.secret as string,
     phone,
     confirmingCode,
