@@ -107,7 +107,7 @@ function spread(added) {
 async function measure(kind, on) {
   progress(`growth, ${kind}: enrolling ${SMALL} users`)
   const first = await open(on, 's0_')
-  const phones = await enrol(first, SMALL)
+  const phones = await enroll(first, SMALL)
   const services = [first]
   for (const [index, size] of SIZES.entries()) {
     if (index === 0) continue
@@ -139,7 +139,7 @@ async function compareSizes(kind, services, users) {
 async function compareCodes(kind, on) {
   progress(`growth, ${kind}: ${CODE_COUNTS.join(', ')} backup codes`)
   const totp = await open(on, 's0_')
-  const users = [...(await enrol(totp, CODE_COUNTS.length * 10)).keys()]
+  const users = [...(await enroll(totp, CODE_COUNTS.length * 10)).keys()]
   const times = CODE_COUNTS.map(() => [])
   for (let login = 0; login < CODE_LOGINS; login++) {
     for (const [index, count] of CODE_COUNTS.entries()) {
@@ -166,7 +166,7 @@ async function open(on, prefix) {
 }
 
 /** Users as the package makes them, and their phones. */
-async function enrol(totp, count) {
+async function enroll(totp, count) {
   const phones = new Map()
   for (let made = 0; made < count; made++) {
     const id = `user-${randomBytes(12).toString('hex')}`

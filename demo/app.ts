@@ -15,9 +15,9 @@ type AppSettings = Pick<
   | 'encryptionKey'
   | 'issuer'
   | 'backupCodes'
-  | 'throttleRate'
-  | 'throttleCounts'
-  | 'challengeSeconds'
+  | 'rateLimit'
+  | 'rateLimitStorage'
+  | 'challengeTokenSeconds'
   | 'maxAuthenticators'
   | 'backupCodeStorage'
   | 'trustedDeviceDays'
@@ -45,9 +45,9 @@ export async function createApp(
     store,
     findUser: users.find,
     backupCodes: { count: settings.backupCodes, storage: settings.backupCodeStorage },
-    challengeSeconds: settings.challengeSeconds,
-    throttleRate: settings.throttleRate,
-    throttleCounts: settings.throttleCounts,
+    challengeTokenSeconds: settings.challengeTokenSeconds,
+    rateLimit: settings.rateLimit,
+    rateLimitStorage: settings.rateLimitStorage,
     maxAuthenticators: settings.maxAuthenticators,
     trustedDevices: settings.trustedDeviceDays === null ? false : { days: settings.trustedDeviceDays },
     ...(settings.enforce && { enforcement: { required: () => true, accountName: (user: User) => user.email } }),
@@ -91,7 +91,7 @@ export async function createApp(
   app.post(
     '/api/register',
     async (request, _response, next) => {
-      if (settings.throttleRate !== 'off') await countRegistration(store, request)
+      if (settings.rateLimit !== 'off') await countRegistration(store, request)
       next()
     },
     express.json({ limit: '16kb' }),
@@ -148,7 +148,7 @@ const LOGGED: Record<TotpEvent['type'], true> = {
   'recovery.requested': true,
   'recovery.refused': true,
   'recovery.confirmed': true,
-  'recovery.cancelled': true,
+  'recovery.canceled': true,
   'tokens.refused': true,
   'credentials.changed': true,
   'user.forgotten': true,
@@ -181,7 +181,7 @@ async function countRegistration(store: TotpStore, { ip = '' }: Request): Promis
   throw new TotpError('throttled', { retryAfterSeconds: Math.max(1, endsAt - now), rate: REGISTRATIONS })
 }
 
-const SHORTEST_PASSWORD = 8
+const MIN_PASSWORD_LENGTH = 8
 
 function readRegistration(request: Request): { username: string; email: string; password: string } {
   if (request.body === undefined && request.headers['content-type'] !== undefined) {
@@ -194,8 +194,8 @@ function readRegistration(request: Request): { username: string; email: string; 
   if (!isLine(username, 150)) fields.username = ['Use 1 to 150 characters.']
   // A colon separates issuer and account in an authenticator app, so an address that holds one could not be enrolled.
   if (!isLine(email, 254) || !/^[^\s@:]+@[^\s@:]+$/.test(email.trim())) fields.email = ['Enter a valid email address.']
-  if (!isLine(password, 1024) || [...password].length < SHORTEST_PASSWORD) {
-    fields.password = [`Use at least ${SHORTEST_PASSWORD} characters.`]
+  if (!isLine(password, 1024) || [...password].length < MIN_PASSWORD_LENGTH) {
+    fields.password = [`Use at least ${MIN_PASSWORD_LENGTH} characters.`]
   }
   if (Object.keys(fields).length > 0) throw new TotpError('validation_failed', { fields })
   return { username: String(username).trim(), email: String(email).trim(), password: String(password) }

@@ -16,9 +16,9 @@ export interface Settings {
   keyFile: string | null
   issuer: string
   backupCodes: number
-  throttleRate: string
-  throttleCounts: 'memory' | 'store'
-  challengeSeconds: number
+  rateLimit: string
+  rateLimitStorage: 'memory' | 'store'
+  challengeTokenSeconds: number
   maxAuthenticators: number
   backupCodeStorage: 'encrypted' | 'hashed'
   /** How long a device can be trusted; null: not at all. */
@@ -38,7 +38,7 @@ class SettingError extends Error {}
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const port = whole('PORT', env.PORT ?? '3000', 0, 65_535)
   const backupCodes = whole('TOTP_MAX_BACKUP_CODES', env.TOTP_MAX_BACKUP_CODES ?? '10', 1, 50)
-  const challengeSeconds = whole('TOTP_TOKEN_MAX_AGE', env.TOTP_TOKEN_MAX_AGE ?? '120', 1, 3600)
+  const challengeTokenSeconds = whole('TOTP_TOKEN_MAX_AGE', env.TOTP_TOKEN_MAX_AGE ?? '120', 1, 3600)
   const workers = whole('WORKERS', env.WORKERS ?? '1', 1, 64)
   const databaseUrl = env.DATABASE_URL ?? 'sqlite:data/demo.sqlite3'
   if (!/^(sqlite:.|postgres(ql)?:\/\/|mysql:\/\/)/.test(databaseUrl)) {
@@ -70,9 +70,9 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     ...readKey(env, keyFile),
     issuer: env.TOTP_ISSUER ?? 'totp-kit demo',
     backupCodes,
-    throttleRate: env.TOTP_THROTTLE_RATE ?? '10/minute',
-    throttleCounts: workers > 1 || redisUrl !== null ? 'store' : 'memory',
-    challengeSeconds,
+    rateLimit: env.TOTP_THROTTLE_RATE ?? '10/minute',
+    rateLimitStorage: workers > 1 || redisUrl !== null ? 'store' : 'memory',
+    challengeTokenSeconds,
     maxAuthenticators: whole('TOTP_MAX_AUTHENTICATORS', env.TOTP_MAX_AUTHENTICATORS ?? '1', 1, 5),
     backupCodeStorage: storage(env.TOTP_BACKUP_CODE_STORAGE ?? 'encrypted'),
     trustedDeviceDays: whole('TOTP_TRUSTED_DEVICE_DAYS', env.TOTP_TRUSTED_DEVICE_DAYS ?? '30', 0, 90) || null,

@@ -19,7 +19,7 @@ import {
   startLogin,
   verifyChallengeToken,
 } from './flows/challenge.ts'
-import { type Context, failClosed, laterWork, registerContext } from './flows/context.ts'
+import { backgroundTasks, type Context, failClosed, registerContext } from './flows/context.ts'
 import {
   type Enforcement,
   type EnforcementForecast,
@@ -32,7 +32,7 @@ import {
   createTotpSetup,
   type SetupNames,
   type TotpSetup,
-} from './flows/enrolment.ts'
+} from './flows/enrollment.ts'
 import { type AuthenticatorImport, importAuthenticator } from './flows/import.ts'
 import { firstFactorOf, type Proof, proveCode, type TypedCode } from './flows/proof.ts'
 import { disableTotp, removeAuthenticator, renameAuthenticator, unlock } from './flows/removal.ts'
@@ -88,7 +88,7 @@ export interface Totp<User = unknown> {
 
   /**
    * Call it when the first factor is right, and `switch` on the `status`: `complete` gives a proof for a session,
-   * `challenge` a token for the second step, `enrollment_required` one that opens enrolment only.
+   * `challenge` a token for the second step, `enrollment_required` one that opens enrollment only.
    */
   startLogin(userId: string, firstFactor?: FirstFactor): Promise<LoginStart>
   /** A challenge token for a user who has passed the first factor. */
@@ -120,7 +120,7 @@ export interface Totp<User = unknown> {
    */
   permitChange(caller: Caller | Nobody, inputCode?: string): Promise<Proof | null>
 
-  /** Begins an enrolment, pending until confirmed. A live authenticator goes on working. */
+  /** Begins an enrollment, pending until confirmed. A live authenticator goes on working. */
   createTotpSetup(user: { id: string } & SetupNames): Promise<TotpSetup>
   /**
    * Confirms it with the app's first code.
@@ -208,7 +208,7 @@ export interface Totp<User = unknown> {
   decrypt(token: string): string
 
   /**
-   * This service inside a transaction that the host has open on `client`: an enrolment commits with the host's own rows or
+   * This service inside a transaction that the host has open on `client`: an enrollment commits with the host's own rows or
    * not at all. Same key, policy, `findUser` and listeners; nothing is asked of the database before the first call. What is
    * announced inside reaches the listeners when `COMMIT` has succeeded on `client`, whoever sends it, and never after a
    * roll-back; a refused code is told at once, since its attempt stays counted.
@@ -266,7 +266,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const onError = neverFailing(options.onError ?? warn)
   const { on, announce } = createAnnouncer(onError)
   const clock = options.clock ?? systemClock
-  const { later, settled } = laterWork(randomBytes, onError)
+  const { later, settled } = backgroundTasks(randomBytes, onError)
   const { enforcement } = options
   if (enforcement && !options.findUser) throw new TypeError('enforcement requires the findUser option')
   if (enforcement && [enforcement.required, enforcement.accountName].some((given) => typeof given !== 'function')) {
@@ -283,12 +283,12 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     clock,
     random: randomBytes,
     keyring,
-    challengeTokens: sealer('challenge', longestChallengeSeconds(policy.challengeSeconds)),
-    enrolmentTokens: sealer('enrolment', policy.pendingEnrolmentSeconds),
+    challengeTokens: sealer('challenge', longestChallengeSeconds(policy.challengeTokenSeconds)),
+    enrollmentTokens: sealer('enrollment', policy.pendingEnrollmentSeconds),
     trustedDeviceTokens: sealer('trusted-device', policy.trustedDevices?.seconds ?? 0),
     backupCodeKeys: keyring.deriveMacKeys('backup-code'),
     announce,
-    throttle: policy.throttleCounts === 'store' ? storeThrottle(store) : memoryThrottle(),
+    throttle: policy.rateLimitStorage === 'store' ? storeThrottle(store) : memoryThrottle(),
     findUser: options.findUser,
     enforcement: enforcement as Enforcement | undefined,
     later,

@@ -43,7 +43,7 @@ export type TotpEvent = { userId: string; at: UnixSeconds } & (
   | { type: 'recovery.refused'; code: ErrorCode }
   /** 2FA is off, after link and password. */
   | { type: 'recovery.confirmed' }
-  | { type: 'recovery.cancelled' }
+  | { type: 'recovery.canceled' }
   /**
    * A refresh token that is not the living one of its family; the family has ended. `reused`: the token was replaced or
    * logged out before, and not ended by a change; true once per family.
@@ -91,7 +91,7 @@ export interface Announcer {
 type AnyListener = (event: TotpEvent) => void | Promise<void>
 
 /** A listener that hangs must not hold logins for ever. */
-const LONGEST_WAIT_MS = 10_000
+const MAX_WAIT_MS = 10_000
 
 /** @param onListenerError - hears what a listener threw or rejected with */
 export function createAnnouncer(onListenerError: (error: unknown) => void): Announcer {
@@ -108,7 +108,7 @@ export function createAnnouncer(onListenerError: (error: unknown) => void): Anno
         if (type !== event.type && type !== '*') continue
         // In a promise of its own: a listener that throws must fail neither the request nor the listeners after it.
         const told = Promise.resolve(event).then(listener).catch(onListenerError)
-        if (awaited) waitedFor.push(notLongerThan(LONGEST_WAIT_MS, told))
+        if (awaited) waitedFor.push(notLongerThan(MAX_WAIT_MS, told))
       }
       if (waitedFor.length > 0) await Promise.all(waitedFor)
     },

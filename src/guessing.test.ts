@@ -3,7 +3,7 @@ import { test } from 'vitest'
 import { guessingChance } from './guessing.ts'
 import { resolvePolicy } from './policy.ts'
 import { memoryStore } from './store/memory.ts'
-import { byStep, enrol, firstStep, noon } from './testing/store-fixtures.ts'
+import { byStep, enroll, firstStep, noon } from './testing/store-fixtures.ts'
 
 const DAY = 86_400
 const policyOf = (options: object = {}) => resolvePolicy({ issuer: 'Acme', ...options })
@@ -12,7 +12,7 @@ const policyOf = (options: object = {}) => resolvePolicy({ issuer: 'Acme', ...op
 async function guessesInAYear(failures: object, ownerLogsIn: boolean): Promise<number> {
   const limits = policyOf({ failures: { ...failures, unsafe: true } }).failures
   const store = memoryStore()
-  const user = await enrol(store)
+  const user = await enroll(store)
   let guesses = 0
   for (let day = 0; day < 365; day++) {
     const dawn = noon + day * DAY

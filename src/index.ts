@@ -6,7 +6,7 @@ export { type ErrorCode, type ProblemBody, type RefusalDetails, TotpError } from
 export type { Listen, ListenerOptions, SecondFactorMethod, TotpEvent, TotpListener } from './events.ts'
 export type { FirstFactor, LoginStart } from './flows/challenge.ts'
 export type { Enforcement, EnforcementForecast, EnforcementRule } from './flows/enforcement.ts'
-export type { Confirmation, SetupNames, TotpSetup } from './flows/enrolment.ts'
+export type { Confirmation, SetupNames, TotpSetup } from './flows/enrollment.ts'
 export type { AuthenticatorImport } from './flows/import.ts'
 export type { Proof, TypedCode } from './flows/proof.ts'
 export type { Status } from './flows/status.ts'

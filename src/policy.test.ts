@@ -23,7 +23,7 @@ describe('an issuer', () => {
     ['that holds half of a surrogate pair', 'Acme \ud83d'],
     ['of 65 letters', 'A'.repeat(65)],
     ['that leaves no room for an account in the key URI', '株'.repeat(64)],
-  ])('%s stops the start, not the first enrolment', (_, issuer) => {
+  ])('%s stops the start, not the first enrollment', (_, issuer) => {
     expect(() => resolvePolicy({ issuer })).toThrow(/^issuer must/)
   })
 })

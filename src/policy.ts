@@ -24,10 +24,10 @@ export interface Policy {
   }
   /** Live authenticators per user, 1 to 5. 1: a new phone takes the place of the old one. */
   maxAuthenticators: number
-  /** How long an unconfirmed enrolment may be confirmed. 15 minutes: time to install an app, not to be forgotten. */
-  pendingEnrolmentSeconds: number
+  /** How long an unconfirmed enrollment may be confirmed. 15 minutes: time to install an app, not to be forgotten. */
+  pendingEnrollmentSeconds: number
   /** How long a challenge token is good for. 120, the original's TOTP_TOKEN_MAX_AGE. */
-  challengeSeconds: number
+  challengeTokenSeconds: number
   backupCodes: {
     /** 1 to 50. 10, the original's TOTP_MAX_BACKUP_CODES. */
     count: number
@@ -42,7 +42,7 @@ export interface Policy {
   /** Calls per caller and endpoint, for whatever takes a code, a password or work; null: not counted. */
   throttle: Rate | null
   /** `memory`: each process counts for itself. `store`: all processes count together, at a round trip a call. */
-  throttleCounts: 'memory' | 'store'
+  rateLimitStorage: 'memory' | 'store'
 }
 
 /** So many calls in so many seconds. */
@@ -71,7 +71,7 @@ export interface FailureLimits {
 export interface PolicyOptions {
   issuer: string
   totp?: { algorithm?: OtpAlgorithm; digits?: number; periodSeconds?: number; window?: number }
-  challengeSeconds?: number
+  challengeTokenSeconds?: number
   backupCodes?: { count?: number; storage?: 'encrypted' | 'hashed' }
   maxAuthenticators?: number
   /**
@@ -87,9 +87,9 @@ export interface PolicyOptions {
   trustedDevices?: { days: number; cookie?: string } | false
   stepUp?: { maxAgeSeconds: number } | false
   /** `10/minute` (the default), `100/hour` …, the original's notation; `off` counts nothing. */
-  throttleRate?: string
+  rateLimit?: string
   /** Where calls are counted. Default `memory`; `store` for several processes, best with Redis in front of it. */
-  throttleCounts?: 'memory' | 'store'
+  rateLimitStorage?: 'memory' | 'store'
 }
 
 /** The bytes of each hash: as long as a secret should be. */
@@ -126,23 +126,23 @@ export function resolvePolicy(options: PolicyOptions): Policy {
         'set failures.unsafe to true to allow this',
     )
   }
-  const throttleCounts = options.throttleCounts ?? 'memory'
-  if (throttleCounts !== 'memory' && throttleCounts !== 'store') {
-    throw new TypeError('throttleCounts must be "memory" or "store"')
+  const rateLimitStorage = options.rateLimitStorage ?? 'memory'
+  if (rateLimitStorage !== 'memory' && rateLimitStorage !== 'store') {
+    throw new TypeError('rateLimitStorage must be "memory" or "store"')
   }
   if (stepUp !== false) whole('stepUp.maxAgeSeconds', stepUp.maxAgeSeconds, 1, 86_400)
   return {
     issuer: readIssuer(options.issuer),
     totp,
     maxAuthenticators,
-    pendingEnrolmentSeconds: 15 * 60,
-    challengeSeconds: whole('challengeSeconds', options.challengeSeconds ?? 120, 1, 3600),
+    pendingEnrollmentSeconds: 15 * 60,
+    challengeTokenSeconds: whole('challengeTokenSeconds', options.challengeTokenSeconds ?? 120, 1, 3600),
     backupCodes: { count: whole('backupCodes.count', options.backupCodes?.count ?? 10, 1, 50), storage },
     failures,
     trustedDevices: readTrustedDevices(options.trustedDevices ?? false),
     stepUp,
-    throttle: readRate(options.throttleRate ?? '10/minute'),
-    throttleCounts,
+    throttle: readRate(options.rateLimit ?? '10/minute'),
+    rateLimitStorage,
   }
 }
 
@@ -193,7 +193,7 @@ function readRate(rate: string): Rate | null {
   if (rate === 'off') return null
   const [, limit, unit] = /^([1-9]\d{0,6})\/(s|m|h|d)[a-z]*$/.exec(rate) ?? []
   const windowSeconds = WINDOWS[unit ?? '']
-  if (windowSeconds === undefined) throw new TypeError('throttleRate must have the form 10/minute, or be "off"')
+  if (windowSeconds === undefined) throw new TypeError('rateLimit must have the form 10/minute, or be "off"')
   return { limit: Number(limit), windowSeconds }
 }
 

@@ -10,18 +10,18 @@ async function host() {
   const clock = givenClock(NOON)
   const store = await sqliteStore(':memory:')
   const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store, clock: clock.now })
-  const enrol = async (id: string) => {
+  const enroll = async (id: string) => {
     const { uri } = await totp.createTotpSetup({ id, accountName: id })
     const phone = phoneFor(uri)
     await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
     return phone
   }
-  return { totp, store, clock, enrol }
+  return { totp, store, clock, enroll }
 }
 
 test('a forgotten user is unknown, and what was handed out before is good for nobody who has that id later', async () => {
-  const { totp, clock, enrol } = await host()
-  await enrol('ann')
+  const { totp, clock, enroll } = await host()
+  await enroll('ann')
   const start = await totp.startLogin('ann')
   const before = 'challengeToken' in start ? start.challengeToken : ''
 
@@ -30,15 +30,15 @@ test('a forgotten user is unknown, and what was handed out before is good for no
   assert.equal(await totp.isTotpEnabled('ann'), false)
   await assert.rejects(totp.verifyTotpCode('ann', '000000'), { code: 'totp_not_set_up' })
   await totp.forgetUser('ann')
-  const phone = await enrol('ann')
+  const phone = await enroll('ann')
   clock.advance(30)
   const answer = totp.answerChallenge(before, { method: 'totp', code: phone.codeAt(clock.now()) })
   await assert.rejects(answer, { code: 'challenge_invalid' })
 })
 
 test('the statuses of more users than one read takes are those of each user', async () => {
-  const { totp, enrol } = await host()
-  for (const id of ['user 0', 'user 499', 'user 500', 'user 1200']) await enrol(id)
+  const { totp, enroll } = await host()
+  for (const id of ['user 0', 'user 499', 'user 500', 'user 1200']) await enroll(id)
   const ids = Array.from({ length: 1201 }, (_, n) => `user ${n}`)
 
   const statuses = await totp.getStatuses([...ids, 'user 0'])
@@ -49,7 +49,7 @@ test('the statuses of more users than one read takes are those of each user', as
   assert.deepEqual(statuses.get('user 500'), await totp.getStatus('user 500'))
 })
 
-test('deleteExpired takes an enrolment away that was never confirmed', async () => {
+test('deleteExpired takes an enrollment away that was never confirmed', async () => {
   const { totp, store, clock } = await host()
   await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
   clock.advance(3600)

@@ -19,7 +19,7 @@ async function host() {
     encryptionKey: generateFernetKey(),
     store: memoryStore(),
     clock: clock.now,
-    throttleRate: 'off',
+    rateLimit: 'off',
     stepUp: { maxAgeSeconds: MAX_AGE },
   })
   totp.on('step_up.refused', (event) => void refused.push(event))

@@ -12,7 +12,7 @@ import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { migrations } from '../src/store/sql/migrations.ts'
-import { byStep, enrol, firstStep } from '../src/testing/store-fixtures.ts'
+import { byStep, enroll, firstStep } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
 const CLI = new URL('../dist/cli/index.js', import.meta.url).pathname
@@ -35,9 +35,9 @@ function totpKit(args: readonly string[], env: Record<string, string> = {}): Pro
 
 const UP_TO_DATE = { exitCode: 0, stdout: 'The tables are up to date.\n', stderr: '' }
 
-/** Enrols somebody and spends a code: touches users, authenticators, codes, failures and families. */
+/** Enrolls somebody and spends a code: touches users, authenticators, codes, failures and families. */
 async function works(store: TotpStore, userId: string): Promise<void> {
-  const user = await enrol(store, { userId })
+  const user = await enroll(store, { userId })
   assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
 }
 

@@ -157,7 +157,7 @@ describe.each(databases)('$name', ({ isThere, open, asked }) => {
     await store.migrate()
     const clock = givenClock(1_800_000_000)
     const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store, clock: clock.now })
-    const tokens = jwtTokens(totp, { authenticate: async () => '42', accessSeconds: 3600 })
+    const tokens = jwtTokens(totp, { authenticate: async () => '42', accessTokenSeconds: 3600 })
     const handler = fetchTotp(totp, {
       jwt: tokens,
       caller: async (request) => {

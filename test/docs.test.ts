@@ -280,7 +280,7 @@ describe('the README', () => {
     const listed = tableOf('README.md', ['number', 'value', 'source'])
 
     expect(Object.fromEntries(listed.map(({ number = '', value }) => [codesIn(number)[0], Number(value)]))).toEqual({
-      pendingEnrolmentSeconds: policy.pendingEnrolmentSeconds,
+      pendingEnrollmentSeconds: policy.pendingEnrollmentSeconds,
       'totp.maxDriftSeconds': policy.totp.maxDriftSeconds,
       ...Object.fromEntries(Object.entries(policy.failures).map(([name, value]) => [`failures.${name}`, value])),
     })
@@ -303,7 +303,7 @@ describe('the README', () => {
       for (const outside of [least - 1, most + 1]) {
         expect(() => jwtTokens(totp, { authenticate, [name]: outside })).toThrow(RangeError)
       }
-      expect(lifetimeOf(name === 'accessSeconds' ? pair.access : pair.refresh)).toBe(Number(codesIn(given)[0]))
+      expect(lifetimeOf(name === 'accessTokenSeconds' ? pair.access : pair.refresh)).toBe(Number(codesIn(given)[0]))
     }
   })
 

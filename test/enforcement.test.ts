@@ -57,7 +57,7 @@ test.each(nobodies)('a user whom the host does not know is not let in: $nobody',
   assert.deepEqual(asked, [], 'the rule gets users only')
 })
 
-test('who must enrol is announced, and who need not is not', async () => {
+test('who must enroll is announced, and who need not is not', async () => {
   const { totp, events, asked } = await host((user) => user === 'Ann')
 
   assert.equal('enrollmentToken' in (await totp.startLogin('ann')), true)
@@ -89,7 +89,7 @@ test('from the second on that the rule names', async () => {
   assert.equal('enrollmentToken' in (await totp.startLogin('ann')), true)
 })
 
-describe('the token that opens enrolment', () => {
+describe('the token that opens enrollment', () => {
   test('stands in the header as RFC 6750 has it: the scheme in any letters, the token and nothing else', async () => {
     const { status, tokenFor } = await host(() => true)
     const token = await tokenFor('ann')

@@ -7,10 +7,10 @@ import { useEverything } from './http/everything.ts'
 import { FETCH, type Service, startService } from './http/harness.ts'
 import { EVENT_TYPES } from './http/leaks.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
   claimsIn,
-  enrol,
+  enroll,
   linkIn,
   logIn,
   logInWithPhone,
@@ -38,7 +38,7 @@ test('every change, success and refusal is announced, each kind at least once', 
   await useEverything(service)
   const must = service.register('must')
   await service.post('jwt/create/', { username: must.username, password: must.password })
-  const carol = await enrol(service, 'carol')
+  const carol = await enroll(service, 'carol')
   const { username, password } = carol.person
   const totp_challenge_token = await challenge(service, carol.person)
   const trusting = { totp_challenge_token, otp_code: nextCode(service, carol.phone), trust_device: true }
@@ -68,10 +68,10 @@ test('every change, success and refusal is announced, each kind at least once', 
 test('wherever the generation rises the end of the sessions is announced, once, before what changed, with the one that stays', async () => {
   const service = await startService(FETCH, { maxAuthenticators: 2 })
   const heard = listen(service)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { id } = alice.person
   const added = await logInWithPhone(service, alice)
-  const spare = await beginEnrolment(service, added.access)
+  const spare = await beginEnrollment(service, added.access)
   const sid = ({ access }: { access: string }) => claimsIn(access).sid
   await service.post('totp/confirm/', { input_code: nextCode(service, spare) }, added.access)
   const removing = await logInWithPhone(service, alice)
@@ -91,7 +91,7 @@ test('wherever the generation rises the end of the sessions is announced, once, 
   const { password } = alice.person
   await service.post('totp/recovery_confirm/', { ...linkIn(service.mails[1] as Notice), password })
   const again = await logIn(service, alice.person)
-  const phone = await beginEnrolment(service, again.access)
+  const phone = await beginEnrollment(service, again.access)
   await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, again.access)
   const last = await logInWithPhone(service, { ...alice, phone })
   await service.post('totp/disable/', undefined, last.access)
@@ -104,7 +104,7 @@ test('wherever the generation rises the end of the sessions is announced, once, 
     [sid(added), 'totp.confirmed'],
     [sid(removing), 'authenticator.removed'],
     [null, 'credentials.changed'],
-    [null, 'recovery.cancelled'],
+    [null, 'recovery.canceled'],
     [null, 'recovery.confirmed'],
     [sid(again), 'totp.confirmed'],
     [sid(last), 'totp.disabled'],
@@ -116,7 +116,7 @@ test('wherever the generation rises the end of the sessions is announced, once, 
 test('of any number of wrong codes at once the wait is announced once, and so is the hard cap', async () => {
   const service = await startService(FETCH, { failures: { hardCap: 5, beforeDelay: 3, firstDelaySeconds: 1 } })
   const heard = listen(service)
-  const { person, phone } = await enrol(service)
+  const { person, phone } = await enroll(service)
   const guess = () => service.totp.verifyTotpCode(person.id, wrongCode(service, phone)).catch(() => undefined)
   for (let lot = 0; lot < 3; lot++) {
     await Promise.all(Array.from({ length: 20 }, guess))
@@ -129,7 +129,7 @@ test('of any number of wrong codes at once the wait is announced once, and so is
 
 test('support lets a locked user try again, and leaves the factors as they are', async () => {
   const service = await startService(FETCH)
-  const enrolled = await enrol(service)
+  const enrolled = await enroll(service)
   const { id } = enrolled.person
   for (let failures = 0; failures < 100; failures++) {
     service.clock.advance(901)

@@ -14,7 +14,7 @@ import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { begin, byStep, enrol, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import { begin, byStep, enroll, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 import { until } from './until.ts'
 import { type Way, wayTo } from './way.ts'
@@ -363,7 +363,7 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
   test('a deadlock with the host is repeated, and the change is made once', async () => {
     const { pool, url, drop } = await postgresPool()
     await postgresStore(pool).migrate()
-    const user = await enrol(postgresStore(pool))
+    const user = await enroll(postgresStore(pool))
     // Who looks for a deadlock first is the one undone: ours.
     const own = poolAt(url, { max: 1, options: '-c deadlock_timeout=500ms' })
     const host = await pool.connect()
@@ -428,7 +428,7 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
     const own = poolAt(url, { max: 4, options: '-c default_transaction_isolation=serializable' })
     const store = postgresStore(own)
     await store.migrate()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     for (let step = firstStep + 1; step <= firstStep + 5; step++) {
       const spent = await Promise.all(Array.from({ length: 4 }, () => store.spend(byStep(user, step))))
@@ -445,7 +445,7 @@ describe.skipIf(!services.mysql)('transactions that MariaDB undoes', () => {
     const { pool, drop } = await mysqlPool()
     const store = mysqlStore(pool)
     await store.migrate()
-    const { userId, generation } = await enrol(store)
+    const { userId, generation } = await enroll(store)
     const host = await pool.getConnection()
     // InnoDB undoes the transaction that has changed fewer rows.
     await host.query('CREATE TABLE host_row (n INT) ENGINE = InnoDB')
@@ -537,7 +537,7 @@ describe('SQLite', () => {
     })
   })
 
-  test('a full disk lets nobody enrol by halves: the change is made whole when there is room', async () => {
+  test('a full disk lets nobody enroll by halves: the change is made whole when there is room', async () => {
     await onSqlite(async (store, execute) => {
       const { totp, code, phone, clock } = await enrolled(store)
       const before = await totp.listBackupCodes('ann')

@@ -92,7 +92,7 @@ describe('a Proof', () => {
 
 describe('startLogin', () => {
   test('says what comes next: a challenge, with its lifetime and what answers it', async () => {
-    const { totp } = await host({ challengeSeconds: 90 })
+    const { totp } = await host({ challengeTokenSeconds: 90 })
 
     expect(await totp.startLogin('ann')).toEqual({
       status: 'challenge',

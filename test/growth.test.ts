@@ -9,7 +9,7 @@ import {
   byStep,
   challengeOf,
   device,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -83,7 +83,7 @@ for (const { name, isThere, open } of databases) {
 
     test('goes as new rows come: tokens, families, devices and counts of calls', async () => {
       const { store, column } = database
-      const user = await enrol(store)
+      const user = await enroll(store)
 
       for (let n = 1; n <= 30; n++) {
         const now = noon + n * 1000

@@ -54,14 +54,14 @@ async function host(options: Partial<TotpOptions<string>> = {}) {
   const heard: TotpEvent[] = []
   for (const type of types) totp.on(type, (event) => void heard.push(event), { awaited: true })
   const announced = () => heard.splice(0)
-  const enrol = async (id = 'ann'): Promise<{ phone: Phone; backupCodes: string[] }> => {
+  const enroll = async (id = 'ann'): Promise<{ phone: Phone; backupCodes: string[] }> => {
     const phone = phoneFor((await totp.createTotpSetup({ id, accountName: id })).uri)
     const backupCodes = (await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))).backupCodes ?? []
     clock.advance(30)
     announced()
     return { phone, backupCodes }
   }
-  return { totp, clock, store, encryptionKey, announced, enrol }
+  return { totp, clock, store, encryptionKey, announced, enroll }
 }
 
 function refusing(code: TotpError['code'], details: Partial<TotpError> = {}) {
@@ -82,7 +82,7 @@ async function challengeFor(totp: Awaited<ReturnType<typeof host>>['totp'], amr?
 }
 
 describe('what is announced', () => {
-  test('of an enrolment, a second authenticator and its removal', async () => {
+  test('of an enrollment, a second authenticator and its removal', async () => {
     const { totp, clock, announced } = await host({ maxAuthenticators: 2 })
     const first = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
     await totp.confirmTotpSetup('ann', first.codeAt(NOON))
@@ -112,8 +112,8 @@ describe('what is announced', () => {
   })
 
   test('of a login, a backup code, and the set of codes', async () => {
-    const { totp, clock, announced, enrol } = await host()
-    const { phone, backupCodes } = await enrol()
+    const { totp, clock, announced, enroll } = await host()
+    const { phone, backupCodes } = await enroll()
     const at = clock.now()
 
     await totp.answerChallenge(await challengeFor(totp), { method: 'totp', code: phone.codeAt(at) })
@@ -146,8 +146,8 @@ describe('what is announced', () => {
   })
 
   test('of wrong codes: when the next has to wait, and when the second factor is locked', async () => {
-    const { totp, clock, announced, enrol } = await host({ failures: { hardCap: 6 } })
-    const { phone } = await enrol()
+    const { totp, clock, announced, enroll } = await host({ failures: { hardCap: 6 } })
+    const { phone } = await enroll()
     const wrong = phone.codeAt(NOON + 100_000)
     for (let attempt = 1; attempt <= 6; attempt++) {
       await assert.rejects(totp.verifyTotpCode('ann', wrong), refusing('invalid_code'))
@@ -168,8 +168,8 @@ describe('what is announced', () => {
   })
 
   test('of a trusted device, from its first day to its last', async () => {
-    const { totp, clock, announced, enrol } = await host({ trustedDevices: { days: 30 } })
-    const { phone } = await enrol()
+    const { totp, clock, announced, enroll } = await host({ trustedDevices: { days: 30 } })
+    const { phone } = await enroll()
     const at = clock.now()
     const proof = await totp.verifyTotpCode('ann', phone.codeAt(at))
     const token = (await totp.trustDevice(proof, 'Laptop')) ?? ''
@@ -200,7 +200,7 @@ describe('what is announced', () => {
 describe('a trusted device', () => {
   async function withDevice() {
     const parts = await host({ trustedDevices: { days: 30 } })
-    const { phone } = await parts.enrol()
+    const { phone } = await parts.enroll()
     const proof = await parts.totp.verifyTotpCode('ann', phone.codeAt(parts.clock.now()))
     const token = (await parts.totp.trustDevice(proof)) ?? ''
     parts.announced()
@@ -224,8 +224,8 @@ describe('a trusted device', () => {
   })
 
   test('says nothing of another user, and is not told of either', async () => {
-    const { totp, token, announced, enrol, clock } = await withDevice()
-    await enrol('bob')
+    const { totp, token, announced, enroll, clock } = await withDevice()
+    await enroll('bob')
     const texts = [token, await totp.generateChallengeToken('bob'), totp.encrypt('bob'), '']
     announced()
 
@@ -250,8 +250,8 @@ describe('a trusted device', () => {
 
 describe('a challenge token, asked by the host', () => {
   test('names its user, and the user of the host, and is not used up by it', async () => {
-    const { totp, clock, enrol } = await host({ findUser: (id) => (id === 'ann' ? 'Ann' : null) })
-    const { phone } = await enrol()
+    const { totp, clock, enroll } = await host({ findUser: (id) => (id === 'ann' ? 'Ann' : null) })
+    const { phone } = await enroll()
     const token = await challengeFor(totp)
 
     assert.equal(await totp.verifyChallengeToken(token), 'ann')
@@ -264,8 +264,8 @@ describe('a challenge token, asked by the host', () => {
   })
 
   test('names nobody once the credentials have changed, when it is altered, or past its time', async () => {
-    const { totp, clock, enrol } = await host()
-    await enrol()
+    const { totp, clock, enroll } = await host()
+    await enroll()
     const changed = await challengeFor(totp)
     await totp.credentialsChanged('ann')
     await assert.rejects(totp.verifyChallengeToken(changed), refusing('challenge_invalid'))
@@ -278,8 +278,8 @@ describe('a challenge token, asked by the host', () => {
   })
 
   test.each([[null], [undefined], [false]])('names no user whom the host does not know: %s', async (nobody) => {
-    const { totp, clock, enrol } = await host({ findUser: () => nobody as unknown as null })
-    const { phone } = await enrol()
+    const { totp, clock, enroll } = await host({ findUser: () => nobody as unknown as null })
+    const { phone } = await enroll()
     const token = await challengeFor(totp)
 
     await assert.rejects(totp.getUserFromChallengeToken(token), refusing('challenge_invalid'))
@@ -288,8 +288,8 @@ describe('a challenge token, asked by the host', () => {
   })
 
   test('needs findUser to give a user', async () => {
-    const { totp, enrol } = await host()
-    await enrol()
+    const { totp, enroll } = await host()
+    await enroll()
 
     await assert.rejects(
       totp.getUserFromChallengeToken(await challengeFor(totp)),
@@ -298,8 +298,8 @@ describe('a challenge token, asked by the host', () => {
   })
 
   test('remembers how the first factor was proved: each word of it is in the proof', async () => {
-    const { totp, clock, enrol } = await host()
-    const { phone } = await enrol()
+    const { totp, clock, enroll } = await host()
+    const { phone } = await enroll()
     const amrOf = async (amr?: string[]) => {
       clock.advance(30)
       const token = await challengeFor(totp, amr)
@@ -334,9 +334,9 @@ test('a log-in without a second factor gives a proof of the first, and says so',
 })
 
 test('a first factor brings no second one along: `mfa` and `otp` of the host are left out, on a trusted device too', async () => {
-  const { totp, enrol, clock } = await host({ trustedDevices: { days: 30 } })
+  const { totp, enroll, clock } = await host({ trustedDevices: { days: 30 } })
   const tokens = jwtTokens(totp, { authenticate: async () => null })
-  const { phone } = await enrol()
+  const { phone } = await enroll()
   const device = await totp.trustDevice(await totp.verifyTotpCode('ann', phone.codeAt(clock.now())))
   const amr = ['fed', 'mfa', 'otp']
 
@@ -358,8 +358,8 @@ test('a first factor brings no second one along: `mfa` and `otp` of the host are
 })
 
 test('a code of a kind that there is not is a bug of the host, and is not judged: each word would have a budget', async () => {
-  const { totp, enrol, announced } = await host()
-  const { backupCodes } = await enrol()
+  const { totp, enroll, announced } = await host()
+  const { backupCodes } = await enroll()
   const code = String(backupCodes[0])
   const challenge = await challengeFor(totp)
   announced()
@@ -375,8 +375,8 @@ test('a code of a kind that there is not is a bug of the host, and is not judged
 
 describe("backup codes of the host's own", () => {
   test('take the place of the others, and are read like ours', async () => {
-    const { totp, announced, enrol, clock } = await host()
-    const { backupCodes } = await enrol()
+    const { totp, announced, enroll, clock } = await host()
+    const { backupCodes } = await enroll()
 
     await totp.storeBackupCodes('ann', ['0123456789', 'abcde-fghij-kl'])
 
@@ -390,8 +390,8 @@ describe("backup codes of the host's own", () => {
   })
 
   test('of seven characters are refused, hyphens not counted, and so are two that are read alike', async () => {
-    const { totp, enrol } = await host()
-    const { backupCodes } = await enrol()
+    const { totp, enroll } = await host()
+    const { backupCodes } = await enroll()
     const tooShort = new RangeError(
       'a backup code must have at least 8 characters, or 9 digits, not counting spaces and hyphens',
     )
@@ -406,8 +406,8 @@ describe("backup codes of the host's own", () => {
   })
 
   test('of more characters than the endpoints take are refused: they could not be used', async () => {
-    const { totp, enrol } = await host()
-    const { backupCodes } = await enrol()
+    const { totp, enroll } = await host()
+    const { backupCodes } = await enroll()
     const tooLong = new RangeError('a backup code must have at most 64 characters')
 
     for (const code of ['A'.repeat(65), `${'ABCD-'.repeat(13)}ABCD`]) {
@@ -431,8 +431,8 @@ describe("backup codes of the host's own", () => {
 
 test('codes that are kept hashed cannot be viewed, nor those from a time when they were, or were not', async () => {
   const hashed = { backupCodes: { storage: 'hashed' } } as const
-  const { totp, enrol, store, encryptionKey } = await host(hashed)
-  await enrol()
+  const { totp, enroll, store, encryptionKey } = await host(hashed)
+  await enroll()
   await assert.rejects(totp.listBackupCodes('ann'), refusing('not_found'))
 
   const sealing = await host({ store, encryptionKey })
@@ -446,7 +446,7 @@ test('what no key opens is unavailable, and told, and is not taken for a wrong c
   const [first, second] = [generateFernetKey(), generateFernetKey()]
   const store = memoryStore()
   await host({ store, encryptionKey: first })
-  const { phone } = await (await host({ store, encryptionKey: [second, first] })).enrol()
+  const { phone } = await (await host({ store, encryptionKey: [second, first] })).enroll()
   const { totp, announced, clock } = await host({ store, encryptionKey: first })
   const unreadable = [{ type: 'secret.unreadable', userId: 'ann', at: clock.now() }]
 
@@ -463,11 +463,11 @@ test('a second authenticator that opens is as good as ever beside one that does 
   const [first, second] = [generateFernetKey(), generateFernetKey()]
   const store = memoryStore()
   const options = { store, maxAuthenticators: 2 }
-  const { enrol } = await host({ ...options, encryptionKey: first })
-  const { phone } = await enrol()
+  const { enroll } = await host({ ...options, encryptionKey: first })
+  const { phone } = await enroll()
   const both = await host({ ...options, encryptionKey: [second, first] })
   both.clock.advance(30)
-  await both.enrol()
+  await both.enroll()
   const { totp, clock, announced } = await host({ ...options, encryptionKey: first })
   clock.advance(90)
 
@@ -481,10 +481,10 @@ test('a second authenticator that opens is as good as ever beside one that does 
 test('a wrong code beside a secret that does not open is unavailable: it may have been the code of that one', async () => {
   const [first, second] = [generateFernetKey(), generateFernetKey()]
   const options = { store: memoryStore(), maxAuthenticators: 2 }
-  await (await host({ ...options, encryptionKey: first })).enrol()
+  await (await host({ ...options, encryptionKey: first })).enroll()
   const both = await host({ ...options, encryptionKey: [second, first] })
   both.clock.advance(30)
-  const { phone } = await both.enrol()
+  const { phone } = await both.enroll()
   const { totp, clock, announced } = await host({ ...options, encryptionKey: first })
   clock.advance(90)
 
@@ -494,8 +494,8 @@ test('a wrong code beside a secret that does not open is unavailable: it may hav
 })
 
 test('the wrong code that begins a delay says how long it is, and those before it say nothing of one', async () => {
-  const { totp, enrol } = await host()
-  await enrol()
+  const { totp, enroll } = await host()
+  await enroll()
   const told: (number | undefined)[] = []
 
   for (let attempt = 1; attempt <= 5; attempt++) {
@@ -524,7 +524,7 @@ test('of two confirmations at once one switches 2FA on, and the other is told th
   ])
 })
 
-test('a phone whose clock is slow is resynchronised by its next code, when it enrols as well', async () => {
+test('a phone whose clock is slow is resynchronized by its next code, when it enrolls as well', async () => {
   const { totp, clock, announced } = await host()
   const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
   announced()
@@ -549,8 +549,8 @@ test('a phone whose clock is slow is resynchronised by its next code, when it en
 })
 
 test('a code of the window around the right time says nothing of a wrong clock, and one beyond it does', async () => {
-  const { totp, clock, enrol } = await host()
-  const { phone } = await enrol()
+  const { totp, clock, enroll } = await host()
+  const { phone } = await enroll()
   await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now() + 90)), refusing('invalid_code'))
   clock.advance(30)
   await totp.verifyTotpCode('ann', phone.codeAt(clock.now() + 90))
@@ -568,7 +568,7 @@ test('a code of the window around the right time says nothing of a wrong clock, 
   assert.deepEqual(await toldAt(-60), ['invalid_code', -60])
 })
 
-test('an enrolment that was never confirmed is dropped without a word of 2FA switched off', async () => {
+test('an enrollment that was never confirmed is dropped without a word of 2FA switched off', async () => {
   const { totp, announced } = await host()
   await assert.rejects(totp.disableTotp('ann'), refusing('totp_not_set_up'))
   await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
@@ -581,8 +581,8 @@ test('an enrolment that was never confirmed is dropped without a word of 2FA swi
 })
 
 test('the last authenticator is not removed, and one that is not there is not found', async () => {
-  const { totp, announced, enrol } = await host()
-  await enrol()
+  const { totp, announced, enroll } = await host()
+  await enroll()
   const [last] = (await totp.getStatus('ann')).authenticators
   const fields = { id: ['The last authenticator cannot be removed. Turn off two-factor authentication instead.'] }
 
@@ -592,8 +592,8 @@ test('the last authenticator is not removed, and one that is not there is not fo
 })
 
 test('a lock is lifted by the host, and the factors stay', async () => {
-  const { totp, clock, enrol } = await host({ failures: { hardCap: 5 } })
-  const { phone } = await enrol()
+  const { totp, clock, enroll } = await host({ failures: { hardCap: 5 } })
+  const { phone } = await enroll()
   for (let attempt = 0; attempt < 5; attempt++) await assert.rejects(totp.verifyTotpCode('ann', '000000000'))
   await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now())), refusing('second_factor_locked'))
 
@@ -645,8 +645,8 @@ describe('what a host must not mistake', () => {
   })
 
   test('trusted devices that are off, and a forecast without users', async () => {
-    const { totp, clock, enrol } = await host({ trustedDevices: false })
-    const { phone } = await enrol()
+    const { totp, clock, enroll } = await host({ trustedDevices: false })
+    const { phone } = await enroll()
     const proof = await totp.verifyTotpCode('ann', phone.codeAt(clock.now()))
 
     await assert.rejects(totp.trustDevice(proof), new TypeError('trustDevice requires the trustedDevices option'))
@@ -694,8 +694,8 @@ function changingBefore(
 describe('when the credentials change between a look and the write', () => {
   test('a code of before is a wrong one, and a challenge of before is invalid', async () => {
     const { store, changing } = changingBefore('spend')
-    const { totp, clock, announced, enrol } = await host({ store })
-    const { phone } = await enrol()
+    const { totp, clock, announced, enroll } = await host({ store })
+    const { phone } = await enroll()
     const token = await challengeFor(totp)
     announced()
     changing.is = true
@@ -716,8 +716,8 @@ describe('when the credentials change between a look and the write', () => {
     'a change asks anew: %s',
     async (operation) => {
       const { store, changing } = changingBefore(operation)
-      const { totp, announced, enrol } = await host({ store, stepUp: { maxAgeSeconds: 77 } })
-      await enrol()
+      const { totp, announced, enroll } = await host({ store, stepUp: { maxAgeSeconds: 77 } })
+      await enroll()
       changing.is = true
       const call = {
         putPending: () => totp.createTotpSetup({ id: 'ann', accountName: 'ann' }),
@@ -749,9 +749,9 @@ describe('a listener of errors that fails itself', () => {
     ['throws', () => assert.fail('the log is full')],
     ['rejects', () => Promise.reject(new Error('the log is full'))],
   ])('and %s, fails no call and ends no process', async (_how, onError) => {
-    const { totp, enrol } = await host({ onError })
+    const { totp, enroll } = await host({ onError })
     totp.on('totp.disabled', () => assert.fail('a listener that fails'), { awaited: true })
-    await enrol()
+    await enroll()
 
     await totp.disableTotp('ann')
 
@@ -764,7 +764,7 @@ describe('a listener of errors that fails itself', () => {
 })
 
 test("a client's address that cannot be told is a clear refusal, and only where it is asked for", async () => {
-  const { totp } = await host({ throttleRate: '10/minute', onError: () => undefined })
+  const { totp } = await host({ rateLimit: '10/minute', onError: () => undefined })
   const handler = fetchTotp(totp as Totp, {
     caller: () => ({ id: 'ann', accountName: 'ann' }),
     clientAddress: () => assert.fail('no platform'),

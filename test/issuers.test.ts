@@ -8,7 +8,7 @@ import { givenClock, phoneFor } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
 import { createKeyring } from '../src/crypto/keyring.ts'
 import { contextOf } from '../src/flows/context.ts'
-import { enrolmentCaller } from '../src/flows/enforcement.ts'
+import { enrollmentCaller } from '../src/flows/enforcement.ts'
 
 const NOON = 1_800_000_000
 const KEY = generateFernetKey()
@@ -33,7 +33,7 @@ async function serviceOf(issuer: string, store: TotpStore, clock = givenClock(NO
     pageUrl: 'https://app.example/recover',
   })
   const tokens = jwtTokens(totp, { authenticate: async () => 'ann' })
-  const enrol = async () => {
+  const enroll = async () => {
     const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
     const phone = phoneFor(uri)
     return { phone, backupCodes: (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))).backupCodes ?? [] }
@@ -48,8 +48,8 @@ async function serviceOf(issuer: string, store: TotpStore, clock = givenClock(NO
       return { uid: String(said.get('uid')), token: String(said.get('token')) }
     }) as [{ uid: string; token: string }, { uid: string; token: string }]
   }
-  const opensEnrolment = (token: string) => enrolmentCaller(contextOf(totp), `Bearer ${token}`)
-  return { totp, tokens, recovery, clock, enrol, recoveryLinks, opensEnrolment }
+  const opensEnrollment = (token: string) => enrollmentCaller(contextOf(totp), `Bearer ${token}`)
+  return { totp, tokens, recovery, clock, enroll, recoveryLinks, opensEnrollment }
 }
 
 type Service = Awaited<ReturnType<typeof serviceOf>>
@@ -62,12 +62,12 @@ describe.each([
     const [one, other] = open()
     const staging = await serviceOf('Acme staging', one)
     const production = await serviceOf('Acme', other)
-    const enrolmentToken = await enrolmentTokenOf(staging)
-    expect(await production.opensEnrolment(enrolmentToken)).toBeNull()
-    expect(await staging.opensEnrolment(enrolmentToken)).toMatchObject({ id: 'ann' })
-    const { backupCodes } = await staging.enrol()
+    const enrollmentToken = await enrollmentTokenOf(staging)
+    expect(await production.opensEnrollment(enrollmentToken)).toBeNull()
+    expect(await staging.opensEnrollment(enrollmentToken)).toMatchObject({ id: 'ann' })
+    const { backupCodes } = await staging.enroll()
     // Two stores hold the same: times, generations and phones would tell nothing apart.
-    if (one !== other) await production.enrol()
+    if (one !== other) await production.enroll()
 
     const proof = await staging.totp.verifyBackupCode('ann', String(backupCodes[0]))
     const session = await staging.tokens.issueTokens(proof)
@@ -99,7 +99,7 @@ describe.each([
 test('a service whose issuer changes opens what it stored before: secrets and backup codes', async () => {
   const store = memoryStore()
   const before = await serviceOf('Acme', store)
-  const { phone, backupCodes } = await before.enrol()
+  const { phone, backupCodes } = await before.enroll()
   const sealed = before.totp.encrypt('a text')
 
   const after = await serviceOf('Acme Inc.', store)
@@ -115,7 +115,7 @@ test('a service whose issuer changes opens what it stored before: secrets and ba
 test("two processes of one service, with one issuer, accept each other's tokens", async () => {
   const store = memoryStore()
   const [one, other] = [await serviceOf('Acme', store), await serviceOf(' Acme ', store)]
-  const { backupCodes } = await one.enrol()
+  const { backupCodes } = await one.enroll()
 
   const session = await one.tokens.issueTokens(await one.totp.verifyBackupCode('ann', String(backupCodes[0])))
 
@@ -125,7 +125,7 @@ test("two processes of one service, with one issuer, accept each other's tokens"
 
 test('a token of the session names its issuer, and one that names no or another issuer is refused', async () => {
   const service = await serviceOf('Acme', memoryStore())
-  const { backupCodes } = await service.enrol()
+  const { backupCodes } = await service.enroll()
   const proof = await service.totp.verifyBackupCode('ann', String(backupCodes[0]))
   const { access, refresh } = await service.tokens.issueTokens(proof)
   const claimsOf = (token: string) => JSON.parse(Buffer.from(String(token.split('.')[1]), 'base64url').toString())
@@ -142,7 +142,7 @@ test('a token of the session names its issuer, and one that names no or another 
   }
 })
 
-async function enrolmentTokenOf({ totp }: Service): Promise<string> {
+async function enrollmentTokenOf({ totp }: Service): Promise<string> {
   const login = await totp.startLogin('ann')
   return 'enrollmentToken' in login ? String(login.enrollmentToken) : ''
 }

@@ -243,7 +243,7 @@ test('each kind of notice has words of its own, and they can be replaced kind by
     { ...common, ...link, kind: 'recovery_link' },
     { ...common, ...link, kind: 'recovery_requested' },
     { ...common, kind: 'recovery_confirmed' },
-    { ...common, kind: 'recovery_cancelled' },
+    { ...common, kind: 'recovery_canceled' },
     { ...common, kind: 'totp_enabled' },
     { ...common, kind: 'totp_replaced' },
     { ...common, kind: 'authenticator_added' },

@@ -94,7 +94,7 @@ async function goesOn(store: TotpStore): Promise<void> {
         createdAt: 1_788_470_000,
         lastUsedAt: 1_788_480_000,
         driftSteps: 0,
-        farStep: null,
+        resyncStep: null,
       },
     ],
     consecutive: 1,
@@ -103,7 +103,7 @@ async function goesOn(store: TotpStore): Promise<void> {
   assert.equal((await store.spend(byStep(ann, 1_000_001, { driftSteps: 1 }))).outcome, 'spent')
   assert.deepEqual(await usedCodes(store), ['a'])
   assert.equal((await store.spend(byCode(ann, ['b']))).outcome, 'spent')
-  await store.noteFarStep('bob', 'new', 1_000_007)
+  await store.noteResyncStep('bob', 'new', 1_000_007)
   assert.equal(await activate(store, { userId: 'bob', authenticatorId: 'new', generation: 0 }), 'first')
   await store.noteBackupCodesSaved('ann', noon)
   assert.equal((await store.getStatus('ann', noon, limits)).backupCodesSavedAt, noon)

@@ -3,7 +3,7 @@ import mysql, { type PoolConnection } from 'mysql2/promise'
 import { type MysqlPool, mysqlStore } from 'totp-kit/store/mysql'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { currentTables } from '../src/store/sql/migrations.ts'
-import { enrol, limits, noon } from '../src/testing/store-fixtures.ts'
+import { enroll, limits, noon } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, services } from './services.ts'
 import { until } from './until.ts'
 
@@ -84,7 +84,7 @@ describe.skipIf(!services.mysql)('where the host makes transactions of MariaDB R
     const { pool, drop } = await mysqlPool()
     const store = mysqlStore(pool)
     await store.migrate()
-    const { userId, generation } = await enrol(store)
+    const { userId, generation } = await enroll(store)
     const removal = { limits, token: null, userId, generation, keepFamilyId: null, now: noon }
     const before = await store.getStatus(userId, noon, limits)
     /** Removes all factors once the user's row has been read, and before the next row is. */

@@ -62,7 +62,7 @@ describe.skipIf(!services.postgres)('a store over postgres.js', () => {
     await sql.end({ timeout: 0 })
   })
 
-  test('an enrolment commits with a transaction of sql.begin or not at all, and its event is told after the commit', async () => {
+  test('an enrollment commits with a transaction of sql.begin or not at all, and its event is told after the commit', async () => {
     const sql = postgres(database.url, { max: 3 })
     const clock = givenClock(noon)
     const store = postgresStore(sql)

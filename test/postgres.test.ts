@@ -18,7 +18,7 @@ import {
   byStep,
   challengeOf,
   type Enrolled,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -79,7 +79,7 @@ describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
   test('an attempt and its spending take one statement each, and a budget one, whatever a user has', async () => {
     const { pool, asked } = listeningPool()
     const store = postgresStore(pool)
-    const user = await add(store, await enrol(store, { userId: 'bea' }), 'second phone of bea')
+    const user = await add(store, await enroll(store, { userId: 'bea' }), 'second phone of bea')
     const challenge = challengeOf(user)
     asked.length = 0
 
@@ -113,7 +113,7 @@ describe.skipIf(!services.postgres)('a refresh that races the change of factors 
     const { pool, drop } = await postgresPool()
     const store = postgresStore(pool)
     await store.migrate()
-    const { generation } = await enrol(store)
+    const { generation } = await enroll(store)
     await begin(store, 'family', { generation })
     await store.putPending('ann', pending('new'), generation, limits)
     const client = await pool.connect()
@@ -186,7 +186,7 @@ describe.skipIf(!services.postgres)(
       ])(`of a ${of}: %s`, async (_, isChallenged, later) => {
         const { pool } = database
         const store = postgresStore(pool)
-        const user = await enrol(store, { userId: `${of} ${isChallenged}`, codes: ['a'] })
+        const user = await enroll(store, { userId: `${of} ${isChallenged}`, codes: ['a'] })
         const spending = spendingOf(user, isChallenged ? challengeOf(user, user.userId) : null)
         const host = await pool.connect()
         await host.query('BEGIN')

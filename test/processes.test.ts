@@ -22,7 +22,7 @@ import {
   byStep,
   challengeOf,
   device,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -115,7 +115,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
     const inFourProcesses = <T>(callsOf: (racer: number) => Call[]) => race<T>(racers.slice(0, 4), null, callsOf)
 
     test('a time step is spent exactly once, however many processes race', async () => {
-      const user = await enrol(store)
+      const user = await enroll(store)
 
       const answers = await inFourProcesses<Spent>(() =>
         numbers(50).map((n) => ['spend', byStep(user, firstStep + 1 + n)]),
@@ -126,7 +126,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
 
     test('a backup code is spent exactly once, however many processes race', async () => {
       const codes = numbers(50).map((n) => `code ${n}`)
-      const user = await enrol(store, { codes })
+      const user = await enroll(store, { codes })
 
       const answers = await inFourProcesses<Spent>(() => codes.map((code) => ['spend', byCode(user, [code])]))
 
@@ -137,7 +137,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
 
     test('backup codes that differ are all spent, though the processes spend them at the same time', async () => {
       const codesOf = (racer: number) => numbers(12).map((n) => `code ${n} of process ${racer}`)
-      const user = await enrol(store, { codes: numbers(4).flatMap(codesOf) })
+      const user = await enroll(store, { codes: numbers(4).flatMap(codesOf) })
 
       const answers = await inFourProcesses<Spent>((racer) =>
         codesOf(racer).map((code) => ['spend', byCode(user, [code])]),
@@ -151,7 +151,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
     test('a challenge is burnt exactly once, though each process has a good code of its own', async () => {
       const codeOf = (racer: number, round: number) => `code ${round} of process ${racer}`
       const codes = numbers(50).flatMap((round) => numbers(4).map((racer) => codeOf(racer, round)))
-      const user = await enrol(store, { codes })
+      const user = await enroll(store, { codes })
 
       const answers = await inFourProcesses<Spent>((racer) =>
         numbers(50).map((round) => {
@@ -166,7 +166,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
     })
 
     test('of 200 attempts in four processes five are judged', async () => {
-      await enrol(store)
+      await enroll(store)
 
       const answers = await inFourProcesses<{ outcome: string }>(() =>
         numbers(50).map(() => ['reserveAttempt', attempt()]),
@@ -186,7 +186,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
     })
 
     test('no process sees a moment without a working factor while another one replaces it', async () => {
-      const { authenticatorId, generation } = await enrol(store)
+      const { authenticatorId, generation } = await enroll(store)
       const replacements = numbers(60).flatMap((n): Call[] => [
         ['putPending', 'ann', pending(`phone ${n + 1}`), generation + n],
         ['activatePending', activationOf('ann', `phone ${n + 1}`, generation + n)],
@@ -207,7 +207,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
 
     test('a backup code is spent before the codes are rotated, or never, and no rotation makes a used code new', async () => {
       const users = await Promise.all(
-        numbers(30).map((n) => enrol(store, { userId: `user ${n}`, codes: [`old ${n}`] })),
+        numbers(30).map((n) => enroll(store, { userId: `user ${n}`, codes: [`old ${n}`] })),
       )
 
       const [rotated, ...answers] = await inFourProcesses<Spent | boolean>((racer) =>

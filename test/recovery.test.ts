@@ -44,12 +44,7 @@ describe.each(stores)('$name', ({ open }) => {
       failures: { hardCap },
       onError: (error) => void errors.push(error),
     })
-    for (const type of [
-      'recovery.requested',
-      'recovery.refused',
-      'recovery.confirmed',
-      'recovery.cancelled',
-    ] as const) {
+    for (const type of ['recovery.requested', 'recovery.refused', 'recovery.confirmed', 'recovery.canceled'] as const) {
       totp.on(type, (event) => void events.push(event))
     }
     const recovery = accountRecovery(totp, {
@@ -67,15 +62,15 @@ describe.each(stores)('$name', ({ open }) => {
       pageUrl: 'https://app.example/recover',
       delaySeconds,
     })
-    const enrol = async (id: string) => {
+    const enroll = async (id: string) => {
       const { uri } = await totp.createTotpSetup({ id, accountName: `${id}@example.com` })
       const phone = phoneFor(uri)
       await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
       return phone
     }
-    const phone = await enrol('ann')
-    await enrol('bob')
-    await enrol('dan')
+    const phone = await enroll('ann')
+    await enroll('bob')
+    await enroll('dan')
     gone.add('dan')
     /** The mails of one request, the link first, by the time that nothing is under way any more. */
     const mailsFor = async (email: string) => {
@@ -104,7 +99,7 @@ describe.each(stores)('$name', ({ open }) => {
       errors,
       gone,
       phone,
-      enrol,
+      enroll,
       mailsFor,
       linkFor,
       linksOf,
@@ -175,7 +170,7 @@ describe.each(stores)('$name', ({ open }) => {
       expect(await cancel(linkIn(sent[0]))).toBe('recovery_link_invalid')
       expect(await cancel(linkIn(sent[1]))).toBe('recovery_link_invalid')
       expect(await totp.isTotpEnabled('ann')).toBe(true)
-      expect(events.map(({ type }) => type)).toContain('recovery.cancelled')
+      expect(events.map(({ type }) => type)).toContain('recovery.canceled')
     }
   })
 
@@ -219,13 +214,13 @@ describe.each(stores)('$name', ({ open }) => {
 
   test.each([
     ['a change of the password', ({ totp }: Service) => totp.credentialsChanged('ann')],
-    ['a new phone', ({ enrol }: Service) => enrol('ann')],
+    ['a new phone', ({ enroll }: Service) => enroll('ann')],
     ['disabling', ({ totp }: Service) => totp.disableTotp('ann')],
     [
-      'disabling and a new enrolment',
-      async ({ totp, enrol }: Service) => {
+      'disabling and a new enrollment',
+      async ({ totp, enroll }: Service) => {
         await totp.disableTotp('ann')
-        await enrol('ann')
+        await enroll('ann')
       },
     ],
   ])('a link dies with %s', async (_name, change) => {
@@ -246,11 +241,11 @@ describe.each(stores)('$name', ({ open }) => {
   })
 
   test('of two links the second is dead once the first was used', async () => {
-    const { enrol, clock, linkFor, confirm, totp } = await service()
+    const { enroll, clock, linkFor, confirm, totp } = await service()
     const [first, second] = [await linkFor('ann@example.com'), await linkFor('ann@example.com')]
     expect(await confirm(first)).toBe('done')
     clock.advance(30)
-    await enrol('ann')
+    await enroll('ann')
 
     expect(await confirm(second)).toBe('recovery_link_invalid')
 
@@ -314,7 +309,7 @@ describe.each(stores)('$name', ({ open }) => {
       { ...refused, at: NOON },
       { ...refused, at: early },
       { ...refused, code: 'invalid_credentials', at: early },
-      { type: 'recovery.cancelled', userId: 'ann', at: early },
+      { type: 'recovery.canceled', userId: 'ann', at: early },
       { ...refused, at: early },
       { ...refused, at: early },
       { type: 'recovery.requested', userId: 'ann', at: early },
@@ -323,9 +318,9 @@ describe.each(stores)('$name', ({ open }) => {
   })
 
   test.each([1, 17, 33])('a link is not padded, and good without it, for a user id of %i letters', async (length) => {
-    const { totp, enrol, linksOf, confirm, cancel } = await service()
+    const { totp, enroll, linksOf, confirm, cancel } = await service()
     const id = 'x'.repeat(length)
-    await enrol(id)
+    await enroll(id)
     const [, stopping] = await linksOf(id)
     expect(await cancel(stopping)).toBe('done')
     const [confirming] = await linksOf(id)
@@ -335,7 +330,7 @@ describe.each(stores)('$name', ({ open }) => {
     expect(await totp.isTotpEnabled(id)).toBe(false)
   })
 
-  test('a hard cap of wrong passwords is lifted when the password changes, and not by cancelling', async () => {
+  test('a hard cap of wrong passwords is lifted when the password changes, and not by canceling', async () => {
     const { totp, clock, linkFor, confirm, cancel } = await service({ hardCap: 6 })
     const lock = async () => {
       const link = await linkFor('ann@example.com')
@@ -358,7 +353,7 @@ describe.each(stores)('$name', ({ open }) => {
     expect(await confirm(await linkFor('ann@example.com'))).toBe('done')
   })
 
-  test('somebody who reads the mail buys no guesses at the password by cancelling', async () => {
+  test('somebody who reads the mail buys no guesses at the password by canceling', async () => {
     const { linkFor, confirm, cancel, passwordsJudged } = await service()
     for (let n = 0; n < 4; n++) {
       const link = await linkFor('ann@example.com')
@@ -499,7 +494,7 @@ describe.each(stores)('$name', ({ open }) => {
 
 type Service = {
   totp: Awaited<ReturnType<typeof createTotp>>
-  enrol: (id: string) => Promise<unknown>
+  enroll: (id: string) => Promise<unknown>
 }
 
 /** `done`, or the code of the refusal, with the time to wait where there is one. */

@@ -6,7 +6,7 @@ import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Spent } from '../src/store/store.ts'
-import { byStep, type Enrolled, enrol, firstStep, tally } from '../src/testing/store-fixtures.ts'
+import { byStep, type Enrolled, enroll, firstStep, tally } from '../src/testing/store-fixtures.ts'
 import { type Demo, enrolled, startDemo } from './demo/demo-process.ts'
 import { type OwnServer, ownMariadb, ownPostgres, ownRedis } from './own-servers.ts'
 import { until } from './until.ts'
@@ -118,7 +118,7 @@ describe.for(kinds)('$name', ({ make, variable, open }) => {
     test('under spendings: none that was confirmed is forgotten, and none succeeds twice', async () => {
       const [store, close] = open(server.url)
       await store.migrate()
-      const users = await Promise.all(numbers(100).map((n) => enrol(store, { userId: `user ${n}` })))
+      const users = await Promise.all(numbers(100).map((n) => enroll(store, { userId: `user ${n}` })))
       const answers: Spent['outcome'][][] = users.map(() => [])
       const spend = async (user: Enrolled, n: number) => {
         const { outcome } = await store.spend(byStep(user, firstStep + 1))

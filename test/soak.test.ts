@@ -23,7 +23,7 @@ describe.for([
       assert.match(stdout, /connections cut: 1\d\d; uncaught errors: 0; wrong answers: 0/)
       assert.match(stdout, /the database is whole/)
       const done = JSON.parse(/^done: (\{.*?\})/m.exec(stdout)?.[1] ?? '{}') as Record<string, number>
-      for (const what of ['enrolment', 'code', 'backup code']) assert.ok((done[what] ?? 0) > 0, `no ${what}`)
+      for (const what of ['enrollment', 'code', 'backup code']) assert.ok((done[what] ?? 0) > 0, `no ${what}`)
     },
   )
 })

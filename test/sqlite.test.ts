@@ -17,7 +17,7 @@ import {
   byStep,
   challengeOf,
   device,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -49,7 +49,7 @@ describe('opening', () => {
 
   test('what was stored is there after the file is opened again', async () => {
     const before = await sqliteStore(path)
-    const user = await enrol(before)
+    const user = await enroll(before)
     await before.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user) }))
     await reserve(before, {}, 5)
     await before.keepCanary('canary')
@@ -212,7 +212,7 @@ describe('while another connection has the file locked', () => {
 describe('when SQLite fails', () => {
   test('an operation that fails half-way has done nothing, and the next one works', async () => {
     const store = await sqliteStore(path)
-    const user = await enrol(store, { codes: ['a', 'b'] })
+    const user = await enroll(store, { codes: ['a', 'b'] })
     await store.putPending('ann', pending('new'), user.generation, limits)
     const before = await store.getStatus('ann', noon, limits)
     const twice = backupCodes(['same', 'same'])
@@ -231,7 +231,7 @@ describe('when SQLite fails', () => {
   test('an attempt that cannot be counted is not handed out', async () => {
     const [database, other] = [await openSqlite(path), await openSqlite(path)]
     const store = await sqliteStore(database)
-    await enrol(store)
+    await enroll(store)
     database.exec('PRAGMA busy_timeout = 0')
     other.exec('BEGIN IMMEDIATE')
 

@@ -19,7 +19,7 @@ const KINDS = {
   recovery_link: true,
   recovery_requested: true,
   recovery_confirmed: true,
-  recovery_cancelled: true,
+  recovery_canceled: true,
   recovery_failing: true,
   recovery_locked: true,
   backup_codes_viewed: true,

@@ -7,13 +7,13 @@ import { type PolicyOptions, resolvePolicy } from '../src/policy.ts'
 import { useEverything } from './http/everything.ts'
 import { FETCH, startService } from './http/harness.ts'
 import { EVENT_TYPES } from './http/leaks.ts'
-import { enrol, nextCode, STEP } from './http/people.ts'
+import { enroll, nextCode, STEP } from './http/people.ts'
 import { tableOf } from './markdown.ts'
 
 /** A user whose two codes in a row were seen, so many seconds since the second one left the screen. */
 async function seen(seconds: number, { isFirstUsed = false } = {}) {
-  const service = await startService(FETCH, { tokens: { accessSeconds: 86_400 } })
-  const { session, phone } = await enrol(service)
+  const service = await startService(FETCH, { tokens: { accessTokenSeconds: 86_400 } })
+  const { session, phone } = await enroll(service)
   service.clock.advance(600)
   const [first = '', second = ''] = [0, STEP].map((later) => phone.codeAt(service.clock.now() + later))
   const verify = async (otp_code: string) => (await service.post('totp/verify/', { otp_code }, session.access)).outcome
@@ -58,8 +58,8 @@ test('after a code that was typed late, one that was seen is good for a step lon
     [2 * STEP - 1, '200'],
     [2 * STEP, '400 invalid_code'],
   ] as const) {
-    const service = await startService(FETCH, { tokens: { accessSeconds: 86_400 } })
-    const { session, phone } = await enrol(service)
+    const service = await startService(FETCH, { tokens: { accessTokenSeconds: 86_400 } })
+    const { session, phone } = await enroll(service)
     const verify = async (otp_code: string) =>
       (await service.post('totp/verify/', { otp_code }, session.access)).outcome
     service.clock.advance(600)
@@ -76,7 +76,7 @@ test("a secret or backup code that is copied from one user's rows to another's o
   const connection = await openSqlite(':memory:')
   const store = await sqliteStore(connection)
   const service = await startService({ ...FETCH, store: async () => store })
-  const [alice, bob] = [await enrol(service, 'alice'), await enrol(service, 'bob')]
+  const [alice, bob] = [await enroll(service, 'alice'), await enroll(service, 'bob')]
   const unreadable: TotpEvent[] = []
   service.totp.on('secret.unreadable', (event) => void unreadable.push(event))
   const of = (userId: string) => `(SELECT sealed_secret FROM totp_authenticator WHERE user_id = '${userId}')`

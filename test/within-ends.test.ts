@@ -5,7 +5,7 @@ import { type MysqlConnection, type MysqlStore, mysqlStore } from 'totp-kit/stor
 import { type PostgresClient, type PostgresStore, postgresStore } from 'totp-kit/store/postgres'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { failClosed } from '../src/flows/context.ts'
-import { activate, byCode, enrol, limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import { activate, byCode, enroll, limits, noon, pending } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
 interface Connection {
@@ -115,7 +115,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
 
     /** A user with 2FA on, whose row another transaction holds until `free` is called. */
     async function held(userId: string) {
-      await enrol(host.store, { userId, codes: [`${userId} a`, `${userId} b`] })
+      await enroll(host.store, { userId, codes: [`${userId} a`, `${userId} b`] })
       const holder = await host.connect()
       await holder.query('BEGIN')
       await holder.query(`SELECT 1 FROM totp_user WHERE user_id = '${userId}' FOR UPDATE`)
@@ -146,7 +146,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
     })
 
     test('a host that commits after the deadline commits nothing of the call that was refused', async () => {
-      await enrol(host.store, { userId: 'bea', codes: ['bea a', 'bea b'] })
+      await enroll(host.store, { userId: 'bea', codes: ['bea a', 'bea b'] })
       const holder = await host.connect()
       await holder.query('BEGIN')
       // The call locks the user and deletes the authenticator before it waits for this.
@@ -174,7 +174,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
       ...(name === 'PostgreSQL' ? ['INSERT INTO orders VALUES (3); COMMIT'] : ['# the end\nCOMMIT']),
     ])('a host that commits without waiting for the call commits all of it or nothing: %j', async (commit) => {
       const userId = `ivy ${commit}`
-      await enrol(host.store, { userId, codes: [`${userId} a`, `${userId} b`] })
+      await enroll(host.store, { userId, codes: [`${userId} a`, `${userId} b`] })
       const holder = await host.connect()
       await holder.query('BEGIN')
       // The call locks the user and deletes the authenticator before it waits for this.
@@ -195,7 +195,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
     })
 
     test('an operation of one statement is undone too when it waits at the deadline', async () => {
-      const user = await enrol(host.store, { userId: 'jon', codes: ['jon a', 'jon b'] })
+      const user = await enroll(host.store, { userId: 'jon', codes: ['jon a', 'jon b'] })
       const holder = await host.connect()
       await holder.query('BEGIN')
       await holder.query("SELECT 1 FROM totp_backup_code WHERE user_id = 'jon' FOR UPDATE")
@@ -268,7 +268,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
     })
 
     test('a call after the commit, or after the connection was given back, is refused and changes nothing', async () => {
-      await enrol(host.store, { userId: 'eli', codes: ['eli a', 'eli b'] })
+      await enroll(host.store, { userId: 'eli', codes: ['eli a', 'eli b'] })
       const connection = await host.connect()
       await connection.query('BEGIN')
       const committed = host.within(connection)
@@ -287,7 +287,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
     })
 
     test('a call where no transaction is open is refused and changes nothing', async () => {
-      await enrol(host.store, { userId: 'lea', codes: ['lea a', 'lea b'] })
+      await enroll(host.store, { userId: 'lea', codes: ['lea a', 'lea b'] })
       const connection = await host.connect()
       const never = host.within(connection)
       await assert.rejects(never.raiseGeneration('lea', noon))
@@ -305,7 +305,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
     })
 
     test('two calls at once take turns: what the one undoes is not what the other has done', async () => {
-      const user = await enrol(host.store, { userId: 'fay' })
+      const user = await enroll(host.store, { userId: 'fay' })
       const connection = await host.connect()
       await connection.query('BEGIN')
       const inside = host.within(connection)
@@ -327,7 +327,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
     })
 
     test('no more authenticators than allowed, whatever the transaction saw first', async () => {
-      const first = await enrol(host.store, { userId: 'gus' })
+      const first = await enroll(host.store, { userId: 'gus' })
       const connection = await host.connect()
       await connection.query(snapshot)
       await connection.query('SELECT count(*) FROM totp_authenticator')

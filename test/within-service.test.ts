@@ -66,7 +66,7 @@ for (const { name, isThere, make } of databases) {
     }
     const sharedKey = generateFernetKey()
 
-    test('an enrolment commits with the transaction, and its event is told after the commit', async () => {
+    test('an enrollment commits with the transaction, and its event is told after the commit', async () => {
       const { totp, client, heard, confirm, nextEvent } = await begun('ann')
 
       assert.equal((await confirm()).backupCodes?.length, 10)

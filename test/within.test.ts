@@ -8,7 +8,16 @@ import { type PostgresClient, postgresStore } from 'totp-kit/store/postgres'
 import { givenClock, phoneFor } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { contextOf } from '../src/flows/context.ts'
-import { attempt, byStep, challengeOf, enrol, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import {
+  attempt,
+  byStep,
+  challengeOf,
+  enroll,
+  firstStep,
+  limits,
+  noon,
+  pending,
+} from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 
 /** A database with a table of the host's, and the host's transactions on it. */
@@ -147,7 +156,7 @@ for (const { name, isThere, make } of hosts) {
     })
 
     test('what is left of a budget is as of now, whatever the transaction saw first', async () => {
-      await enrol(host.store, { userId: 'carl' })
+      await enroll(host.store, { userId: 'carl' })
       const { inside, execute, release } = await host.begin()
       await execute('SELECT count(*) FROM totp_failure')
 
@@ -160,7 +169,7 @@ for (const { name, isThere, make } of hosts) {
     })
 
     test('a code that was spent in a transaction is spent with it, and is free again after its roll-back', async () => {
-      const user = await enrol(host.store, { userId: 'dora' })
+      const user = await enroll(host.store, { userId: 'dora' })
       const spending = byStep(user, firstStep + 1)
 
       const undone = await host.begin()
@@ -241,7 +250,7 @@ describe.skipIf(!services.postgres || !services.redis)('with Redis in front', ()
     await redis.connect()
     const store = withRedis(postgresStore(pool), redis, { prefix: `within_${process.pid}:` })
     await store.migrate()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const before = challengeOf(user, 'before')
     const inside = challengeOf(user, 'inside')
     const client = (await pool.connect()) as PostgresClient & { release(): void }
@@ -277,7 +286,7 @@ describe.skipIf(!services.postgres)('where the tables stand in PostgreSQL', () =
       "SELECT schemaname, count(*)::int AS tables FROM pg_tables WHERE tablename LIKE 'mfa\\_%' GROUP BY schemaname",
     )
     assert.deepEqual(rows, [{ schemaname: 'auth', tables: 11 }])
-    const user = await enrol(store)
+    const user = await enroll(store)
     assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
   })
 

@@ -47,13 +47,13 @@ await serve({
 
 const works = {
   async login(count) {
-    const users = await atLeast(enrolled, count, enrol)
+    const users = await atLeast(enrolled, count, enroll)
     return inBatches(users, 8, async ({ email, phone }) =>
       request('/two-factor/verify-totp', { code: phone.codeAt(now()) }, await challenge(email)),
     )
   },
   async backup(count) {
-    const users = await atLeast(enrolled, count, enrol)
+    const users = await atLeast(enrolled, count, enroll)
     return inBatches(users, 8, async (user) => {
       if (user.codes.length === 0) {
         const answer = await call('/two-factor/generate-backup-codes', { password }, user.session)
@@ -89,7 +89,7 @@ async function signUp() {
   return { email, session: cookiesOf(await call('/sign-up/email', { email, password, name: 'Ada' })) }
 }
 
-async function enrol() {
+async function enroll() {
   const user = await signUp()
   const { totpURI, backupCodes } = await (await call('/two-factor/enable', { password }, user.session)).json()
   const phone = phoneFor(totpURI)

@@ -7,7 +7,7 @@ export function preparer(totp, tokens, clock) {
   const enrolled = []
   const fresh = []
 
-  async function enrol() {
+  async function enroll() {
     const id = `user-${enrolled.length}-${Math.random().toString(36).slice(2)}`
     const phone = phoneFor((await totp.createTotpSetup({ id, accountName: `${id}@example.com` })).uri)
     const { backupCodes: codes } = await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
@@ -37,7 +37,7 @@ export function preparer(totp, tokens, clock) {
 
   const works = {
     async login(count) {
-      const users = await atLeast(enrolled, count, enrol)
+      const users = await atLeast(enrolled, count, enroll)
       clock.advance(30)
       return inBatches(users, 8, async ({ id, phone }) =>
         post('/api/jwt/totp/verify/', {
@@ -47,7 +47,7 @@ export function preparer(totp, tokens, clock) {
       )
     },
     async backup(count) {
-      const users = await atLeast(enrolled, count, enrol)
+      const users = await atLeast(enrolled, count, enroll)
       return inBatches(users, 8, async (user) => {
         if (user.codes.length === 0) user.codes = await totp.rotateBackupCodes(user.id)
         return post('/api/jwt/totp/verify/', {
@@ -61,7 +61,7 @@ export function preparer(totp, tokens, clock) {
       return users.map(({ bearer }) => post('/api/totp/create/', {}, { authorization: bearer }))
     },
     async status(count) {
-      const users = await atLeast(enrolled, count, enrol)
+      const users = await atLeast(enrolled, count, enroll)
       clock.advance(30)
       return inBatches(users, 8, async (user) => ({
         method: 'GET',

@@ -25,11 +25,11 @@ export async function openTotp({ database, encryptionKey, at }) {
     encryptionKey,
     store,
     clock: clock.now,
-    challengeSeconds: 3600,
+    challengeTokenSeconds: 3600,
     // Calls are counted, as in any service, and never refused.
-    throttleRate: '1000000/d',
+    rateLimit: '1000000/d',
   })
-  const tokens = jwtTokens(totp, { authenticate: async () => null, accessSeconds: 86_400 })
+  const tokens = jwtTokens(totp, { authenticate: async () => null, accessTokenSeconds: 86_400 })
   return { totp, tokens, clock, prepare: preparer(totp, tokens, clock) }
 }
 

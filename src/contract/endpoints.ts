@@ -11,8 +11,8 @@ export interface Endpoint<Body extends z.ZodType = z.ZodType, Reply extends z.Zo
   summary: string
   /** `caller`: the host must say who is calling. */
   access: 'caller' | 'anonymous'
-  /** True: also for a caller who holds an enrolment token and may do nothing else. */
-  opensToEnrolment?: boolean
+  /** True: also for a caller who holds an enrollment token and may do nothing else. */
+  opensToEnrollment?: boolean
   /** Counted against the rate of calls: whatever takes a code, a password or work. */
   throttled: boolean
   body: Body
@@ -135,9 +135,9 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/create',
-    summary: 'Begin an enrolment: a QR code to scan, and the same in letters. While 2FA is on, needs step-up',
+    summary: 'Begin an enrollment: a QR code to scan, and the same in letters. While 2FA is on, needs step-up',
     access: 'caller',
-    opensToEnrolment: true,
+    opensToEnrollment: true,
     throttled: true,
     body: stepUp.extend({ name: text(64).optional(), resume: flag().optional() }),
     status: 201,
@@ -148,9 +148,9 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/confirm',
-    summary: 'Confirm the pending enrolment with the first code of the app; hands out the backup codes',
+    summary: 'Confirm the pending enrollment with the first code of the app; hands out the backup codes',
     access: 'caller',
-    opensToEnrolment: true,
+    opensToEnrollment: true,
     throttled: true,
     body: z.object({ input_code: code() }),
     status: 200,
@@ -199,7 +199,7 @@ export const endpoints = {
     path: 'totp/status',
     summary: 'What is on',
     access: 'caller',
-    opensToEnrolment: true,
+    opensToEnrollment: true,
     throttled: false,
     body: nothing,
     status: 200,
@@ -298,7 +298,7 @@ export const endpoints = {
     method: 'POST',
     path: 'jwt/create',
     summary:
-      'Log in with user name and password: a token pair; a challenge where 2FA is on; a token for enrolment only where it must be',
+      'Log in with user name and password: a token pair; a challenge where 2FA is on; a token for enrollment only where it must be',
     access: 'anonymous',
     throttled: true,
     body: z.object({ username: text(255), password: password(), trusted_device: text(4096).optional() }),

@@ -95,7 +95,7 @@ describe('derive', () => {
     const sealed = ring.derive('login').seal('hello', noon)
 
     expect(ring.derive('login').open(sealed)?.plaintext).toBe('hello')
-    expect(ring.derive('enrolment').open(sealed)).toBeNull()
+    expect(ring.derive('enrollment').open(sealed)).toBeNull()
     expect(ring.derive('login ').open(sealed)).toBeNull()
     expect(ring.open(sealed)).toBeNull()
   })

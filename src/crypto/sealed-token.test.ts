@@ -43,10 +43,10 @@ test('a token from another clock is good up to 60 s ahead of ours', () => {
 })
 
 test('a token of another kind does not open, in neither direction', () => {
-  const enrolments = tokenSealer(keyring, { kind: 'enrolment', issuer }, 300)
+  const enrollments = tokenSealer(keyring, { kind: 'enrollment', issuer }, 300)
 
-  expect(enrolments.open(challenges.seal(claims, noon), noon)).toBeNull()
-  expect(challenges.open(enrolments.seal(claims, noon), noon)).toBeNull()
+  expect(enrollments.open(challenges.seal(claims, noon), noon)).toBeNull()
+  expect(challenges.open(enrollments.seal(claims, noon), noon)).toBeNull()
 })
 
 test('a token of another deployment does not open', () => {

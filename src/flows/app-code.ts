@@ -19,7 +19,7 @@ export type Verdict =
       /** Until the app shows a code that is not spent, when this one is. At least 1. */
       nextCodeSeconds: number
       /** The clock was too far off until now, and this is the second code in a row that shows it. */
-      resynchronised: boolean
+      resynchronized: boolean
     }
   /** Right at another time. `isClockOff`: so far from now that the app's clock must be wrong. */
   | { verdict: 'far'; authenticatorId: string; step: number; clockOffsetSeconds: number; isClockOff: boolean }
@@ -34,7 +34,7 @@ export type Verdict =
  * @throws TotpError `unavailable` when no authenticator matches and a secret does not open with any key, or belongs to
  * another user
  */
-export async function judgeAppCode(
+export async function judgeTotpCode(
   ctx: Context,
   typed: string,
   { userId, authenticators, now }: { userId: string; authenticators: readonly AuthenticatorRecord[]; now: UnixSeconds },
@@ -48,13 +48,13 @@ export async function judgeAppCode(
     const step = key && matchStep(key, code, itsNow, { ...parameters, window })
     // Whoever typed it too early was told when it will be right: by itself it is not, or nine more guesses in a million
     // would have become good ones by waiting.
-    if (step !== null && step !== authenticator.farStep) return right(ctx, authenticator, step, now)
+    if (step !== null && step !== authenticator.resyncStep) return right(ctx, authenticator, step, now)
   }
   for (const { authenticator, key } of opened) {
     const { parameters } = authenticator
     const step = key && matchStep(key, code, now, { ...parameters, window: mostDrift(ctx, authenticator) })
     if (step === null) continue
-    if (authenticator.farStep === step - 1) return { ...right(ctx, authenticator, step, now), resynchronised: true }
+    if (authenticator.resyncStep === step - 1) return { ...right(ctx, authenticator, step, now), resynchronized: true }
     const offsetSteps = step - stepAt(now, parameters.periodSeconds)
     const clockOffsetSeconds = offsetSteps * parameters.periodSeconds
     const isClockOff = Math.abs(offsetSteps) > window
@@ -73,7 +73,7 @@ function right(ctx: Context, authenticator: AuthenticatorRecord, step: number, n
   const driftSteps = Math.min(most, Math.max(-most, drift))
   const nextCodeSeconds = secondsToNextCode(authenticator, { step, driftSteps }, now)
   const { id: authenticatorId } = authenticator
-  return { verdict: 'right', authenticatorId, step, driftSteps, nextCodeSeconds, resynchronised: false } as const
+  return { verdict: 'right', authenticatorId, step, driftSteps, nextCodeSeconds, resynchronized: false } as const
 }
 
 /** Until the app's own clock reaches the step after the last one spent, or after `typed` when that is later. */

@@ -7,7 +7,7 @@ import { looksLikeTotpCode } from '../otp/typed-code.ts'
 import type { BackupCodeRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
 import { notEnabled } from './proof.ts'
-import { type Grant, outdatedGrant } from './step-up.ts'
+import { type ChangePermit, outdatedPermit } from './step-up.ts'
 
 /** What the fields of the endpoints take (`contract/fields.ts`), as it is typed: a longer code could not be used. */
 const MAX_IMPORTED_CODE_LENGTH = 64
@@ -44,7 +44,7 @@ export function sealBackupCodes(
  *
  * @throws TotpError `totp_not_set_up`, `totp_not_enabled`, `step_up_required`, `unavailable`
  */
-export async function rotateBackupCodes(ctx: Context, grant: Grant): Promise<string[]> {
+export async function rotateBackupCodes(ctx: Context, grant: ChangePermit): Promise<string[]> {
   const codes = newBackupCodes(ctx)
   await replaceBackupCodes(ctx, grant, codes)
   return codes
@@ -56,7 +56,7 @@ export async function rotateBackupCodes(ctx: Context, grant: Grant): Promise<str
  * @throws RangeError as {@link checkForeignCodes}
  * @throws TotpError as {@link rotateBackupCodes}
  */
-export async function storeBackupCodes(ctx: Context, grant: Grant, codes: readonly string[]): Promise<void> {
+export async function storeBackupCodes(ctx: Context, grant: ChangePermit, codes: readonly string[]): Promise<void> {
   checkForeignCodes(codes)
   await replaceBackupCodes(ctx, grant, codes)
 }
@@ -86,11 +86,15 @@ export function checkForeignCodes(codes: readonly string[]): void {
     throw new RangeError(`there must be at most ${MAX_IMPORTED_CODES} backup codes`)
 }
 
-async function replaceBackupCodes(ctx: Context, { userId, user }: Grant, codes: readonly string[]): Promise<void> {
+async function replaceBackupCodes(
+  ctx: Context,
+  { userId, user }: ChangePermit,
+  codes: readonly string[],
+): Promise<void> {
   const now = ctx.clock()
   if (user.confirmedAt === null) throw await notEnabled(ctx, userId)
   const sealed = sealBackupCodes(ctx, userId, codes, now)
-  if (!(await ctx.store.replaceBackupCodes(userId, sealed, user.generation))) throw await outdatedGrant(ctx, userId)
+  if (!(await ctx.store.replaceBackupCodes(userId, sealed, user.generation))) throw await outdatedPermit(ctx, userId)
   await ctx.announce({ type: 'backup_codes.rotated', userId, at: now })
 }
 
@@ -101,7 +105,7 @@ async function replaceBackupCodes(ctx: Context, { userId, user }: Grant, codes: 
  */
 export async function listBackupCodes(
   ctx: Context,
-  { userId, user }: Grant,
+  { userId, user }: ChangePermit,
 ): Promise<{ code: string; usedAt: UnixSeconds | null }[]> {
   checkUserId(userId)
   if (user.confirmedAt === null) throw await notEnabled(ctx, userId)

@@ -4,9 +4,9 @@ import type { SecondFactorMethod } from '../events.ts'
 import type { SingleUse, UserRecord } from '../store/store.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId, isActive, newId } from './context.ts'
-import { mustEnrol, sealEnrolmentToken } from './enforcement.ts'
+import { mustEnroll, sealEnrollmentToken } from './enforcement.ts'
 import { firstFactorOf, makeProof, type Proof, proveCode, type TypedCode, typedCode } from './proof.ts'
-import { recogniseDevice } from './trusted-devices.ts'
+import { recognizeDevice } from './trusted-devices.ts'
 
 /** What comes after the first factor; told apart by `status`. */
 export type LoginStart =
@@ -20,7 +20,7 @@ export type LoginStart =
       methods: readonly SecondFactorMethod[]
       digits: number
     }
-  /** The user must have a second factor and has none: the token opens enrolment and nothing else, for `expiresIn` seconds. */
+  /** The user must have a second factor and has none: the token opens enrollment and nothing else, for `expiresIn` seconds. */
   | { status: 'enrollment_required'; enrollmentToken: string; expiresIn: number }
 
 /** What a host may tell of a login. */
@@ -50,16 +50,16 @@ export async function startLogin(ctx: Context, userId: string, firstFactor: Firs
   const user = await ctx.store.getUser(userId)
   const { confirmedAt, generation } = user
   if (confirmedAt === null) {
-    if (await mustEnrol(ctx, userId)) {
-      const enrollmentToken = await sealEnrolmentToken(ctx, userId, generation)
-      return { status: 'enrollment_required', enrollmentToken, expiresIn: ctx.policy.pendingEnrolmentSeconds }
+    if (await mustEnroll(ctx, userId)) {
+      const enrollmentToken = await sealEnrollmentToken(ctx, userId, generation)
+      return { status: 'enrollment_required', enrollmentToken, expiresIn: ctx.policy.pendingEnrollmentSeconds }
     }
     const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr }, user)
     return { status: 'complete', proof, trustedDevice: null }
   }
-  const device = trustedDevice === undefined ? null : await recogniseDevice(ctx, userId, trustedDevice)
+  const device = trustedDevice === undefined ? null : await recognizeDevice(ctx, userId, trustedDevice)
   if (device === null) {
-    const { challengeSeconds: expiresIn, totp } = ctx.policy
+    const { challengeTokenSeconds: expiresIn, totp } = ctx.policy
     const challengeToken = await newChallenge(ctx, userId, generation, amr)
     return { status: 'challenge', challengeToken, expiresIn, methods: METHODS, digits: totp.digits }
   }
@@ -80,7 +80,7 @@ function firstFactorProof(
   return makeProof(ctx, { ...given, backupCodesRemaining: null }, user, ctx.clock())
 }
 
-/** A token that says: this user has passed the first factor. Good for one success, for `challengeSeconds`. */
+/** A token that says: this user has passed the first factor. Good for one success, for `challengeTokenSeconds`. */
 export async function generateChallengeToken(ctx: Context, userId: string): Promise<string> {
   checkUserId(userId)
   return newChallenge(ctx, userId, (await ctx.store.getUser(userId)).generation, PASSWORD)
@@ -89,7 +89,7 @@ export async function generateChallengeToken(ctx: Context, userId: string): Prom
 async function newChallenge(ctx: Context, userId: string, generation: number, amr: readonly string[]): Promise<string> {
   const now = ctx.clock()
   await ctx.announce({ type: 'login.challenged', userId, at: now })
-  const expiresAt = now + ctx.policy.challengeSeconds
+  const expiresAt = now + ctx.policy.challengeTokenSeconds
   return sealChallenge(ctx, { id: newId(ctx), userId, generation, provedAt: now, expiresAt, amr }, now)
 }
 
@@ -188,12 +188,12 @@ function openChallenge(ctx: Context, token: string, now: UnixSeconds) {
   const { id, userId, generation } = opened
   const said: Challenge = { id, userId, generation, provedAt: Number(provedAt), expiresAt: Number(expiresAt), amr }
   // Burnt for as long as any token of this challenge may live, not only this one.
-  const lastSecond = said.provedAt + longestChallengeSeconds(ctx.policy.challengeSeconds)
+  const lastSecond = said.provedAt + longestChallengeSeconds(ctx.policy.challengeTokenSeconds)
   const challenge: SingleUse = { tokenId: id, generation, expiresAt: lastSecond }
   return { userId, challenge, firstFactor: amr, said }
 }
 
 /** From the first factor to the end of the last token of its challenge. */
-export function longestChallengeSeconds(challengeSeconds: number): number {
-  return Math.max(challengeSeconds, CHAIN_SECONDS)
+export function longestChallengeSeconds(challengeTokenSeconds: number): number {
+  return Math.max(challengeTokenSeconds, CHAIN_SECONDS)
 }

@@ -11,7 +11,7 @@ type Change = Extract<
       | 'totp.disabled'
       | 'authenticator.removed'
       | 'recovery.confirmed'
-      | 'recovery.cancelled'
+      | 'recovery.canceled'
       | 'credentials.changed'
       | 'user.forgotten'
   }

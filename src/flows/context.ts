@@ -20,7 +20,7 @@ export interface Context {
   random: (bytes: number) => Uint8Array
   keyring: Keyring
   challengeTokens: TokenSealer
-  enrolmentTokens: TokenSealer
+  enrollmentTokens: TokenSealer
   trustedDeviceTokens: TokenSealer
   backupCodeKeys: readonly KeyObject[]
   announce: Announce
@@ -40,7 +40,7 @@ export interface Context {
  * database takes over a deadlock (1 s), shorter than proxies wait for us (60 s). Without it, a database that accepts
  * connections and never answers would hold every login, and the memory of every request, for ever.
  */
-const LONGEST_WAIT_MS = 10_000
+const MAX_WAIT_MS = 10_000
 
 /**
  * The store with every failure turned into `unavailable`: whatever the reason that it cannot answer, nobody passes.
@@ -58,11 +58,11 @@ export function failClosed(store: TotpStore, onError: (error: unknown) => void):
         let isLate = false
         const tooLate = new Promise<never>((_, reject) => {
           // The error is made when it is due: one with every call, for its stack, cost more than the rest of the waiting.
-          const error = () => new Error(`the store did not answer within ${LONGEST_WAIT_MS / 1000} seconds`)
+          const error = () => new Error(`the store did not answer within ${MAX_WAIT_MS / 1000} seconds`)
           timer = setTimeout(() => {
             isLate = true
             reject(error())
-          }, LONGEST_WAIT_MS)
+          }, MAX_WAIT_MS)
         })
         try {
           const answer = operation.apply(target, args)
@@ -121,7 +121,7 @@ export function contextOf(totp: object): Context {
  * Work after the answer, at a moment that the answer does not tell: within a quarter of a second, by chance, so that the
  * next request of a client that measures is not slowed by it either.
  */
-export function laterWork(random: (bytes: number) => Uint8Array, onError: (error: unknown) => void) {
+export function backgroundTasks(random: (bytes: number) => Uint8Array, onError: (error: unknown) => void) {
   const open = new Set<Promise<void>>()
   const wait = () => new Promise((resolve) => setTimeout(resolve, random(1)[0]))
   return {

@@ -3,10 +3,10 @@ import { type Context, newId } from './context.ts'
 import type { Caller } from './step-up.ts'
 
 /** In seconds the year 5138, in milliseconds 1973: no moment that a rule means. */
-const LATEST = 1e11
+const MAX_UNIX_SECONDS = 1e11
 
 /**
- * Whether a user must have a second factor: false; true; or from when on, so that there is time to enrol. Gets what
+ * Whether a user must have a second factor: false; true; or from when on, so that there is time to enroll. Gets what
  * `findUser` gives.
  */
 export type EnforcementRule<User = unknown> = (
@@ -33,12 +33,12 @@ export interface EnforcementForecast {
   enabled: number
   /** Must have a second factor by a moment that has not come, and have none: they are asked. */
   asked: number
-  /** Must have one now, and have none: the next log-in opens enrolment and nothing else. */
+  /** Must have one now, and have none: the next log-in opens enrollment and nothing else. */
   shutOut: number
 }
 
-/** Whether this user, who has no second factor, gets no further than enrolment. */
-export async function mustEnrol(ctx: Context, userId: string): Promise<boolean> {
+/** Whether this user, who has no second factor, gets no further than enrollment. */
+export async function mustEnroll(ctx: Context, userId: string): Promise<boolean> {
   const { enforcement, findUser } = ctx
   if (enforcement === undefined || findUser === undefined) return false
   const user = await findUser(userId)
@@ -47,26 +47,26 @@ export async function mustEnrol(ctx: Context, userId: string): Promise<boolean> 
   return isDue(await enforcement.required(user), ctx.clock())
 }
 
-/** A token that opens enrolment and nothing else, until the enrolment is confirmed or given up. */
-export async function sealEnrolmentToken(ctx: Context, userId: string, generation: number): Promise<string> {
+/** A token that opens enrollment and nothing else, until the enrollment is confirmed or given up. */
+export async function sealEnrollmentToken(ctx: Context, userId: string, generation: number): Promise<string> {
   const now = ctx.clock()
   await ctx.announce({ type: 'enrollment.required', userId, at: now })
-  return ctx.enrolmentTokens.seal({ id: newId(ctx), userId, generation }, now)
+  return ctx.enrollmentTokens.seal({ id: newId(ctx), userId, generation }, now)
 }
 
 /**
- * The caller whom an enrolment token names, for the endpoints of enrolment only.
+ * The caller whom an enrollment token names, for the endpoints of enrollment only.
  *
  * @param authorization - the header, `Bearer …`; null when it holds no such token, or one older than a change of factors
  */
-export async function enrolmentCaller(
+export async function enrollmentCaller(
   ctx: Context,
   authorization: string | undefined,
 ): Promise<EnrollingCaller | null> {
   const { enforcement, findUser } = ctx
   const [, token] = authorization?.match(/^Bearer +([\w=-]+) *$/i) ?? []
   if (token === undefined || enforcement === undefined || findUser === undefined) return null
-  const opened = ctx.enrolmentTokens.open(token, ctx.clock())
+  const opened = ctx.enrollmentTokens.open(token, ctx.clock())
   if (opened === null) return null
   const { id, userId, generation } = opened
   const user = await findUser(userId)
@@ -106,7 +106,7 @@ function isDue(rule: boolean | { from: UnixSeconds }, now: UnixSeconds): boolean
   if (typeof rule === 'boolean') return rule
   // NaN, a text or milliseconds would let everybody in, and nobody would notice.
   const { from } = rule
-  if (!Number.isInteger(from) || from > LATEST) {
+  if (!Number.isInteger(from) || from > MAX_UNIX_SECONDS) {
     throw new TypeError('enforcement.required must return true, false or { from } in Unix seconds')
   }
   return from <= now

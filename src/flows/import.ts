@@ -21,7 +21,7 @@ export interface AuthenticatorImport {
   secret: string | Uint8Array
   /** What the user calls the authenticator. Default: none. */
   name?: string | null | undefined
-  /** 6 to 8. Default 6, as in a key URI that names none; not the option `totp.digits`, which is for new enrolments. */
+  /** 6 to 8. Default 6, as in a key URI that names none; not the option `totp.digits`, which is for new enrollments. */
   digits?: number | undefined
   /** Seconds, 15 to 120. Default 30. */
   periodSeconds?: number | undefined

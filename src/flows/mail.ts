@@ -1,7 +1,7 @@
 import type { Context } from './context.ts'
 
 /** How long one mail, or the host's look-up of addresses, may take. As long as the store has (`context.ts`). */
-const LONGEST_WAIT_MS = 10_000
+const MAX_WAIT_MS = 10_000
 
 /**
  * Does one piece of the work of mailing. A failure, or no end in ten seconds, reaches `onError` and is announced as
@@ -10,8 +10,8 @@ const LONGEST_WAIT_MS = 10_000
 export async function tryMail<T>(ctx: Context, userId: string, work: () => Promise<T>): Promise<T | null> {
   let timer: NodeJS.Timeout | undefined
   const tooLate = new Promise<never>((_, reject) => {
-    const error = () => new Error(`sending an email took longer than ${LONGEST_WAIT_MS / 1000} seconds`)
-    timer = setTimeout(() => reject(error()), LONGEST_WAIT_MS).unref()
+    const error = () => new Error(`sending an email took longer than ${MAX_WAIT_MS / 1000} seconds`)
+    timer = setTimeout(() => reject(error()), MAX_WAIT_MS).unref()
   })
   try {
     return await Promise.race([work(), tooLate])

@@ -5,7 +5,7 @@ import type { SecondFactorMethod } from '../events.ts'
 import { readBackupCode } from '../otp/backup-code.ts'
 import { looksLikeTotpCode } from '../otp/typed-code.ts'
 import type { Attempt, FailureKind, Reservation, SingleUse, UserRecord } from '../store/store.ts'
-import { judgeAppCode, type Verdict } from './app-code.ts'
+import { judgeTotpCode, type Verdict } from './app-code.ts'
 import { type Context, checkUserId } from './context.ts'
 
 /**
@@ -100,7 +100,7 @@ export async function proveCode(
   const reservation = await reserve(ctx, { userId, method, against: 'live', challenge, now })
   const { user, authenticators, consecutive } = reservation
   const { generation } = user
-  const verdict = method === 'totp' ? await judgeAppCode(ctx, code, { userId, authenticators, now }) : null
+  const verdict = method === 'totp' ? await judgeTotpCode(ctx, code, { userId, authenticators, now }) : null
   if (verdict !== null && verdict.verdict !== 'right')
     throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
   const factor = verdict ? spendingOf(verdict) : backupCodeSpending(ctx, userId, code)
@@ -116,7 +116,7 @@ export async function proveCode(
     // A spent backup code is just a wrong one: only of a time step can we tell that the code was right.
     throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
   }
-  if (verdict?.resynchronised) await announceResynchronised(ctx, userId, verdict, now)
+  if (verdict?.resynchronized) await announceResynchronized(ctx, userId, verdict, now)
   const backupCodesRemaining = method === 'backup_code' ? spent.backupCodesRemaining : null
   await ctx.announce({ type: 'totp.verified', userId, method, at: now })
   if (backupCodesRemaining !== null) {
@@ -192,7 +192,7 @@ export async function wrongCode(
   },
 ): Promise<TotpError> {
   const { userId, method, verdict, consecutive, now } = judged
-  if (verdict?.verdict === 'far') await ctx.store.noteFarStep(userId, verdict.authenticatorId, verdict.step)
+  if (verdict?.verdict === 'far') await ctx.store.noteResyncStep(userId, verdict.authenticatorId, verdict.step)
   const { failures } = ctx.policy
   if (verdict?.verdict === 'right') {
     // It was no guess, so it costs none: who types a code twice, or in two tabs, must not lock themselves out.
@@ -223,7 +223,7 @@ export async function announceFailures(
   if (consecutive === hardCap) await ctx.announce({ type: 'totp.locked', userId, method, at })
 }
 
-export function announceResynchronised(
+export function announceResynchronized(
   ctx: Context,
   userId: string,
   { authenticatorId, driftSteps }: { authenticatorId: string; driftSteps: number },

@@ -36,7 +36,7 @@ interface RecoveryLink {
 }
 
 /** Mails of one user in this time, so that nobody's mailbox is flooded by a stranger. */
-const MOST_MAILS = 5
+const MAX_MAILS = 5
 const MAILS_WINDOW_SECONDS = 3600
 
 /**
@@ -85,14 +85,14 @@ async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Pro
 
 async function mayMail(ctx: Context, userId: string, now: UnixSeconds): Promise<boolean> {
   const keyDigest = createHash('sha256').update(`recovery mail ${userId}`).digest('base64url')
-  return (await ctx.store.countCall({ keyDigest, windowSeconds: MAILS_WINDOW_SECONDS, now })).calls <= MOST_MAILS
+  return (await ctx.store.countCall({ keyDigest, windowSeconds: MAILS_WINDOW_SECONDS, now })).calls <= MAX_MAILS
 }
 
 /**
  * Switches 2FA off with two proofs: the link and the password (NIST SP 800-63B-4 §4.2). The link is good once, and dies
  * with a change of the factors or of the password. Wrong passwords have a failure budget of their own.
  *
- * @throws TotpError `recovery_link_invalid`: altered, expired, used, cancelled, of another kind or user, older than a
+ * @throws TotpError `recovery_link_invalid`: altered, expired, used, canceled, of another kind or user, older than a
  * change of factors; with `retryAfterSeconds` when it does not work yet. `invalid_credentials`, `too_many_attempts`,
  * `second_factor_locked`, `unavailable`
  */
@@ -157,7 +157,7 @@ export async function cancelRecovery(
   // Whoever asked may have asked several times: with the mailbox and the password, each link would be good by itself.
   // The failures stay: whoever reads the mail could cancel after four wrong passwords, and guess on with the next link.
   await ctx.store.raiseGeneration(userId, now, { isPasswordSame: true })
-  await announceChange(ctx, null, { type: 'recovery.cancelled', userId, at: now })
+  await announceChange(ctx, null, { type: 'recovery.canceled', userId, at: now })
 }
 
 /** The user a link is for; null when the token is none of `sealer`'s, has expired, or names another user than `uid`. */

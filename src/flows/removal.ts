@@ -3,15 +3,15 @@ import { announceChange } from './changes.ts'
 import { type Context, checkUserId } from './context.ts'
 import { notEnabled } from './proof.ts'
 import type { Status } from './status.ts'
-import { type Grant, outdatedGrant } from './step-up.ts'
+import { type ChangePermit, outdatedPermit } from './step-up.ts'
 
 /**
  * Switches 2FA off: authenticators and backup codes are gone, open challenges and the user's other refresh families
- * end. An enrolment that was never confirmed is dropped, and nothing else changes.
+ * end. An enrollment that was never confirmed is dropped, and nothing else changes.
  *
  * @throws TotpError `totp_not_set_up`, `step_up_required`, `unavailable`
  */
-export async function disableTotp(ctx: Context, grant: Grant, keepFamilyId: string | null): Promise<void> {
+export async function disableTotp(ctx: Context, grant: ChangePermit, keepFamilyId: string | null): Promise<void> {
   const { userId, user } = grant
   const now = ctx.clock()
   if (user.confirmedAt === null) {
@@ -26,7 +26,7 @@ export async function disableTotp(ctx: Context, grant: Grant, keepFamilyId: stri
     now,
     limits: ctx.policy.failures,
   })
-  if (!removed) throw await outdatedGrant(ctx, userId)
+  if (!removed) throw await outdatedPermit(ctx, userId)
   if (user.confirmedAt !== null) await announceChange(ctx, keepFamilyId, { type: 'totp.disabled', userId, at: now })
 }
 
@@ -39,7 +39,7 @@ export async function disableTotp(ctx: Context, grant: Grant, keepFamilyId: stri
  */
 export async function removeAuthenticator(
   ctx: Context,
-  { userId, user }: Grant,
+  { userId, user }: ChangePermit,
   { authenticatorId, keepFamilyId }: { authenticatorId: string; keepFamilyId: string | null },
 ): Promise<void> {
   const now = ctx.clock()
@@ -55,7 +55,7 @@ export async function removeAuthenticator(
     case 'absent':
       throw new TotpError('not_found')
     case 'stale':
-      throw await outdatedGrant(ctx, userId)
+      throw await outdatedPermit(ctx, userId)
   }
 }
 

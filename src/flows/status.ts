@@ -11,7 +11,7 @@ export interface Status
   confirmedAt: UnixSeconds | null
   /** The live authenticators, the oldest first. `lastUsedAt` null: never used. */
   authenticators: Pick<AuthenticatorRecord, 'id' | 'name' | 'createdAt' | 'lastUsedAt'>[]
-  /** An enrolment that waits for its first code; null: there is none. */
+  /** An enrollment that waits for its first code; null: there is none. */
   pending: { expiresAt: UnixSeconds } | null
 }
 

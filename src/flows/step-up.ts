@@ -36,7 +36,7 @@ export type Nobody = null | undefined | false | ''
  * Leave to change one user's factors as they stood when it was given: every change asks for one and fails when the
  * factors have changed since, so that a leave for "2FA is off" is worth nothing once it is on.
  */
-export interface Grant {
+export interface ChangePermit {
   readonly userId: string
   readonly user: UserRecord
   /** Of the code that was given with the request: it raises the caller's session. Null: none was given. */
@@ -49,7 +49,7 @@ export interface Grant {
  * @param inputCode - a code of the app or a backup code, as typed; judged, counted and spent like any other
  * @throws TotpError `unauthenticated`, `step_up_required`, and whatever {@link proveCode} refuses with
  */
-export async function grantStepUp(ctx: Context, caller: Caller | Nobody, inputCode?: string): Promise<Grant> {
+export async function grantStepUp(ctx: Context, caller: Caller | Nobody, inputCode?: string): Promise<ChangePermit> {
   if (!caller) throw new TotpError('unauthenticated')
   const { id: userId } = caller
   checkUserId(userId)
@@ -67,7 +67,7 @@ export async function grantStepUp(ctx: Context, caller: Caller | Nobody, inputCo
 }
 
 /** Leave for the host itself: a support desk, an import, a flow of the host's own that has asked its own questions. */
-export async function grantHost(ctx: Context, userId: string): Promise<Grant> {
+export async function grantHost(ctx: Context, userId: string): Promise<ChangePermit> {
   checkUserId(userId)
   return { userId, user: await ctx.store.getUser(userId), proof: null }
 }
@@ -99,7 +99,7 @@ async function stepUpRequired(ctx: Context, userId: string, maxAgeSeconds: numbe
 }
 
 /** The refusal when the factors changed between a grant and its use. */
-export async function outdatedGrant(ctx: Context, userId: string): Promise<TotpError> {
+export async function outdatedPermit(ctx: Context, userId: string): Promise<TotpError> {
   const { confirmedAt } = await ctx.store.getUser(userId)
   const { stepUp } = ctx.policy
   if (confirmedAt === null) return new TotpError('totp_not_set_up')

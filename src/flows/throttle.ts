@@ -24,7 +24,7 @@ export function storeThrottle(store: TotpStore): Throttle {
 }
 
 /** Keys counted at once: some 20 MB. */
-const MOST_KEYS = 100_000
+const MAX_KEYS = 100_000
 
 /** Counts calls in this process's memory, in windows that begin with a caller's first call. */
 export function memoryThrottle(): Throttle {
@@ -37,7 +37,7 @@ export function memoryThrottle(): Throttle {
         windows.delete(key)
         window = { count: 0, endsAt: now + windowSeconds }
         windows.set(key, window)
-        if (windows.size > MOST_KEYS) forget(windows)
+        if (windows.size > MAX_KEYS) forget(windows)
       }
       window.count++
       return { allowed: window.count <= limit, resetSeconds: Math.max(1, window.endsAt - now) }

@@ -3,7 +3,7 @@ import { TotpError } from '../errors.ts'
 import type { TrustedDeviceRecord } from '../store/store.ts'
 import { type Context, checkUserId, newId } from './context.ts'
 import { checkProof, type Proof } from './proof.ts'
-import type { Grant } from './step-up.ts'
+import type { ChangePermit } from './step-up.ts'
 
 /** A trusted device as its owner sees it. Times are Unix seconds. */
 export type TrustedDevice = Pick<TrustedDeviceRecord, 'id' | 'name' | 'createdAt' | 'lastUsedAt' | 'expiresAt'>
@@ -39,7 +39,7 @@ export async function trustDevice(ctx: Context, proof: Proof, name: string | nul
  *
  * @returns the new token and the generation that it was good under; null when the code has to be asked for
  */
-export async function recogniseDevice(
+export async function recognizeDevice(
   ctx: Context,
   userId: string,
   token: string,
@@ -82,13 +82,13 @@ export async function listTrustedDevices(ctx: Context, userId: string): Promise<
 }
 
 /** Ends a trusted device. @throws TotpError `not_found` */
-export async function removeTrustedDevice(ctx: Context, { userId }: Grant, deviceId: string): Promise<void> {
+export async function removeTrustedDevice(ctx: Context, { userId }: ChangePermit, deviceId: string): Promise<void> {
   if (!(await ctx.store.endTrustedDevice(userId, deviceId))) throw new TotpError('not_found')
   await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at: ctx.clock() })
 }
 
 /** Ends all trusted devices of the user. */
-export async function removeTrustedDevices(ctx: Context, { userId }: Grant): Promise<void> {
+export async function removeTrustedDevices(ctx: Context, { userId }: ChangePermit): Promise<void> {
   const at = ctx.clock()
   const devices = await ctx.store.listTrustedDevices(userId, at)
   await ctx.store.endTrustedDevices(userId)

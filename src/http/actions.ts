@@ -4,11 +4,11 @@ import { TotpError } from '../errors.ts'
 import { backupCodesSaved, listBackupCodes, rotateBackupCodes } from '../flows/backup-codes.ts'
 import { answerChallenge, startLogin } from '../flows/challenge.ts'
 import type { Context } from '../flows/context.ts'
-import { confirmTotpSetup, createTotpSetup } from '../flows/enrolment.ts'
+import { confirmTotpSetup, createTotpSetup } from '../flows/enrollment.ts'
 import { firstFactorOf, type Proof, proveCode, type TypedCode } from '../flows/proof.ts'
 import { disableTotp, removeAuthenticator, renameAuthenticator } from '../flows/removal.ts'
 import { getStatus, type Status } from '../flows/status.ts'
-import { type Caller, type Grant, grantStepUp } from '../flows/step-up.ts'
+import { type Caller, type ChangePermit, grantStepUp } from '../flows/step-up.ts'
 import {
   currentDevice,
   listTrustedDevices,
@@ -220,7 +220,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
 }
 
 /** Leave to change factors; a code that was given with the request is told to the host, before anything changes. */
-async function permit({ ctx, caller, verified }: Call, inputCode: string | undefined): Promise<Grant> {
+async function permit({ ctx, caller, verified }: Call, inputCode: string | undefined): Promise<ChangePermit> {
   const grant = await grantStepUp(ctx, caller, inputCode)
   if (grant.proof) await verified(grant.proof)
   return grant

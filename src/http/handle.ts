@@ -4,7 +4,7 @@ import { OPENAPI_PATH, openApiDocument, type SecurityScheme } from '../contract/
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { contextOf, type Context as FlowContext } from '../flows/context.ts'
-import { type EnrollingCaller, enrolmentCaller } from '../flows/enforcement.ts'
+import { type EnrollingCaller, enrollmentCaller } from '../flows/enforcement.ts'
 import type { Proof } from '../flows/proof.ts'
 import { type Caller, type Freshness, type Nobody, requireFresh } from '../flows/step-up.ts'
 import type { JwtTokens } from '../jwt/index.ts'
@@ -167,11 +167,11 @@ async function perform<Context>(ctx: FlowContext, called: Called<Context>): Prom
 
 const NOBODY = { caller: null, isEnrolling: false }
 
-/** @throws TotpError `unauthenticated` when the host knows no caller, and no enrolment token opens this row */
+/** @throws TotpError `unauthenticated` when the host knows no caller, and no enrollment token opens this row */
 async function callerOf<Context>(ctx: FlowContext, row: Endpoint, { options, context, header }: Called<Context>) {
   const caller = await options.caller(context)
   if (caller) return { caller, isEnrolling: false }
-  const enrolling = row.opensToEnrolment ? await enrolmentCaller(ctx, header('authorization')) : null
+  const enrolling = row.opensToEnrollment ? await enrollmentCaller(ctx, header('authorization')) : null
   if (enrolling === null) throw new TotpError('unauthenticated')
   return { caller: enrolling, isEnrolling: true }
 }

@@ -14,9 +14,9 @@ export interface JwtOptions {
    */
   authenticate: (username: string, password: string) => Promise<string | null>
   /** 30 to 86,400; default 300, as djangorestframework-simplejwt: nothing revokes an access token before it expires. */
-  accessSeconds?: number
+  accessTokenSeconds?: number
   /** 60 to 7,776,000; default 86,400. Each refresh begins it anew. */
-  refreshSeconds?: number
+  refreshTokenSeconds?: number
 }
 
 export interface TokenPair {
@@ -95,8 +95,8 @@ interface Claims {
 export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   const ctx = contextOf(totp)
   const lifetimes = {
-    access: whole('accessSeconds', options.accessSeconds ?? 300, 30, 86_400),
-    refresh: whole('refreshSeconds', options.refreshSeconds ?? 86_400, 60, 7_776_000),
+    access: whole('accessTokenSeconds', options.accessTokenSeconds ?? 300, 30, 86_400),
+    refresh: whole('refreshTokenSeconds', options.refreshTokenSeconds ?? 86_400, 60, 7_776_000),
   }
   const { issuer } = ctx.policy
   // The claim and the key both name the service: RFC 8725 §3.8, for services that share an encryption key.

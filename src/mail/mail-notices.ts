@@ -65,5 +65,5 @@ export function mailNotices(
     tell(event, method === 'recovery_password' ? { kind: 'recovery_locked' } : { kind: 'second_factor_locked', method })
   })
   totp.on('recovery.confirmed', (event) => tell(event, { kind: 'recovery_confirmed' }))
-  totp.on('recovery.cancelled', (event) => tell(event, { kind: 'recovery_cancelled' }))
+  totp.on('recovery.canceled', (event) => tell(event, { kind: 'recovery_canceled' }))
 }

@@ -34,7 +34,7 @@ export type Notice = {
         | 'recovery_failing'
         | 'recovery_locked'
         | 'recovery_confirmed'
-        | 'recovery_cancelled'
+        | 'recovery_canceled'
     }
 )
 

@@ -86,7 +86,7 @@ function letterOf(notice: Notice): Letter {
           NOT_YOU_BY_LINK,
         ],
       }
-    case 'recovery_cancelled':
+    case 'recovery_canceled':
       return {
         subject: 'Recovery request canceled',
         paragraphs: [

@@ -61,9 +61,9 @@ describe.each([
   test('is black and white and nowhere transparent, so that dark mode does not shine through', () => {
     const { pixels } = rasterOf(qrSvg(text))
 
-    const colours = new Set(pixels.map((pixel) => pixel.join()))
+    const colors = new Set(pixels.map((pixel) => pixel.join()))
 
-    expect(colours).toEqual(new Set(['0,0,0,255', '255,255,255,255']))
+    expect(colors).toEqual(new Set(['0,0,0,255', '255,255,255,255']))
   })
 
   test('has a quiet zone of four light modules on each side, and begins right after it', () => {

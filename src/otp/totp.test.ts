@@ -156,7 +156,7 @@ describe('matchStep', () => {
     ['hexadecimal', `0x${code.slice(2)}`],
     ['an exponent', '1e0000'],
     ['NUL bytes', '\0\0\0\0\0\0'],
-    ['full-width digits, not normalised', inDigitsFrom(0xff10)],
+    ['full-width digits, not normalized', inDigitsFrom(0xff10)],
     ['arabic-indic digits', inDigitsFrom(0x0660)],
     ['extended arabic-indic digits', inDigitsFrom(0x06f0)],
     ['devanagari digits', inDigitsFrom(0x0966)],

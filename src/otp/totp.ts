@@ -2,7 +2,7 @@ import { type KeyObject, timingSafeEqual } from 'node:crypto'
 import type { UnixSeconds } from '../clock.ts'
 import { type HotpParameters, hotp, hotpNumber } from './hotp.ts'
 
-/** What a verifier and an authenticator app agreed on at enrolment. */
+/** What a verifier and an authenticator app agreed on at enrollment. */
 export interface TotpParameters extends HotpParameters {
   /** Length of a time step, X in RFC 6238 §4.1. */
   periodSeconds: number

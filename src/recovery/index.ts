@@ -24,7 +24,7 @@ export interface RecoveryOptions {
    */
   pageUrl: string | (() => string)
   /** How long a link is good once it works: 60 to 86,400 (NIST SP 800-63B-4 §4.2.1.2: 24 hours by mail). Default 3,600. */
-  linkSeconds?: number
+  linkValidSeconds?: number
   /** From the request until the link works, so that the owner can stop it: 0 to 604,800. Default 0. */
   delaySeconds?: number
 }
@@ -58,11 +58,11 @@ export interface Recovery {
  */
 export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery {
   const ctx = contextOf(totp)
-  const linkSeconds = whole('linkSeconds', options.linkSeconds ?? 3600, 60, 86_400)
+  const linkValidSeconds = whole('linkValidSeconds', options.linkValidSeconds ?? 3600, 60, 86_400)
   const delaySeconds = whole('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
   const { pageUrl } = options
   if (typeof pageUrl === 'string' && !URL.canParse(pageUrl)) throw new TypeError('pageUrl must be a valid URL')
-  const lifetime = delaySeconds + linkSeconds
+  const lifetime = delaySeconds + linkValidSeconds
   const { issuer } = ctx.policy
   const parts: RecoveryParts = {
     tokens: tokenSealer(ctx.keyring, { kind: 'recovery', issuer }, lifetime),

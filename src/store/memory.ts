@@ -119,7 +119,7 @@ export function memoryStore(): TotpStore {
         live.lastStep = spending.step
         live.lastUsedAt = now
         live.driftSteps = spending.driftSteps
-        if (live.farStep !== null && live.farStep <= spending.step) live.farStep = null
+        if (live.resyncStep !== null && live.resyncStep <= spending.step) live.resyncStep = null
       } else {
         const code = user.codes.find(({ digest, usedAt }) => usedAt === null && spending.digests.includes(digest))
         if (!code) return { outcome: 'refused' }
@@ -141,16 +141,17 @@ export function memoryStore(): TotpStore {
 
     clearFailures: (userId) => find(userId).failures.clear(),
 
-    noteFarStep(userId, authenticatorId, step) {
+    noteResyncStep(userId, authenticatorId, step) {
       const { live, pending } = find(userId)
       for (const authenticator of [...live, pending]) {
-        if (authenticator?.id === authenticatorId) authenticator.farStep = Math.max(authenticator.farStep ?? step, step)
+        if (authenticator?.id === authenticatorId)
+          authenticator.resyncStep = Math.max(authenticator.resyncStep ?? step, step)
       }
     },
 
     putPending(userId, pending, generation, limits) {
       if (find(userId).generation !== generation) return false
-      const unused = { lastUsedAt: null, driftSteps: 0, farStep: null }
+      const unused = { lastUsedAt: null, driftSteps: 0, resyncStep: null }
       const user = keep(userId)
       user.pending = { ...pending, ...unused, parameters: { ...pending.parameters } }
       const failures = user.failures.get('totp')
@@ -178,7 +179,7 @@ export function memoryStore(): TotpStore {
         const byUse = liveOf(user).sort((a, b) => Number(a.lastUsedAt) - Number(b.lastUsedAt))
         user.live = user.live.filter(({ id }) => id !== byUse[0]?.id)
       }
-      user.live.push({ ...pending, lastUsedAt: now, lastStep: step, driftSteps, farStep: null })
+      user.live.push({ ...pending, lastUsedAt: now, lastStep: step, driftSteps, resyncStep: null })
       user.confirmedAt ??= now
       if (backupCodes) putCodes(user, backupCodes)
       const failures = user.failures.get('totp')
@@ -193,7 +194,7 @@ export function memoryStore(): TotpStore {
       const user = keep(userId)
       const outcome = user.confirmedAt === null ? 'first' : 'added'
       const { parameters, ...rest } = authenticator
-      user.live.push({ ...rest, parameters: { ...parameters }, lastStep, driftSteps: 0, farStep: null })
+      user.live.push({ ...rest, parameters: { ...parameters }, lastStep, driftSteps: 0, resyncStep: null })
       if (outcome === 'first' && backupCodes) putCodes(user, backupCodes)
       user.confirmedAt ??= authenticator.createdAt
       raise(userId, now, null)
@@ -407,8 +408,8 @@ function liveOf({ live }: User): AuthenticatorRecord[] {
 }
 
 function authenticatorOf(record: AuthenticatorRecord): AuthenticatorRecord {
-  const { id, name, sealedSecret, parameters, createdAt, lastUsedAt, driftSteps, farStep } = record
-  return { id, name, sealedSecret, parameters: { ...parameters }, createdAt, lastUsedAt, driftSteps, farStep }
+  const { id, name, sealedSecret, parameters, createdAt, lastUsedAt, driftSteps, resyncStep } = record
+  return { id, name, sealedSecret, parameters: { ...parameters }, createdAt, lastUsedAt, driftSteps, resyncStep }
 }
 
 /** The count with one more failure at `now`. */

@@ -1,6 +1,6 @@
 import type { Parameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, type WithinOptions } from './sql/host-transaction.ts'
-import { migratePooled, type Pooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
+import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { sqlStore } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
 import { type TableOptions, tablesOf } from './sql/tables.ts'
@@ -20,7 +20,7 @@ export interface MysqlPool extends MysqlConnection {
 
 export interface MysqlStore extends TotpStore {
   /**
-   * The same store within a transaction that the host has open on `connection`, so that an enrolment commits with the
+   * The same store within a transaction that the host has open on `connection`, so that an enrollment commits with the
    * host's own rows or not at all. Attempts are counted outside it, on the store's own pool: a roll-back of the host's
    * must not give guesses back (Vikunja, CVE-2026-35597).
    *
@@ -84,7 +84,7 @@ const LOCK_SECONDS = 60
 
 /** Deadlock, and a row changed since the snapshot (MariaDB): InnoDB has undone the transaction. */
 const UNDONE = new Set([1213, 1020])
-const wasUndone = (error: unknown) => UNDONE.has(errorNumber(error))
+const isRetryable = (error: unknown) => UNDONE.has(errorNumber(error))
 /** MySQL has no ADD COLUMN IF NOT EXISTS, as MariaDB has. */
 const DUPLICATE_COLUMN = 1060
 
@@ -92,20 +92,20 @@ function errorNumber(error: unknown): number {
   return Number((error as { errno?: unknown } | null)?.errno)
 }
 
-function poolOf(pool: MysqlPool, statements: Statements): Pooled {
+function poolOf(pool: MysqlPool, statements: Statements): ConnectionSource {
   return {
     async acquire() {
       const connection = await pool.getConnection()
       const release = (broken: boolean) => (broken ? connection.destroy() : connection.release())
       return { ...sessionOn(connection, statements), release }
     },
-    query: (name, parameters) => repeated(wasUndone, () => ask(pool, statements[name], parameters)),
-    wasUndone,
+    query: (name, parameters) => repeated(isRetryable, () => ask(pool, statements[name], parameters)),
+    isRetryable,
   }
 }
 
 /** Within a transaction of the host's: ours is a savepoint in it, and is never repeated. */
-function savepoints(connection: MysqlConnection, statements: Statements, options?: WithinOptions): Pooled {
+function savepoints(connection: MysqlConnection, statements: Statements, options?: WithinOptions): ConnectionSource {
   const session = sessionOn(connection, statements)
   // The promises of `mysql2` are a shell around the connection proper, which the host may use directly.
   const { connection: inner } = connection as { connection?: object }
@@ -113,7 +113,7 @@ function savepoints(connection: MysqlConnection, statements: Statements, options
   return {
     acquire: () => transaction.acquire(session),
     query: (name, parameters) => transaction.single(session, name, parameters),
-    wasUndone: () => false,
+    isRetryable: () => false,
   }
 }
 

@@ -9,7 +9,7 @@ import {
 } from './postgres-clients.ts'
 import type { Parameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, inTurn, takeTurn, type WithinOptions } from './sql/host-transaction.ts'
-import { migratePooled, type Pooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
+import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { limitNumbers, type Runner, refusal, sqlStore, toAuthenticator, toUser } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
 import { type TableOptions, tablesOf } from './sql/tables.ts'
@@ -42,7 +42,7 @@ export interface PostgresPoolClient extends PostgresClient {
 
 export interface PostgresStore extends TotpStore {
   /**
-   * The same store within a transaction that the host has open on `client`, so that an enrolment commits with the
+   * The same store within a transaction that the host has open on `client`, so that an enrollment commits with the
    * host's own rows or not at all. Attempts are counted outside it, on the store's own connection: a roll-back of the
    * host's must not give guesses back (Vikunja, CVE-2026-35597).
    *
@@ -84,7 +84,7 @@ export function postgresStore(
   const store: TotpStore = {
     ...usual,
     ...counted,
-    ...atOneStroke(pooled),
+    ...singleStatementOperations(pooled),
     migrate: () =>
       migratePooled(pooled, {
         dialect: 'postgres',
@@ -109,7 +109,7 @@ export function postgresStore(
       return {
         ...sqlStore(own),
         ...counted,
-        ...atOneStroke(inside),
+        ...singleStatementOperations(inside),
         migrate: store.migrate,
         close: store.close,
       }
@@ -118,7 +118,7 @@ export function postgresStore(
 }
 
 /** Counts and hands out what to judge by in one round trip; the reason of a refusal costs a second one. */
-function reserveIn(pooled: Pooled, runner: Runner) {
+function reserveIn(pooled: ConnectionSource, runner: Runner) {
   return async ({ userId, method, against, challenge, now, limits }: Attempt): Promise<Reservation> => {
     if (challenge && challenge.expiresAt < now) return { outcome: 'stale' }
     const { tokenId = null, generation = null } = challenge ?? {}
@@ -137,7 +137,7 @@ function reserveIn(pooled: Pooled, runner: Runner) {
   }
 }
 
-async function spendIn(pooled: Pick<Pooled, 'query'>, spending: Spending): Promise<Spent> {
+async function spendIn(pooled: Pick<ConnectionSource, 'query'>, spending: Spending): Promise<Spent> {
   const { userId, method, challenge, generation, now } = spending
   if (challenge && (challenge.expiresAt < now || challenge.generation !== generation)) return { outcome: 'stale' }
   const { tokenId = null, expiresAt = null } = challenge ?? {}
@@ -165,7 +165,9 @@ async function spendIn(pooled: Pick<Pooled, 'query'>, spending: Spending): Promi
 }
 
 /** What takes a transaction elsewhere and one statement here. */
-function atOneStroke(pooled: Pick<Pooled, 'query'>): Pick<TotpStore, 'spend' | 'openFamily' | 'rotateFamily'> {
+function singleStatementOperations(
+  pooled: Pick<ConnectionSource, 'query'>,
+): Pick<TotpStore, 'spend' | 'openFamily' | 'rotateFamily'> {
   return {
     spend: (spending) => spendIn(pooled, spending),
     async openFamily({ id, userId, tokenId, expiresAt }, generation, now) {
@@ -181,7 +183,7 @@ function atOneStroke(pooled: Pick<Pooled, 'query'>): Pick<TotpStore, 'spend' | '
   }
 }
 
-function countIn(pooled: Pooled): TotpStore['countCall'] {
+function countIn(pooled: ConnectionSource): TotpStore['countCall'] {
   return async ({ keyDigest, windowSeconds, now }) => {
     const { rows } = await pooled.query('countCallWhole', { keyDigest, expiresAt: now + windowSeconds, now })
     const row = rows[0] as Row
@@ -194,12 +196,12 @@ const MIGRATION_LOCK = 8_726_238
 
 /** Deadlock and serialization failure: PostgreSQL has undone the transaction. */
 const UNDONE = new Set(['40001', '40P01'])
-const wasUndone = (error: unknown) => UNDONE.has(String((error as { code?: unknown } | null)?.code))
+const isRetryable = (error: unknown) => UNDONE.has(String((error as { code?: unknown } | null)?.code))
 
 /** While a connection is lent no one else listens, and without a listener one that breaks ends the process. */
 const toldToTheStatement = () => undefined
 
-function poolOf(pool: PostgresPool, statements: Statements): Pooled {
+function poolOf(pool: PostgresPool, statements: Statements): ConnectionSource {
   return {
     acquire: () =>
       new Promise((resolve, reject) => {
@@ -216,12 +218,12 @@ function poolOf(pool: PostgresPool, statements: Statements): Pooled {
         })
       }),
     // Where the host's default is REPEATABLE READ or more, of two racing statements one is undone.
-    query: (name, parameters) => repeated(wasUndone, () => ask(pool, statements[name], parameters)),
-    wasUndone,
+    query: (name, parameters) => repeated(isRetryable, () => ask(pool, statements[name], parameters)),
+    isRetryable,
   }
 }
 
-function postgresJsPool(sql: PostgresJs, statements: Statements): Pooled {
+function postgresJsPool(sql: PostgresJs, statements: Statements): ConnectionSource {
   const { options = {} } = sql as { options?: { prepare?: boolean; transform?: { column?: { from?: unknown } } } }
   if (options.transform?.column?.from) {
     throw new TypeError('the Sql of postgres must not transform names of columns: give the store one of its own')
@@ -232,29 +234,29 @@ function postgresJsPool(sql: PostgresJs, statements: Statements): Pooled {
   return {
     acquire: async () =>
       postgresJsSession(sql, prepare, { sessionOn: (inside) => sessionOn(inside, statements), kinds: KINDS }),
-    query: (name, parameters) => repeated(wasUndone, () => ask(client, statements[name], parameters)),
-    wasUndone,
+    query: (name, parameters) => repeated(isRetryable, () => ask(client, statements[name], parameters)),
+    isRetryable,
   }
 }
 
 /** One connection serves one after the other: what belongs to a transaction must not mix with what does not. */
-function oneConnection(client: PostgresClient, statements: Statements): Pooled {
+function oneConnection(client: PostgresClient, statements: Statements): ConnectionSource {
   return {
     acquire: () => takeTurn(client, (release) => ({ ...sessionOn(client, statements), release: () => release() })),
     query: (name, parameters) =>
-      repeated(wasUndone, () => inTurn(client, () => ask(client, statements[name], parameters))),
-    wasUndone,
+      repeated(isRetryable, () => inTurn(client, () => ask(client, statements[name], parameters))),
+    isRetryable,
   }
 }
 
 /** Within a transaction of the host's: ours is a savepoint in it, and is never repeated. */
-function savepoints(client: PostgresClient, statements: Statements, options?: WithinOptions): Pooled {
+function savepoints(client: PostgresClient, statements: Statements, options?: WithinOptions): ConnectionSource {
   const session = sessionOn(client, statements)
   const transaction = hostTransaction(client, session.text, options)
   return {
     acquire: () => transaction.acquire(session),
     query: (name, parameters) => transaction.single(session, name, parameters),
-    wasUndone: () => false,
+    isRetryable: () => false,
   }
 }
 

@@ -16,7 +16,7 @@ export interface UserRecord {
   confirmedAt: UnixSeconds | null
 }
 
-/** An authenticator app's enrolment. Secrets arrive and leave sealed. */
+/** An authenticator app's enrollment. Secrets arrive and leave sealed. */
 export interface AuthenticatorRecord {
   id: string
   name: string | null
@@ -26,12 +26,12 @@ export interface AuthenticatorRecord {
   lastUsedAt: UnixSeconds | null
   /** How many time steps the app's clock was ahead of ours at the last right code; negative: behind. */
   driftSteps: number
-  /** The step of a code that was right but too far from now: the next one in a row resynchronises. Null: none. */
-  farStep: number | null
+  /** The step of a code that was right but too far from now: the next one in a row resynchronizes. Null: none. */
+  resyncStep: number | null
 }
 
-/** An enrolment that waits for its first code. One per user; never overwrites a live authenticator. */
-export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUsedAt' | 'driftSteps' | 'farStep'> {
+/** An enrollment that waits for its first code. One per user; never overwrites a live authenticator. */
+export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUsedAt' | 'driftSteps' | 'resyncStep'> {
   expiresAt: UnixSeconds
   /** Of the session that began it, which alone may see the secret again; null: none may. */
   sessionDigest: string | null
@@ -59,7 +59,7 @@ export type FailureKind = SecondFactorMethod | 'recovery_password'
 export interface Attempt {
   userId: string
   method: FailureKind
-  /** `live`: a code for the second factor that is on. `pending`: the first code of an enrolment. */
+  /** `live`: a code for the second factor that is on. `pending`: the first code of an enrollment. */
   against: 'live' | 'pending'
   challenge: SingleUse | null
   now: UnixSeconds
@@ -145,7 +145,7 @@ export interface FactorStatus {
   backupCodesRemaining: number
   /** When the user said that the current backup codes are kept; null: not yet. */
   backupCodesSavedAt: UnixSeconds | null
-  /** An enrolment waits for its first code until then; null: none does, or it has expired. */
+  /** An enrollment waits for its first code until then; null: none does, or it has expired. */
   pendingUntil: UnixSeconds | null
   /** Alive ones. */
   trustedDevices: number
@@ -207,7 +207,7 @@ export interface TotpStore {
    * several the latest is remembered: an earlier one must not make room for it to be good when its time comes.
    * Spending it or a later step of that authenticator forgets it.
    */
-  noteFarStep(userId: string, authenticatorId: string, step: number): Promise<void>
+  noteResyncStep(userId: string, authenticatorId: string, step: number): Promise<void>
 
   /**
    * Puts a pending authenticator in the place of an earlier pending one; a live one is untouched. Where 2FA is off,
@@ -217,7 +217,7 @@ export interface TotpStore {
    */
   putPending(userId: string, pending: PendingAuthenticator, generation: number, limits: FailureLimits): Promise<boolean>
 
-  /** The enrolment that waits for its first code; null: none, or it has expired. */
+  /** The enrollment that waits for its first code; null: none, or it has expired. */
   getPending(userId: string, now: UnixSeconds): Promise<PendingAuthenticator | null>
 
   /**
@@ -253,7 +253,7 @@ export interface TotpStore {
    */
   importAuthenticator(brought: {
     userId: string
-    authenticator: Omit<AuthenticatorRecord, 'driftSteps' | 'farStep'>
+    authenticator: Omit<AuthenticatorRecord, 'driftSteps' | 'resyncStep'>
     lastStep: number
     maxAuthenticators: number
     generation: number
@@ -311,7 +311,7 @@ export interface TotpStore {
 
   /**
    * Ends all open challenges, recovery links, trusted devices and refresh families of the user, all earlier proofs, and an
-   * enrolment that waits for its first code. Forgets the consecutive failures of recovery passwords, and their delay: the
+   * enrollment that waits for its first code. Forgets the consecutive failures of recovery passwords, and their delay: the
    * password that was guessed at is gone. Their total stays.
    *
    * @param options - `isPasswordSame`: the guesses were at the password that still holds, so their failures stay
@@ -410,7 +410,7 @@ export interface TotpStore {
   }>
 
   /**
-   * Deletes what has expired: pending enrolments, burnt marks, families, devices, windows. Nothing depends on it: what has expired
+   * Deletes what has expired: pending enrollments, burnt marks, families, devices, windows. Nothing depends on it: what has expired
    * is not looked at, and every row added takes two expired ones away. For hosts that like to see tables small.
    */
   deleteExpired(now: UnixSeconds): Promise<void>

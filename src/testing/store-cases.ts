@@ -11,8 +11,8 @@ import {
   listTrustedDevices,
   rotateTrustedDevice,
 } from './store-cases/devices.ts'
-import { noteFarStep, spendDrift } from './store-cases/drift.ts'
-import { activatePending, putPending } from './store-cases/enrolment.ts'
+import { noteResyncStep, spendDrift } from './store-cases/drift.ts'
+import { activatePending, putPending } from './store-cases/enrollment.ts'
 import { endFamily, isFamilyAlive, openFamily, raiseFamily, rotateFamily } from './store-cases/families.ts'
 import { importAuthenticator } from './store-cases/import.ts'
 import { endTrustedDevices, getPending, noteBackupCodesSaved, renameAuthenticator } from './store-cases/kept.ts'
@@ -51,7 +51,7 @@ const operations = {
   spend: { ...spend, ...spendSeveral, ...spendDrift },
   returnAttempt,
   clearFailures,
-  noteFarStep,
+  noteResyncStep,
   putPending,
   getPending,
   activatePending: { ...activatePending, ...activateFurther },

@@ -91,12 +91,17 @@ export interface Enrolled {
 /** The step that the first code spends; the next is free. */
 export const firstStep = 1_000_000
 
-/** Enrols a user as the library does: pending, an attempt, live. Leaves no failure counted. */
-export async function enrol(
+/** Enrolls a user as the library does: pending, an attempt, live. Leaves no failure counted. */
+export async function enroll(
   store: TotpStore,
-  enrolment: { userId?: string; phone?: string; codes?: readonly string[]; now?: UnixSeconds } = {},
+  enrollment: { userId?: string; phone?: string; codes?: readonly string[]; now?: UnixSeconds } = {},
 ): Promise<Enrolled> {
-  const { userId = 'ann', phone = `phone of ${userId}`, codes = ['code-3', 'code-1', 'code-2'], now = noon } = enrolment
+  const {
+    userId = 'ann',
+    phone = `phone of ${userId}`,
+    codes = ['code-3', 'code-1', 'code-2'],
+    now = noon,
+  } = enrollment
   const { generation } = await store.getUser(userId)
   const authenticatorId = `${phone}, ${generation}`
   assert.equal(await store.putPending(userId, pending(authenticatorId), generation, limits), true)
@@ -124,7 +129,7 @@ export function recordOf(
   { expiresAt: _, sessionDigest: __, ...pending }: PendingAuthenticator,
   differing: Partial<AuthenticatorRecord> = {},
 ): AuthenticatorRecord {
-  return { ...pending, lastUsedAt: null, driftSteps: 0, farStep: null, ...differing }
+  return { ...pending, lastUsedAt: null, driftSteps: 0, resyncStep: null, ...differing }
 }
 
 /** Puts one more live authenticator beside those that a user has, up to five. */

@@ -1,7 +1,7 @@
 import type { TotpEvent } from 'totp-kit'
 import { expect, test } from 'vitest'
 import { FETCH, NODE, type Service, startService } from '../http/harness.ts'
-import { challenge, type Enrolled, enrol, linkIn, logInWith, nextCode, wrongCode } from '../http/people.ts'
+import { challenge, type Enrolled, enroll, linkIn, logInWith, nextCode, wrongCode } from '../http/people.ts'
 
 async function answer(service: Service, { person }: Enrolled, backup_code: string) {
   const totp_challenge_token = await challenge(service, person)
@@ -10,7 +10,7 @@ async function answer(service: Service, { person }: Enrolled, backup_code: strin
 
 test('CVE-2025-67507, GHSA-pvcv-q3q7-266g (Filament): a backup code logs in once', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const [code] = alice.backupCodes as [string]
   expect((await answer(service, alice, code)).outcome).toBe('200')
   expect((await answer(service, alice, code)).outcome).toBe('400 invalid_code')
@@ -19,7 +19,7 @@ test('CVE-2025-67507, GHSA-pvcv-q3q7-266g (Filament): a backup code logs in once
 
 test('CVE-2026-48505, GHSA-mc5j-f6wx-h9qh (Filament): of 50 requests at once with one backup code one is let in, and one code is gone', async () => {
   const service = await startService(NODE)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const challenges = await Promise.all(Array.from({ length: 50 }, () => challenge(service, alice.person)))
   const answers = await Promise.all(
     challenges.map((totp_challenge_token) =>
@@ -32,7 +32,7 @@ test('CVE-2026-48505, GHSA-mc5j-f6wx-h9qh (Filament): of 50 requests at once wit
 
 test('CVE-2026-31875, GHSA-4hf6-3x24-c9m8 (Parse Server): a backup code is consumed by whatever it opened: step-up, a change, a function, a login', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, session, backupCodes } = alice
   const uses = [
     (code: string) => service.post('totp/verify/', { backup_code: code }, session.access),
@@ -51,7 +51,7 @@ test('CVE-2026-31875, GHSA-4hf6-3x24-c9m8 (Parse Server): a backup code is consu
 
 test('CVE-2026-33624, GHSA-2299-ghjr-6vjp, GHSA-w73w-g5xw-rwhf, GHSA-jpq4-7fmq-q5fj, GHSA-r3xq-68wh-gwvh (Parse Server): whatever is good once is good for one of 20 requests at once: codes, challenges, links, devices, refresh tokens', async () => {
   const service = await startService(NODE)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone, session, backupCodes } = alice
   const { email, username, password } = person
   const successes = async (send: (n: number) => Promise<{ status: number; body: Record<string, unknown> }>) => {
@@ -84,15 +84,15 @@ test('CVE-2026-33624, GHSA-2299-ghjr-6vjp, GHSA-w73w-g5xw-rwhf, GHSA-jpq4-7fmq-q
   const { trusted_device, refresh } = await device()
   expect(await successes(() => service.post('jwt/create/', { username, password, trusted_device })), 'device').toBe(1)
   expect(await successes(() => service.post('jwt/refresh/', { refresh })), 'refresh token').toBe(1)
-  const cancelled = await link()
-  expect(await successes(() => service.post('totp/recovery_cancel/', cancelled)), 'cancelling').toBe(1)
+  const canceled = await link()
+  expect(await successes(() => service.post('totp/recovery_cancel/', canceled)), 'canceling').toBe(1)
   const confirmed = { ...(await link()), password }
   expect(await successes(() => service.post('totp/recovery_confirm/', confirmed)), 'recovery link').toBe(1)
 })
 
 test('appwrite/appwrite #11692: different backup codes at once are all taken, and none comes back', async () => {
   const service = await startService(NODE)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   for (const half of [alice.backupCodes.slice(0, 5), alice.backupCodes.slice(5)]) {
     const answers = await Promise.all(half.map((code) => answer(service, alice, code)))
     expect(answers.map(({ outcome }) => outcome)).toEqual(Array(5).fill('200'))
@@ -120,7 +120,7 @@ test('@nulix/adonis-2fa, @enteocode/nestjs-mfa (by reading them): a backup code 
   for (const type of types) service.totp.on(type, (event) => void said.push(JSON.stringify(event)))
   const write = process.stderr.write
   process.stderr.write = ((text: string) => said.push(text) > 0) as typeof write
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone, session, backupCodes } = alice
   const wrong = wrongCode(service, phone)
   const right = nextCode(service, phone)

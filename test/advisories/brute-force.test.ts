@@ -11,7 +11,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { addressKey, clientAddress, trustedProxies } from '../../src/http/client-address.ts'
 import { FETCH, NODE, NOON, startService } from '../http/harness.ts'
 import { paths } from '../http/matrix/paths.ts'
-import { challenge, enrol, logInWith, logInWithPhone, nextCode, STEP, sessionIn, wrongCode } from '../http/people.ts'
+import { challenge, enroll, logInWith, logInWithPhone, nextCode, STEP, sessionIn, wrongCode } from '../http/people.ts'
 import { mysqlPool, postgresPool, services } from '../services.ts'
 
 /** The functions alone, with only what must be given, and a user with a phone. */
@@ -97,15 +97,15 @@ test('laravel/fortify #190, #191: limits need not be set up, and limits that let
   for (const none of [0, Number.POSITIVE_INFINITY, '5', -1]) {
     await expect(start({ failures: { beforeDelay: none } })).rejects.toThrow(RangeError)
   }
-  const service = await startService(FETCH, { throttleRate: '10/minute' })
+  const service = await startService(FETCH, { rateLimit: '10/minute' })
   const calls = Array.from({ length: 11 }, () => service.post('jwt/create/', { username: 'nobody', password: 'x' }))
   const outcomes = (await Promise.all(calls)).map(({ outcome }) => outcome)
   expect(outcomes.filter((outcome) => outcome === '429 throttled')).toHaveLength(1)
 })
 
 test('CVE-2021-41177 (Nextcloud): while a budget or a rate cannot be counted, the call is refused with 503, and a right code is not judged', async () => {
-  const service = await startService(FETCH, { throttleRate: '100/minute', throttleCounts: 'store' })
-  const alice = await enrol(service)
+  const service = await startService(FETCH, { rateLimit: '100/minute', rateLimitStorage: 'store' })
+  const alice = await enroll(service)
   const totp_challenge_token = await challenge(service, alice.person)
   const otp_code = nextCode(service, alice.phone)
   const verify = () => service.post('jwt/totp/verify/', { totp_challenge_token, otp_code })
@@ -153,7 +153,7 @@ test("CVE-2026-35597, GHSA-fgfv-pv97-6cmj (Vikunja): a wrong code stays counted 
   }
 
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   service.broken.add('getFailureBudget')
   for (let n = 0; n < 5; n++) {
     const input = { otp_code: wrongCode(service, alice.phone) }
@@ -198,7 +198,7 @@ test('CVE-2025-64102, GHSA-xrw9-r35x-x878 (Zitadel): with no option set, every p
 
 test('CVE-2026-9798, CVE-2026-16103, CVE-2026-88770 (Keycloak): a lock that begins after the challenge and the session were there holds for both', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone, session } = alice
   const totp_challenge_token = await challenge(service, person)
   for (let n = 0; n < 5; n++) {
@@ -218,7 +218,7 @@ test('CVE-2026-9798, CVE-2026-16103, CVE-2026-88770 (Keycloak): a lock that begi
 
 test('CVE-2024-4629 (Keycloak #31726): of 500 codes at once five are judged, and a right one in their midst is not', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const [right, wrong] = [nextCode(service, alice.phone), wrongCode(service, alice.phone)]
   const answers = await Promise.all(
     Array.from({ length: 500 }, (_, n) =>
@@ -241,7 +241,7 @@ test("CVE-2025-6004 (HashiCorp Vault), pennersr/django-allauth: every spelling o
       },
     },
   })
-  const [alice, bob] = [await enrol(service, 'alice'), await enrol(service, 'bob')]
+  const [alice, bob] = [await enroll(service, 'alice'), await enroll(service, 'bob')]
   const spellings = ['alice', 'ALICE', 'Alice', 'aLICE', 'alicE', 'AliCe']
   const outcomes: string[] = []
   for (const [n, username] of spellings.entries()) {
@@ -259,7 +259,7 @@ test("CVE-2025-6004 (HashiCorp Vault), pennersr/django-allauth: every spelling o
 
 test('mayswind/ezbookkeeping: a new login brings no new tries', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const outcomes: string[] = []
   for (let n = 0; n < 7; n++) {
     const totp_challenge_token = await challenge(service, alice.person)
@@ -282,7 +282,7 @@ test('CVE-2026-45364, GHSA-p6v2-xcpg-h6xw (better-auth), CVE-2024-47070 (authent
   expect(addressKey('2001:db8:1:3::1')).not.toBe(addressKey('2001:db8:1:2::1'))
 
   const calls = (behindProxy: boolean, forwarded: (n: number) => string) =>
-    startService(NODE, { throttleRate: '10/minute', behindProxy }).then(async (service) => {
+    startService(NODE, { rateLimit: '10/minute', behindProxy }).then(async (service) => {
       const answers: string[] = []
       for (let n = 0; n < 11; n++) {
         const json = { username: 'nobody', password: 'x' }
@@ -303,7 +303,7 @@ test('VilnaCRM #314, GitLab !92725: a way in that is no endpoint of ours has the
     ['verifyBackupCode', 'backup_code'],
   ] as const) {
     const service = await startService(FETCH)
-    const alice = await enrol(service)
+    const alice = await enroll(service)
     const { person, session, backupCodes } = alice
     const wrong = field === 'otp_code' ? wrongCode(service, alice.phone) : 'AAAA-AAAA-AAAA-AAAA'
     const right = field === 'otp_code' ? alice.phone.codeAt(service.clock.now() + STEP) : String(backupCodes[0])
@@ -321,7 +321,7 @@ test('VilnaCRM #314, GitLab !92725: a way in that is no endpoint of ours has the
 
 test('GHSA-cq42-vhv7-xr7p (Keycloak): a stranger without the password cannot lock a second factor, and one who has it locks neither backup codes nor a trusted device with it', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone, backupCodes } = alice
   const { username, password } = person
   for (let n = 0; n < 120; n++) {

@@ -6,10 +6,10 @@ import { tokenSealer } from '../../src/crypto/sealed-token.ts'
 import { answerOf } from '../http/answer.ts'
 import { FETCH, NODE, type Person, type Service, startService } from '../http/harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
   claimsIn,
-  enrol,
+  enroll,
   logIn,
   logInWith,
   logInWithPhone,
@@ -55,7 +55,7 @@ function first({ username, password }: Person) {
 
 test('GHSA-xg6x-h9c9-2m83 (better-auth): what the first factor alone is answered, cookies included, opens no protected route', async () => {
   const service = await startService(NODE, { trustedDevices: { days: 30, cookie: 'device' } })
-  const { person } = await enrol(service)
+  const { person } = await enroll(service)
   const answer = await service.post('jwt/create/', first(person))
   expect(answer.headers).not.toHaveProperty('set-cookie')
   const texts = textsIn(answer.body)
@@ -66,7 +66,7 @@ test('GHSA-xg6x-h9c9-2m83 (better-auth): what the first factor alone is answered
 
 test('CVE-2026-45691 (Nextcloud): a challenge token opens no protected route, in a header, a cookie or the query', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const token = await challenge(service, alice.person)
   expect(await openedBy(service, token)).toEqual([])
   expect(await openedBy(service, (await logInWithPhone(service, alice)).access)).not.toEqual([])
@@ -76,7 +76,7 @@ test('CVE-2026-45691 (Nextcloud): a challenge token opens no protected route, in
 
 test('SA-CONTRIB-2023-030 (Drupal TFA), flask-security #258, CVE-2026-18963 (Keycloak): after a password reset the second factor is asked for as before, also on a trusted device', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone } = alice
   const opened = await challenge(service, person)
   const input = { totp_challenge_token: await challenge(service, person), otp_code: nextCode(service, phone) }
@@ -94,8 +94,8 @@ test('SA-CONTRIB-2023-030 (Drupal TFA), flask-security #258, CVE-2026-18963 (Key
 })
 
 test('CVE-2026-94218 (Keycloak #53070), GHSA-xp7f-xjjx-gwm8, CVE-2026-49443 (authentik): no order of calls without a code ends in a session: begun anew, repeated, left empty', async () => {
-  const service = await startService(FETCH, { challengeSeconds: 3600 })
-  const { person } = await enrol(service)
+  const service = await startService(FETCH, { challengeTokenSeconds: 3600 })
+  const { person } = await enroll(service)
   const targets = posts.filter(({ path }) => path !== 'jwt/create' && !path.startsWith('totp/recovery'))
   const nothing = fc.constantFrom(undefined, null, '', ' ', '000000', [], {}, true, 0)
   const move = fc.record({
@@ -141,12 +141,12 @@ test('CVE-2026-56256, GHSA-cww4-5xfp-jw98 (Capgo), directus/directus #18506: a s
   expect(Object.keys(body).sort()).toEqual(['enrollment_token', 'expires_in', 'is_totp_enabled', 'must_enroll'])
   const token = String(body.enrollment_token)
   expect((await service.send({ method: 'GET', path: '/vault', bearer: token })).status).toBe(401)
-  const toEnrolment = ['createTotpSetup', 'confirmTotpSetup', 'getStatus']
-  for (const { method, path } of callerRows.filter(({ operationId }) => !toEnrolment.includes(operationId))) {
+  const toEnrollment = ['createTotpSetup', 'confirmTotpSetup', 'getStatus']
+  for (const { method, path } of callerRows.filter(({ operationId }) => !toEnrollment.includes(operationId))) {
     expect((await service.call({ method, path: `${path}/`, bearer: token })).outcome, path).toBe('401 unauthenticated')
   }
   expect((await service.post('jwt/refresh/', { refresh: token })).outcome).toBe('401 invalid_token')
-  const phone = await beginEnrolment(service, token)
+  const phone = await beginEnrollment(service, token)
   await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, token)
   expect((await service.get('totp/status/', token)).outcome, 'the token has done its work').toBe('401 unauthenticated')
   await logInWith(service, alice, { otp_code: nextCode(service, phone) })
@@ -154,7 +154,7 @@ test('CVE-2026-56256, GHSA-cww4-5xfp-jw98 (Capgo), directus/directus #18506: a s
 
 test('CVE-2026-3429 (Keycloak), danny-avila/LibreChat #12223, KeeperHub #1523, better-auth (by running it): once 2FA is on, nothing of it is changed or shown on the strength of a password, and a new phone that is not confirmed changes nothing', async () => {
   const service = await startService(FETCH, { maxAuthenticators: 2 })
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, session, phone } = alice
   const { authenticators } = await service.totp.getStatus(person.id)
   const id = authenticators[0]?.id
@@ -181,7 +181,7 @@ test('CVE-2026-3429 (Keycloak), danny-avila/LibreChat #12223, KeeperHub #1523, b
   expect((await service.totp.getStatus(person.id)).authenticators).toHaveLength(1)
 
   const { access } = await logInWithPhone(service, alice)
-  await beginEnrolment(service, access)
+  await beginEnrollment(service, access)
   await logInWith(service, person, { otp_code: nextCode(service, phone) })
 })
 
@@ -189,7 +189,7 @@ test('GHSA-wc43-73w7-x2f5 (Ory Kratos), supabase/auth #1615: a factor that is no
   const service = await startService(FETCH, { maxAuthenticators: 3 })
   const bob = service.register('bob')
   const session = await logIn(service, bob)
-  const pending = await beginEnrolment(service, session.access)
+  const pending = await beginEnrollment(service, session.access)
   const otp_code = pending.codeAt(service.clock.now())
   expect((await service.post('totp/verify/', { otp_code }, session.access)).outcome).toBe('400 totp_not_enabled')
   const again = await logIn(service, bob)
@@ -198,7 +198,7 @@ test('GHSA-wc43-73w7-x2f5 (Ory Kratos), supabase/auth #1615: a factor that is no
   expect(guarded.outcome).toBe('403 second_factor_required')
   expect((await service.get('totp/status/', again.access)).body).toMatchObject({ is_totp_enabled: false })
 
-  const alice = await enrol(service, 'alice')
+  const alice = await enroll(service, 'alice')
   const { access } = alice.session
   expect(claimsIn(access), 'the token from before the session was raised').toMatchObject({ acr: 'aal1' })
   expect((await service.post('totp/create/', undefined, access)).outcome).toBe('401 step_up_required')
@@ -211,7 +211,7 @@ test('GHSA-wc43-73w7-x2f5 (Ory Kratos), supabase/auth #1615: a factor that is no
 
 test("CVE-2026-0723 (GitLab): an answer is good for the challenge that was made here, for that user: a forged token, one that was altered, and another user's code are refused", async () => {
   const service = await startService(FETCH)
-  const [alice, bob] = [await enrol(service, 'alice'), await enrol(service, 'bob')]
+  const [alice, bob] = [await enroll(service, 'alice'), await enroll(service, 'bob')]
   const token = await challenge(service, alice.person)
   const otp_code = nextCode(service, alice.phone)
   const claims = { id: 'AAAAAAAAAAAAAAAAAAAAAA', userId: alice.person.id, generation: 1, more: 'pwd' }
@@ -240,7 +240,7 @@ test('CVE-2026-56350, GHSA-vjf3-2gpj-233v (n8n): members that nobody declared ch
   const service = await startService(FETCH, {
     enforcement: { required: ({ username }) => username === 'carol', accountName: ({ email }) => email },
   })
-  const [alice, bob] = [await enrol(service, 'alice'), await enrol(service, 'bob')]
+  const [alice, bob] = [await enroll(service, 'alice'), await enroll(service, 'bob')]
   const carol = service.register('carol')
   const extra = {
     user_id: bob.person.id,
@@ -287,7 +287,7 @@ test('CVE-2026-56350, GHSA-vjf3-2gpj-233v (n8n): members that nobody declared ch
 
 test('CVE-2025-53942 (authentik): a user who is deactivated between the two steps gets no session, and no new tokens either', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone, session } = alice
   const totp_challenge_token = await challenge(service, person)
   service.deactivated.add(person.id)
@@ -302,7 +302,7 @@ test('CVE-2025-53942 (authentik): a user who is deactivated between the two step
 
 test('GHSA-29r8-gvx4-r9w3 (TYPO3 mfa_email), GHSA-j679-vp39-qwqq (pingvin-share-x), accounts-js/accounts #1227: nothing but a right code passes, of whatever type, and a verification gives a proof or throws', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone, session, backupCodes } = alice
   const right = nextCode(service, phone)
   const nothing = [
@@ -345,7 +345,7 @@ test('GHSA-29r8-gvx4-r9w3 (TYPO3 mfa_email), GHSA-j679-vp39-qwqq (pingvin-share-
 
 test('nginx-http-auth-totp #8: an unknown user and an unknown authenticator are refused, and an unknown user as a wrong password is', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const code = nextCode(service, alice.phone)
   for (const userId of ['nobody', '0', 'null', 'undefined', '__proto__', 'constructor']) {
     await expect(service.totp.verifyTotpCode(userId, code)).rejects.toMatchObject({ code: 'totp_not_set_up' })

@@ -10,7 +10,7 @@ import { FETCH, NODE, NOON, type Service, startService } from '../http/harness.t
 import {
   challenge,
   type Enrolled,
-  enrol,
+  enroll,
   logIn,
   logInWith,
   nextCode,
@@ -27,7 +27,7 @@ async function answer(service: Service, { person }: Pick<Enrolled, 'person'>, ot
 
 test('CVE-2015-7225 (devise-two-factor): a code that has logged in does not log in a second time', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const code = nextCode(service, alice.phone)
   expect((await answer(service, alice, code)).outcome).toBe('200')
   expect((await answer(service, alice, code)).outcome).toBe('400 code_already_used')
@@ -35,7 +35,7 @@ test('CVE-2015-7225 (devise-two-factor): a code that has logged in does not log 
 
 test('CVE-2021-43177 (devise-two-factor): a code that was taken early is spent in its own time step and in the next, and so is every earlier one', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   service.clock.advance(3 * STEP)
   const now = service.clock.now()
   const [before, early] = [alice.phone.codeAt(now), alice.phone.codeAt(now + STEP)]
@@ -84,7 +84,7 @@ test("CVE-2022-25838 (Laravel Fortify): two users with the same code at once are
 
 test('CVE-2021-45331, CVE-2026-20779, GHSA-gx3v-q759-g323 (Gitea): of 50 requests at once with one code one is let in, and no other path takes that code', async () => {
   const service = await startService(NODE)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const challenges = await Promise.all(Array.from({ length: 50 }, () => challenge(service, alice.person)))
   const code = nextCode(service, alice.phone)
   const answers = await Promise.all(
@@ -115,7 +115,7 @@ test('CVE-2021-45331, CVE-2026-20779, GHSA-gx3v-q759-g323 (Gitea): of 50 request
 
 test('CVE-2025-6015, GHSA-v6r4-35f9-9rpw (HashiCorp Vault): a spent code stays spent in every spelling, and all spellings count in one budget', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { id } = alice.person
   const code = nextCode(service, alice.phone)
   await service.totp.verifyTotpCode(id, code)
@@ -149,7 +149,7 @@ test('CVE-2025-6015, GHSA-v6r4-35f9-9rpw (HashiCorp Vault): a spent code stays s
 
 test('CVE-2025-69197 (Pterodactyl), CVE-2025-43798 (Liferay), CVE-2026-27855 (Dovecot Pro): a code that was used in one session is worth nothing in another and to no challenge, while it is on the screen and after', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const other = sessionIn((await answer(service, alice, nextCode(service, alice.phone))).body)
   const otp_code = nextCode(service, alice.phone)
   expect((await service.post('totp/verify/', { otp_code }, alice.session.access)).outcome).toBe('200')
@@ -163,16 +163,16 @@ test('CVE-2025-69197 (Pterodactyl), CVE-2025-43798 (Liferay), CVE-2026-27855 (Do
   expect((await answer(service, alice, otp_code)).outcome).toBe('400 invalid_code')
 })
 
-test('teamhanko/hanko #2723: the code that confirmed an enrolment does not log in', async () => {
+test('teamhanko/hanko #2723: the code that confirmed an enrollment does not log in', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   expect((await answer(service, alice, alice.confirmingCode)).outcome).toBe('400 code_already_used')
   await logInWith(service, alice.person, { otp_code: nextCode(service, alice.phone) })
 })
 
 test('better-auth/better-auth #10387, zitadel/zitadel #6452: of 20 challenges answered with one code one becomes a session, and with the confirming code none', async () => {
   const service = await startService(NODE)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const race = async (otp_code: string) => {
     const challenges = await Promise.all(Array.from({ length: 20 }, () => challenge(service, alice.person)))
     const answers = await Promise.all(

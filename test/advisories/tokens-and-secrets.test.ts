@@ -17,9 +17,9 @@ import { useEverything } from '../http/everything.ts'
 import { FETCH, NODE, type Service, startService } from '../http/harness.ts'
 import { oneOfEachKind } from '../http/matrix/paths.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
-  enrol,
+  enroll,
   linkIn,
   logIn,
   logInWithPhone,
@@ -41,7 +41,7 @@ const headersOf = ({ headers: { date: _, ...headers } }: { headers: Record<strin
 
 test('artifact-keeper #1820, wg-easy/wg-easy #2775, django-totp (by reading it): a challenge leads to one session, with two right codes one after the other and at once', async () => {
   const service = await startService(NODE)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const { person, phone, backupCodes } = alice
   for (const isAtOnce of [false, true]) {
     const totp_challenge_token = await challenge(service, person)
@@ -57,7 +57,7 @@ test('artifact-keeper #1820, wg-easy/wg-easy #2775, django-totp (by reading it):
 
 test('CVE-2025-46815 (Zitadel), CVE-2026-37982 (Keycloak), CVE-2022-23555, CVE-2023-26481 (authentik): a recovery link works once, for the user whom it names, and where it belongs', async () => {
   const service = await startService(FETCH)
-  const [alice, bob] = [await enrol(service, 'alice'), await enrol(service, 'bob')]
+  const [alice, bob] = [await enroll(service, 'alice'), await enroll(service, 'bob')]
   const link = await recoveryLink(service, alice.person.email)
   const ofBob = await recoveryLink(service, bob.person.email)
   const { password } = alice.person
@@ -73,9 +73,9 @@ test('CVE-2025-46815 (Zitadel), CVE-2026-37982 (Keycloak), CVE-2022-23555, CVE-2
   expect(await service.totp.isTotpEnabled(bob.person.id)).toBe(true)
 })
 
-test('django-totp, django-trench (by reading them): a token of one kind is refused wherever another kind is asked for, and a link that was used stays dead when the user enrols anew', async () => {
+test('django-totp, django-trench (by reading them): a token of one kind is refused wherever another kind is asked for, and a link that was used stays dead when the user enrolls anew', async () => {
   const service = await startService(FETCH, {
-    enforcement: { required: ({ username }) => username.startsWith('must-enrol'), accountName: ({ email }) => email },
+    enforcement: { required: ({ username }) => username.startsWith('must-enroll'), accountName: ({ email }) => email },
   })
   const kinds = await oneOfEachKind(service)
   const own: Record<string, string[]> = {
@@ -100,12 +100,12 @@ test('django-totp, django-trench (by reading them): a token of one kind is refus
     }
   }
 
-  const alice = await enrol(service, 'alice')
+  const alice = await enroll(service, 'alice')
   const link = { ...(await recoveryLink(service, alice.person.email)), password: alice.person.password }
   expect((await service.post('totp/recovery_confirm/', link)).outcome).toBe('204')
   const { access } = await logIn(service, alice.person)
   service.clock.advance(STEP)
-  const phone = await beginEnrolment(service, access)
+  const phone = await beginEnrollment(service, access)
   await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, access)
   expect((await service.post('totp/recovery_confirm/', link)).outcome).toBe('400 recovery_link_invalid')
   expect(await service.totp.isTotpEnabled(alice.person.id)).toBe(true)
@@ -113,7 +113,7 @@ test('django-totp, django-trench (by reading them): a token of one kind is refus
 
 test('GHSA-qgqp-xh8r-v73r (authentik): the recovery mail goes to the address that is kept, whatever the request says', async () => {
   const service = await startService(FETCH)
-  const { person } = await enrol(service)
+  const { person } = await enroll(service)
   const attempts = [
     { email: 'ALICE@EXAMPLE.COM' },
     { email: person.email, to: 'mallory@evil.example', recipient: 'mallory@evil.example' },
@@ -131,7 +131,7 @@ test('GHSA-qgqp-xh8r-v73r (authentik): the recovery mail goes to the address tha
 
 test('CVE-2026-43914 (Vaultwarden): asking for a recovery mail says nothing of an address or a password, and without a good link a right password is answered like a wrong one', async () => {
   const service = await startService(FETCH)
-  const { person } = await enrol(service)
+  const { person } = await enroll(service)
   const other = service.register('without-2fa')
   const emails = [person.email, other.email, 'nobody@example.com', 'not-an-address@x']
   const answers = await Promise.all(emails.map((email) => service.post('totp/recovery/', { email })))
@@ -169,7 +169,7 @@ test('CVE-2020-15105, GHSA-vhr6-pvjm-9qwf (django-two-factor-auth): between the 
   const store = await sqliteStore(connection)
   const encryptionKey = generateFernetKey()
   const service = await startService({ ...FETCH, store: async () => store }, { encryptionKey })
-  const { person } = await enrol(service)
+  const { person } = await enroll(service)
   const token = await challenge(service, person)
   const rows = currentTables.flatMap(({ name }) => connection.prepare(`SELECT * FROM ${tablesOf()[name]}`).all({}))
   expect(rows.length).toBeGreaterThan(5)
@@ -255,7 +255,7 @@ test('CVE-2022-29185, GHSA-8vxv-2g8p-2249 (totp-rs): codes and seals are compare
   expect(timingSafe.sort()).toEqual(['crypto/fernet.ts', 'flows/import.ts', 'otp/totp.ts'])
 })
 
-test('GHSA-m9h4-7j9c-55x9 (authentik), rustdesk-console #221, NexaSphere #3208: the secret is answered where an enrolment begins and nowhere else, and no code ever', async () => {
+test('GHSA-m9h4-7j9c-55x9 (authentik), rustdesk-console #221, NexaSphere #3208: the secret is answered where an enrollment begins and nowhere else, and no code ever', async () => {
   const declared = Object.entries(endpoints).filter(([, { reply }]) =>
     /"(secret|uri|svg)"/.test(JSON.stringify(Object.keys((reply as { shape?: object } | null)?.shape ?? {}))),
   )
@@ -268,7 +268,7 @@ test('GHSA-m9h4-7j9c-55x9 (authentik), rustdesk-console #221, NexaSphere #3208: 
   expect(secrets.length).toBeGreaterThan(0)
   const others = Object.entries(seen).flatMap(([id, answers]) => (id === 'createTotpSetup' ? [] : answers))
   expect(others.length).toBeGreaterThan(30)
-  const alice = await enrol(service, 'late')
+  const alice = await enroll(service, 'late')
   const { access } = await logInWithPhone(service, alice)
   for (const path of ['totp/status/', 'totp/backup_codes/', 'totp/trusted_devices/'])
     others.push(await service.get(path, access))
@@ -328,8 +328,8 @@ test('medplum/medplum #9997, rotp #42, QRCoder #391, better-auth (by running it)
 })
 
 test('speakeasy, otpauth, otplib (by running them): a code is a text of six digits, what is near to one is refused, and nothing that is typed throws or becomes a 500', async () => {
-  const service = await startService(FETCH, { tokens: { accessSeconds: 86_400 } })
-  const { person, phone, session } = await enrol(service)
+  const service = await startService(FETCH, { tokens: { accessTokenSeconds: 86_400 } })
+  const { person, phone, session } = await enroll(service)
   // A small number, so that other notations of the same number have six characters as well.
   service.clock.advance(3 * STEP)
   while (Number(phone.codeAt(service.clock.now())) > 0xffff) service.clock.advance(STEP)
@@ -373,13 +373,13 @@ test('speakeasy, otpauth, otplib (by running them): a code is a text of six digi
 
 test('keycloak/keycloak #26177: a change of the factors ends every session but the one that made it', async () => {
   const service = await startService(FETCH)
-  const alice = await enrol(service)
+  const alice = await enroll(service)
   const isAlive = async (session: { refresh: string }) => {
     const { outcome } = await service.post('jwt/verify/', { token: session.refresh })
     return outcome === '200'
   }
   const [own, other] = [await logInWithPhone(service, alice), await logInWithPhone(service, alice)]
-  const pending = await beginEnrolment(service, own.access)
+  const pending = await beginEnrollment(service, own.access)
   expect([await isAlive(own), await isAlive(other)], 'nothing has changed yet').toEqual([true, true])
   const input_code = pending.codeAt(service.clock.now())
   const confirmed = await service.post('totp/confirm/', { input_code }, own.access)

@@ -110,7 +110,7 @@ describe.for([
       expect(statuses(answers, 200)).toBe(1)
     })
 
-    test('an old access token alone can neither disable, rotate, view nor enrol anew', async () => {
+    test('an old access token alone can neither disable, rotate, view nor enroll anew', async () => {
       const user = await enrolled(demo, 'old-token')
 
       const answers = await Promise.all([

@@ -25,7 +25,7 @@ async function exitOf(env: Record<string, string>): Promise<{ code: number | nul
 test.each([
   ['PORT', { PORT: 'http' }],
   ['TOTP_ENCRYPTION_KEY', { TOTP_ENCRYPTION_KEY: 'secret' }],
-  ['throttleRate', { TOTP_THROTTLE_RATE: '10 per minute' }],
+  ['rateLimit', { TOTP_THROTTLE_RATE: '10 per minute' }],
   ['TOTP_MAX_BACKUP_CODES', { TOTP_MAX_BACKUP_CODES: '0' }],
   ['TOTP_TOKEN_MAX_AGE', { TOTP_TOKEN_MAX_AGE: '-1' }],
   ['DATABASE_URL', { DATABASE_URL: 'oracle://secret' }],

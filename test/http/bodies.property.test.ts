@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { STATUS_OF } from './answer.ts'
 import { type Call, EXPRESS_WITH_PARSERS, FETCH, type Front, NODE, type Service, startService } from './harness.ts'
-import { beginEnrolment, challenge, enrol, logIn, logInWithPhone } from './people.ts'
+import { beginEnrollment, challenge, enroll, logIn, logInWithPhone } from './people.ts'
 import { type Row, rows } from './rows.ts'
 
 /** Fewer where every request is a real one. */
@@ -105,10 +105,10 @@ function bodies(known: readonly string[]): fc.Arbitrary<Pick<Call, 'raw' | 'head
 
 /** Someone in each state, and the tokens that an attacker could have got hold of. */
 async function cast(service: Service) {
-  const alice = await enrol(service, 'alice')
+  const alice = await enroll(service, 'alice')
   const fresh = await logInWithPhone(service, alice)
   const bob = await logIn(service, service.register('bob'))
-  await beginEnrolment(service, bob.access)
+  await beginEnrollment(service, bob.access)
   const carol = await logIn(service, service.register('carol'))
   const open = await challenge(service, alice.person)
   return {
@@ -132,7 +132,7 @@ describe.each(runs)('$name: whatever is sent', ({ numRuns, ...front }) => {
     '$method $path answers as documented and never fails',
     { timeout: 60_000 },
     async ({ method, path }) => {
-      const service = await startService(front, { tokens: { accessSeconds: 3600 } })
+      const service = await startService(front, { tokens: { accessTokenSeconds: 3600 } })
       const { bearers, known } = await cast(service)
       const calls = fc.record({ bearer: fc.constantFrom(...bearers), body: bodies(known), slash: fc.boolean() })
       await fc.assert(

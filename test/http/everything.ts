@@ -1,9 +1,9 @@
 import type { Answer } from './answer.ts'
 import type { Service } from './harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
-  enrol,
+  enroll,
   linkIn,
   logIn,
   logInWithPhone,
@@ -34,7 +34,7 @@ export async function useEverything(service: Service): Promise<Record<string, An
   await call('createTotpSetup', { name: 'Phone' }, access)
   await call('rotateBackupCodes', undefined, access)
   await call('disableTotp', undefined, access)
-  const phone = await beginEnrolment(service, access)
+  const phone = await beginEnrollment(service, access)
   await call('confirmTotpSetup', { input_code: wrongCode(service, phone) }, access)
   const confirmed = await call('confirmTotpSetup', { input_code: phone.codeAt(service.clock.now()) }, access)
   const [first, second] = confirmed.body.backup_codes as [string, string]
@@ -59,7 +59,7 @@ export async function useEverything(service: Service): Promise<Record<string, An
   await call('rotateBackupCodes', undefined, session.access)
   await call('createTotpSetup', undefined, session.access)
   await call('removeAuthenticator', undefined, session.access)
-  const spare = await beginEnrolment(service, session.access)
+  const spare = await beginEnrollment(service, session.access)
   await call('confirmTotpSetup', { input_code: spare.codeAt(service.clock.now()) }, session.access)
   const again = { totp_challenge_token: await challenge(service, person), otp_code: nextCode(service, phone) }
   const trusting = await call('answerChallenge', { ...again, trust_device: true, device_name: 'Laptop' })
@@ -79,7 +79,7 @@ export async function useEverything(service: Service): Promise<Record<string, An
   await call('endFamily', { refresh: session.access })
   const last = await logInWithPhone(service, { person, phone: spare })
   await call('disableTotp', undefined, last.access)
-  const { email } = await enrol(service, 'bob').then(({ person }) => person)
+  const { email } = await enroll(service, 'bob').then(({ person }) => person)
   await call('requestRecovery', { email })
   await call('requestRecovery', { email })
   await service.mailed(2)

@@ -59,11 +59,11 @@ export interface ServiceOptions
     Pick<
       TotpOptions<Person>,
       | 'totp'
-      | 'challengeSeconds'
+      | 'challengeTokenSeconds'
       | 'backupCodes'
       | 'stepUp'
-      | 'throttleRate'
-      | 'throttleCounts'
+      | 'rateLimit'
+      | 'rateLimitStorage'
       | 'maxAuthenticators'
       | 'trustedDevices'
       | 'failures'
@@ -74,7 +74,7 @@ export interface ServiceOptions
   /** False: the log-in endpoints are not mounted. */
   jwt?: boolean
   /** False: the recovery endpoints are not mounted. */
-  recovery?: boolean | { linkSeconds?: number; delaySeconds?: number }
+  recovery?: boolean | { linkValidSeconds?: number; delaySeconds?: number }
   /** Whether a proxy on loopback is believed about the client's address. */
   behindProxy?: boolean
   accountName?: string
@@ -191,7 +191,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
       leaks.hear(inspect(error, { depth: 9 }))
     },
     clock: clock.now,
-    throttleRate: 'off',
+    rateLimit: 'off',
     trustedDevices: { days: 30 },
     ...policy,
   })

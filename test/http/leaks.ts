@@ -44,7 +44,7 @@ const EVERY_TYPE: Record<TotpEvent['type'], true> = {
   'recovery.requested': true,
   'recovery.refused': true,
   'recovery.confirmed': true,
-  'recovery.cancelled': true,
+  'recovery.canceled': true,
   'tokens.refused': true,
   'credentials.changed': true,
   'user.forgotten': true,

@@ -14,10 +14,10 @@ const encryptionKey = generateFernetKey()
 const options = (idPrefix: string): ServiceOptions => ({
   encryptionKey,
   idPrefix,
-  challengeSeconds: 3600,
-  tokens: { accessSeconds: 3600 },
+  challengeTokenSeconds: 3600,
+  tokens: { accessTokenSeconds: 3600 },
   enforcement: {
-    required: ({ username }) => username.startsWith('must-enrol'),
+    required: ({ username }) => username.startsWith('must-enroll'),
     accountName: ({ email }) => email,
   },
 })

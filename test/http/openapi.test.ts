@@ -10,7 +10,7 @@ import { answerOf, expectRulesOfEveryEndpoint, STATUS_OF } from './answer.ts'
 import { expectDocumented, type OpenApi, type Operation } from './documented.ts'
 import { useEverything } from './everything.ts'
 import { FETCH, fronts, listen, type Service, startService } from './harness.ts'
-import { enrol, logInWith } from './people.ts'
+import { enroll, logInWith } from './people.ts'
 import { fields, rows } from './rows.ts'
 
 async function documentOf(service: Service, path = 'totp/openapi.json'): Promise<OpenApi> {
@@ -165,7 +165,7 @@ test.each(fronts)('$name: what is answered is what the document declares', async
 test('the document refuses what it does not declare', async () => {
   const service = await startService(FETCH)
   const document = await documentOf(service)
-  const { person, backupCodes } = await enrol(service)
+  const { person, backupCodes } = await enroll(service)
   const { access } = await logInWith(service, person, { backup_code: String(backupCodes[0]) })
   const call = { method: 'GET', path: 'totp/status/' }
   const answer = await service.get(call.path, access)

@@ -63,18 +63,22 @@ export function sessionIn(body: Record<string, unknown>): Session {
   return { access: String(body.access), refresh: String(body.refresh) }
 }
 
-/** Begins an enrolment and scans the picture's text. */
-export async function beginEnrolment(service: Service, bearer: string, body?: Record<string, unknown>): Promise<Phone> {
+/** Begins an enrollment and scans the picture's text. */
+export async function beginEnrollment(
+  service: Service,
+  bearer: string,
+  body?: Record<string, unknown>,
+): Promise<Phone> {
   const answer = await service.post('totp/create/', body, bearer)
   expect(answer.outcome).toBe('201')
   return phoneFor(String(answer.body.uri))
 }
 
 /** Registers someone and switches the second factor on. The confirming code is still on the screen. */
-export async function enrol(service: Service, username = 'alice'): Promise<Enrolled> {
+export async function enroll(service: Service, username = 'alice'): Promise<Enrolled> {
   const person = service.register(username)
   const session = await logIn(service, person)
-  const phone = await beginEnrolment(service, session.access)
+  const phone = await beginEnrollment(service, session.access)
   const confirmingCode = phone.codeAt(service.clock.now())
   const { outcome, body } = await service.post('totp/confirm/', { input_code: confirmingCode }, session.access)
   expect(outcome).toBe('200')

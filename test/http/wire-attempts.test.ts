@@ -2,10 +2,10 @@ import { describe, expect, test } from 'vitest'
 import { type Answer, waitIn } from './answer.ts'
 import { FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
   type Enrolled,
-  enrol,
+  enroll,
   logIn,
   logInWith,
   logInWithPhone,
@@ -19,7 +19,7 @@ const WRONG_BACKUP_CODE = 'AAAA-AAAA-AAAA-AAAA'
 const DAY = 86_400
 
 /** Long enough for every wait. */
-const longSessions = { tokens: { accessSeconds: DAY } }
+const longSessions = { tokens: { accessTokenSeconds: DAY } }
 
 function fail(service: Service, { session, phone }: Enrolled): Promise<Answer> {
   return service.post('totp/verify/', { otp_code: wrongCode(service, phone) }, session.access)
@@ -32,7 +32,7 @@ async function failTimes(service: Service, enrolled: Enrolled, times: number): P
 describe.each(frameworks)('$name: wrong codes', (front) => {
   test('delay the next one from the fifth on: 30 s, doubling to 15 minutes', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     await failTimes(service, enrolled, 4)
     for (const seconds of [30, 60, 120, 240, 480, 900, 900, 900]) {
       expect((await fail(service, enrolled)).outcome).toBe('400 invalid_code')
@@ -56,7 +56,7 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
 
   test('refuse a right one during the delay, unspent; afterwards it begins a new count', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     service.clock.advance(STEP)
     await failTimes(service, enrolled, 5)
     const code = enrolled.phone.codeAt(service.clock.now())
@@ -72,9 +72,9 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
 
   test('count together, whatever they were typed into', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { person, session, phone } = enrolled
-    const pending = await beginEnrolment(service, session.access, { input_code: nextCode(service, phone) })
+    const pending = await beginEnrollment(service, session.access, { input_code: nextCode(service, phone) })
     const other = await challenge(service, person)
     const input_code = wrongCode(service, phone)
     const typed = [
@@ -89,16 +89,16 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
     for (const type of typed) expect((await type()).outcome).toBe('429 too_many_attempts')
   })
 
-  test('of an enrolment that is not confirmed yet count, and a new enrolment does not take them back', async () => {
+  test('of an enrollment that is not confirmed yet count, and a new enrollment does not take them back', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
     for (let n = 0; n < 5; n++) {
-      const phone = await beginEnrolment(service, access)
+      const phone = await beginEnrollment(service, access)
       const answer = await service.post('totp/confirm/', { input_code: wrongCode(service, phone) }, access)
       expect(answer.outcome).toBe('400 invalid_code')
       expect((await service.post('totp/disable/', undefined, access)).outcome).toBe('204')
     }
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     const input_code = phone.codeAt(service.clock.now())
     const delayed = await service.post('totp/confirm/', { input_code }, access)
     expect(delayed.outcome).toBe('429 too_many_attempts')
@@ -110,7 +110,7 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
 
   test('that were right and spent before cost nothing, and tell when the app shows the next code', async () => {
     const service = await startService(front)
-    const { person, phone, session, confirmingCode } = await enrol(service)
+    const { person, phone, session, confirmingCode } = await enroll(service)
     const verify = (otp_code: string) => service.post('totp/verify/', { otp_code }, session.access)
     for (let n = 0; n < 20; n++) {
       const replayed = await verify(confirmingCode)
@@ -127,7 +127,7 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
 
   test('that were spent are refused like any other while one has to wait', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { session, confirmingCode: otp_code } = enrolled
     for (let n = 0; n < 5; n++) await fail(service, enrolled)
     const refused = await service.post('totp/verify/', { otp_code }, session.access)
@@ -137,7 +137,7 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
 
   test('in any number at once are judged no more than five', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const answers = await Promise.all(Array.from({ length: 20 }, () => fail(service, enrolled)))
     expect(answers.filter(({ outcome }) => outcome === '400 invalid_code')).toHaveLength(5)
     expect(answers.filter(({ outcome }) => outcome === '429 too_many_attempts')).toHaveLength(15)
@@ -145,15 +145,15 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
 
   test('of one user delay nobody else', async () => {
     const service = await startService(front)
-    const alice = await enrol(service, 'alice')
-    const bob = await enrol(service, 'bob')
+    const alice = await enroll(service, 'alice')
+    const bob = await enroll(service, 'bob')
     await failTimes(service, alice, 5)
     await logInWithPhone(service, bob)
   })
 
   test('cannot be spent by someone without the first factor', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { username } = enrolled.person
     for (let n = 0; n < 6; n++) {
       await service.post('jwt/create/', { username, password: 'wrong horse' })
@@ -167,7 +167,7 @@ describe.each(frameworks)('$name: wrong codes', (front) => {
 describe.each(frameworks)('$name: backup codes', (front) => {
   test('go on working while the codes of the app are delayed', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     await failTimes(service, enrolled, 5)
     expect((await fail(service, enrolled)).outcome).toBe('429 too_many_attempts')
     await logInWith(service, enrolled.person, { backup_code: String(enrolled.backupCodes[0]) })
@@ -176,7 +176,7 @@ describe.each(frameworks)('$name: backup codes', (front) => {
 
   test('have a budget of their own', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { session, backupCodes } = enrolled
     const verify = (backup_code: unknown) => service.post('totp/verify/', { backup_code }, session.access)
     for (let n = 0; n < 5; n++) expect((await verify(WRONG_BACKUP_CODE)).outcome).toBe('400 invalid_code')
@@ -193,7 +193,7 @@ describe.each(frameworks)('$name: backup codes', (front) => {
 describe.each([FETCH, NODE])('$name: a hundred wrong codes in a row', (front) => {
   test('lock the second factor: time does not help, a backup code does', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { person, phone, backupCodes } = enrolled
     await failTimes(service, enrolled, 4)
     for (let n = 5; n <= 100; n++) {
@@ -219,18 +219,18 @@ describe.each([FETCH, NODE])('$name: a hundred wrong codes in a row', (front) =>
     const { access } = await logInWith(service, person, { backup_code: String(backupCodes[0]) })
     expect((await service.post('totp/verify/', { otp_code: right }, access)).outcome).toBe('403 second_factor_locked')
     expect((await service.post('totp/disable/', undefined, access)).outcome).toBe('204')
-    const next = await beginEnrolment(service, access)
+    const next = await beginEnrollment(service, access)
     const confirm = await service.post('totp/confirm/', { input_code: next.codeAt(service.clock.now()) }, access)
     expect(confirm.outcome).toBe('200')
   })
 
   test.each(['dropped', 'begun anew'])(
-    'lock an enrolment that was never confirmed, until it is %s: nobody is kept from enrolling for ever',
+    'lock an enrollment that was never confirmed, until it is %s: nobody is kept from enrolling for ever',
     async (how) => {
       const service = await startService(front, longSessions)
       const { access } = await logIn(service, service.register('alice'))
       const confirm = (input_code: string) => service.post('totp/confirm/', { input_code }, access)
-      const again = () => beginEnrolment(service, access)
+      const again = () => beginEnrollment(service, access)
       let phone = await again()
       for (let n = 1; n <= 100; n++) {
         if (n > 5) service.clock.advance(Math.min(30 * 2 ** (n - 6), 900))
@@ -252,7 +252,7 @@ describe.each([FETCH, NODE])('$name: a hundred wrong codes in a row', (front) =>
 describe.each([FETCH])('$name: three hundred wrong codes in thirty days', (front) => {
   test('are the most, with successes in between', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { session, phone } = enrolled
     for (let n = 0; n < 75; n++) {
       await failTimes(service, enrolled, 4)

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { frameworks, type Service, startService } from './harness.ts'
-import { beginEnrolment, type Enrolled, enrol, logIn, logInWithPhone, nextCode, wrongCode } from './people.ts'
+import { beginEnrollment, type Enrolled, enroll, logIn, logInWithPhone, nextCode, wrongCode } from './people.ts'
 
-const two = { maxAuthenticators: 2, tokens: { accessSeconds: 86_400 } }
+const two = { maxAuthenticators: 2, tokens: { accessTokenSeconds: 86_400 } }
 
 interface Listed {
   id: string
@@ -18,7 +18,7 @@ async function authenticatorsOf(service: Service, bearer: string): Promise<Liste
 /** Adds a phone to someone's, in a fresh session of theirs. */
 async function addPhone(service: Service, enrolled: Enrolled, name: string) {
   const { access } = await logInWithPhone(service, enrolled)
-  const phone = await beginEnrolment(service, access, { name })
+  const phone = await beginEnrollment(service, access, { name })
   service.clock.advance(30)
   const input_code = phone.codeAt(service.clock.now())
   const confirmed = await service.post('totp/confirm/', { input_code }, access)
@@ -28,7 +28,7 @@ async function addPhone(service: Service, enrolled: Enrolled, name: string) {
 describe.each(frameworks)('$name: a further authenticator', (front) => {
   test('stands beside the first: both log in, the backup codes stay', async () => {
     const service = await startService(front, two)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { phone, access, confirmed } = await addPhone(service, enrolled, 'Tablet')
     expect(confirmed.body).toEqual({ backup_codes: null, access: expect.any(String), refresh: expect.any(String) })
     const listed = await authenticatorsOf(service, access)
@@ -40,7 +40,7 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
 
   test('keeps its own replay: a code of one does not use up the other, and none works twice', async () => {
     const service = await startService(front, two)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { phone, access } = await addPhone(service, enrolled, 'Tablet')
     service.clock.advance(30)
     const at = service.clock.now()
@@ -53,7 +53,7 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
 
   test('shares the failure budget with the others', async () => {
     const service = await startService(front, two)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { phone, access } = await addPhone(service, enrolled, 'Tablet')
     for (const shown of [enrolled.phone, phone, enrolled.phone, phone, phone]) {
       const otp_code = wrongCode(service, shown)
@@ -65,7 +65,7 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
 
   test('takes the place of the one used least lately where there are as many as may be', async () => {
     const service = await startService(front, two)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const tablet = await addPhone(service, enrolled, 'Tablet')
     await logInWithPhone(service, enrolled)
     const watch = await addPhone(service, enrolled, 'Watch')
@@ -78,8 +78,8 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
 
   test('is removed with a fresh factor, and its codes with it', async () => {
     const service = await startService(front, two)
-    const enrolled = await enrol(service)
-    const bob = await enrol(service, 'bob')
+    const enrolled = await enroll(service)
+    const bob = await enroll(service, 'bob')
     const { phone, access } = await addPhone(service, enrolled, 'Tablet')
     const tablet = (await authenticatorsOf(service, access)).find(({ name }) => name === 'Tablet')
     const remove = (bearer?: string, json?: object, id = tablet?.id) =>
@@ -103,7 +103,7 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
 
   test('the last one is never removed, however many removals come at once', async () => {
     const service = await startService(front, two)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     await addPhone(service, enrolled, 'Tablet')
     const { access } = await logInWithPhone(service, enrolled)
     const ids = (await authenticatorsOf(service, access)).map(({ id }) => id)
@@ -118,7 +118,7 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
 
   test('ends the other sessions, and not the one that added it', async () => {
     const service = await startService(front, two)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const other = await logInWithPhone(service, enrolled)
     const { access } = await addPhone(service, enrolled, 'Tablet')
     expect((await service.post('jwt/refresh/', { refresh: other.refresh })).outcome).toBe('401 invalid_token')
@@ -129,7 +129,7 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
 describe.each(frameworks)('$name: the last authenticator', (front) => {
   test('cannot be removed by itself: 2FA is switched off instead', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { access } = await logInWithPhone(service, enrolled)
     const [only] = await authenticatorsOf(service, access)
     const path = `totp/authenticators/${only?.id}/`

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { FETCH, frameworks, startService } from './harness.ts'
-import { challenge, claimsIn, enrol, logIn, logInWith, logInWithPhone, nextCode } from './people.ts'
+import { challenge, claimsIn, enroll, logIn, logInWith, logInWithPhone, nextCode } from './people.ts'
 
 describe.each(frameworks)('$name: a backup code', (front) => {
   test('logs in once, says how many are left, and that no authenticator was used', async () => {
     const service = await startService(front)
-    const { person, backupCodes } = await enrol(service)
+    const { person, backupCodes } = await enroll(service)
     for (const [index, left] of [9, 8].entries()) {
       const totp_challenge_token = await challenge(service, person)
       const backup_code = backupCodes[index]
@@ -21,7 +21,7 @@ describe.each(frameworks)('$name: a backup code', (front) => {
 
   test('is good once however many requests race with it', async () => {
     const service = await startService(front)
-    const { person, backupCodes } = await enrol(service)
+    const { person, backupCodes } = await enroll(service)
     const tokens = await Promise.all(Array.from({ length: 4 }, () => challenge(service, person)))
     const answers = await Promise.all(
       tokens.map((totp_challenge_token) =>
@@ -39,13 +39,13 @@ describe.each(frameworks)('$name: a backup code', (front) => {
     ['in full-width characters', (code) => code.replace(/\w/g, (c) => String.fromCharCode(c.charCodeAt(0) + 0xfee0))],
   ])('is taken %s', async (_, spell) => {
     const service = await startService(front)
-    const { person, backupCodes } = await enrol(service)
+    const { person, backupCodes } = await enroll(service)
     await logInWith(service, person, { backup_code: spell(String(backupCodes[7])) })
   })
 
   test('is no code of the app, nor the other way round', async () => {
     const service = await startService(front)
-    const { session, phone, backupCodes } = await enrol(service)
+    const { session, phone, backupCodes } = await enroll(service)
     const swapped = [{ otp_code: backupCodes[0] }, { backup_code: nextCode(service, phone) }]
     for (const codes of swapped) {
       expect((await service.post('totp/verify/', codes, session.access)).outcome).toBe('400 invalid_code')
@@ -56,7 +56,7 @@ describe.each(frameworks)('$name: a backup code', (front) => {
 describe.each(frameworks)('$name: the set of backup codes', (front) => {
   test('is viewed in the order in which it was handed out, with the times of use', async () => {
     const service = await startService(front)
-    const { person, backupCodes } = await enrol(service)
+    const { person, backupCodes } = await enroll(service)
     service.clock.advance(60)
     const usedAt = new Date(service.clock.now() * 1000).toISOString().replace('.000Z', 'Z')
     const { access } = await logInWith(service, person, { backup_code: String(backupCodes[4]) })
@@ -69,7 +69,7 @@ describe.each(frameworks)('$name: the set of backup codes', (front) => {
 
   test('is new after a rotation: the old ones are useless, used or not', async () => {
     const service = await startService(front)
-    const { person, session, phone, backupCodes } = await enrol(service)
+    const { person, session, phone, backupCodes } = await enroll(service)
     const { access } = await logInWith(service, person, { backup_code: String(backupCodes[0]) })
     const rotated = await service.post('totp/rotate_backup_codes/', { input_code: nextCode(service, phone) }, access)
     expect(rotated.outcome).toBe('200')
@@ -86,7 +86,7 @@ describe.each(frameworks)('$name: the set of backup codes', (front) => {
 
   test('of another user is not shown', async () => {
     const service = await startService(front)
-    const alice = await enrol(service, 'alice')
+    const alice = await enroll(service, 'alice')
     const bob = await logIn(service, service.register('bob'))
     expect((await service.get('totp/backup_codes/', bob.access)).outcome).toBe('400 totp_not_set_up')
     const { access } = await logInWithPhone(service, alice)
@@ -96,7 +96,7 @@ describe.each(frameworks)('$name: the set of backup codes', (front) => {
 
   test('kept hashed works, and cannot be viewed again', async () => {
     const service = await startService(front, { backupCodes: { storage: 'hashed' } })
-    const { person, backupCodes } = await enrol(service)
+    const { person, backupCodes } = await enroll(service)
     const { access } = await logInWith(service, person, { backup_code: String(backupCodes[0]) })
     expect((await service.get('totp/backup_codes/', access)).outcome).toBe('404 not_found')
   })
@@ -104,7 +104,7 @@ describe.each(frameworks)('$name: the set of backup codes', (front) => {
 
 test('the host chooses how many codes a set has', async () => {
   const service = await startService(FETCH, { backupCodes: { count: 3 } })
-  const { backupCodes, session } = await enrol(service)
+  const { backupCodes, session } = await enroll(service)
   expect(backupCodes).toHaveLength(3)
   expect((await service.get('totp/status/', session.access)).body.backup_codes_remaining).toBe(3)
 })

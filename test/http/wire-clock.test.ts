@@ -1,9 +1,9 @@
 import type { TotpEvent } from 'totp-kit'
 import { describe, expect, test } from 'vitest'
 import { frameworks, NODE, type Service, startService } from './harness.ts'
-import { beginEnrolment, type Enrolled, enrol, logIn } from './people.ts'
+import { beginEnrollment, type Enrolled, enroll, logIn } from './people.ts'
 
-const longSessions = { tokens: { accessSeconds: 86_400 } }
+const longSessions = { tokens: { accessTokenSeconds: 86_400 } }
 
 /** Types what a phone shows whose clock is off by so many seconds. */
 function typeFrom(service: Service, { session, phone }: Enrolled, offsetSeconds: number) {
@@ -19,9 +19,9 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
       [-300, "Your phone's clock is about 300 seconds slow"],
     ] as const) {
       const service = await startService(front, longSessions)
-      const enrolled = await enrol(service)
-      const resynchronised: TotpEvent[] = []
-      service.totp.on('totp.resynchronized', (event) => void resynchronised.push(event))
+      const enrolled = await enroll(service)
+      const resynchronized: TotpEvent[] = []
+      service.totp.on('totp.resynchronized', (event) => void resynchronized.push(event))
       service.clock.advance(1200)
       const refused = await typeFrom(service, enrolled, offset)
       expect(refused.outcome).toBe('400 invalid_code')
@@ -29,7 +29,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
       expect(refused.body.detail).toContain(words)
       service.clock.advance(30)
       expect((await typeFrom(service, enrolled, offset)).outcome).toBe('200')
-      expect(resynchronised).toMatchObject([{ clockOffsetSeconds: offset }])
+      expect(resynchronized).toMatchObject([{ clockOffsetSeconds: offset }])
       service.clock.advance(600)
       expect((await typeFrom(service, enrolled, offset)).outcome, 'and from then on by one').toBe('200')
       expect((await typeFrom(service, enrolled, offset)).outcome).toBe('400 code_already_used')
@@ -38,7 +38,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
 
   test('needs two codes in a row: the same again, one left out, one of another time do not do', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     service.clock.advance(1200)
     expect((await typeFrom(service, enrolled, -120)).body).toMatchObject({ clock_offset_seconds: -120 })
     expect((await typeFrom(service, enrolled, -120)).outcome).toBe('400 invalid_code')
@@ -50,7 +50,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
 
   test('a code that was answered with when it will be right is not right then: a guesser would have been told', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     service.clock.advance(1200)
     const guessed = enrolled.phone.codeAt(service.clock.now() + 120)
     const verify = () => service.post('totp/verify/', { otp_code: guessed }, enrolled.session.access)
@@ -65,7 +65,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
 
   test('such a code is not right then either when one of another time was typed after it', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     service.clock.advance(1200)
     const guessed = enrolled.phone.codeAt(service.clock.now() + 150)
     const verify = (otp_code: string) => service.post('totp/verify/', { otp_code }, enrolled.session.access)
@@ -81,7 +81,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
       [-300 - periodSeconds, false],
     ] as const) {
       const service = await startService(front, { ...longSessions, totp: { periodSeconds } })
-      const enrolled = await enrol(service)
+      const enrolled = await enroll(service)
       service.clock.advance(periodSeconds * 50)
       const steps = Math.trunc(offset / periodSeconds)
       const first = await typeFrom(service, enrolled, steps * periodSeconds)
@@ -95,7 +95,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
 
   test('is not followed further than five minutes', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     service.clock.advance(1200)
     for (const seconds of [-330, -300, 330, 360]) {
       service.clock.advance(3600)
@@ -113,7 +113,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
 
   test('that drifts slowly is followed without anybody noticing', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     for (let offset = 0; offset >= -300; offset -= 30) {
       service.clock.advance(3600)
       expect((await typeFrom(service, enrolled, offset)).outcome, String(offset)).toBe('200')
@@ -128,7 +128,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
 
   test('a step that was spent stays spent, however the clock is thought to be', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     service.clock.advance(600)
     const old = [0, 30].map((seconds) => enrolled.phone.codeAt(service.clock.now() + seconds))
     for (const otp_code of old) {
@@ -141,10 +141,10 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
     expect((await verify(old[1])).outcome, 'two spent codes in a row open nothing').toBe('400 code_already_used')
   })
 
-  test('can enrol: the confirming code is judged in the same way', async () => {
+  test('can enroll: the confirming code is judged in the same way', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     const confirm = () => {
       const input_code = phone.codeAt(service.clock.now() - 180)
       return service.post('totp/confirm/', { input_code }, access)
@@ -160,7 +160,7 @@ describe.each(frameworks)('$name: a phone with a wrong clock', (front) => {
 
 test('nobody who has not passed the first factor is told anything of a clock', async () => {
   const service = await startService(NODE)
-  const { phone } = await enrol(service)
+  const { phone } = await enroll(service)
   const otp_code = phone.codeAt(service.clock.now() - 120)
   for (const bearer of [undefined, 'not-a-token']) {
     const answer = await service.post('totp/verify/', { otp_code }, bearer)

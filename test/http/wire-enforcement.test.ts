@@ -1,7 +1,7 @@
 import { phoneFor } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
 import { frameworks, NODE, NOON, type Person, type Service, startService } from './harness.ts'
-import { enrol, logIn, logInWithPhone } from './people.ts'
+import { enroll, logIn, logInWithPhone } from './people.ts'
 import { callerRows } from './rows.ts'
 
 const dueAt = (from: number | boolean) => ({
@@ -11,7 +11,7 @@ const dueAt = (from: number | boolean) => ({
   },
 })
 
-async function enrolmentToken(service: Service, { username, password }: Person): Promise<string> {
+async function enrollmentToken(service: Service, { username, password }: Person): Promise<string> {
   const { body } = await service.post('jwt/create/', { username, password })
   expect(body).toEqual({
     is_totp_enabled: false,
@@ -23,10 +23,10 @@ async function enrolmentToken(service: Service, { username, password }: Person):
 }
 
 describe.each(frameworks)('$name: a user who must have a second factor and has none', (front) => {
-  test('gets a token that opens enrolment and nothing else', async () => {
+  test('gets a token that opens enrollment and nothing else', async () => {
     const service = await startService(front, dueAt(true))
     const person = service.register('alice')
-    const token = await enrolmentToken(service, person)
+    const token = await enrollmentToken(service, person)
     for (const { operationId, method, path, required } of callerRows) {
       if (['createTotpSetup', 'confirmTotpSetup', 'getStatus'].includes(operationId)) continue
       const json = method === 'GET' ? undefined : required
@@ -59,13 +59,13 @@ describe.each(frameworks)('$name: a user who must have a second factor and has n
     service.clock.advance(86_399)
     await logIn(service, person)
     service.clock.advance(1)
-    await enrolmentToken(service, person)
+    await enrollmentToken(service, person)
   })
 
-  test('cannot enrol any more when the token has expired or the account is closed', async () => {
+  test('cannot enroll any more when the token has expired or the account is closed', async () => {
     const service = await startService(front, dueAt(true))
     const [alice, bob] = [service.register('alice'), service.register('bob')]
-    const [first, second] = [await enrolmentToken(service, alice), await enrolmentToken(service, bob)]
+    const [first, second] = [await enrollmentToken(service, alice), await enrollmentToken(service, bob)]
     service.deactivated.add(bob.id)
     expect((await service.post('totp/create/', undefined, second)).outcome).toBe('401 unauthenticated')
     service.clock.advance(15 * 60 + 1)
@@ -80,7 +80,7 @@ describe.each(frameworks)('$name: a user who must have a second factor and has n
 
 test('a forecast counts whom a policy would ask and shut out, and changes nothing', async () => {
   const service = await startService(NODE)
-  await enrol(service, 'has-it')
+  await enroll(service, 'has-it')
   const names = ['must', 'must-soon', 'need-not', 'gone']
   const people = names.map((name) => service.register(name))
   service.deactivated.add(String(people[3]?.id))

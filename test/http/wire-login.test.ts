@@ -4,10 +4,10 @@ import { describe, expect, test } from 'vitest'
 import type { Answer } from './answer.ts'
 import { FETCH, frameworks, NODE_OVER_A_FILE, NOON, type Service, startService } from './harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
   claimsIn,
-  enrol,
+  enroll,
   headerIn,
   logIn,
   logInWithPhone,
@@ -58,7 +58,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 
   test('with a password is half a login where 2FA is on', async () => {
     const service = await startService(front)
-    const { person } = await enrol(service)
+    const { person } = await enroll(service)
     const { username, password } = person
     const { status, body } = await service.post('jwt/create/', { username, password })
     expect(status).toBe(200)
@@ -74,7 +74,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 
   test('is completed with a code of the app', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     const token = await challenge(service, person)
     const { status, body } = await answer(service, token, nextCode(service, phone))
     expect(status).toBe(200)
@@ -93,7 +93,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 
   test('is refused in one way for a wrong password, an unknown user and one who may not log in', async () => {
     const service = await startService(front)
-    const { person } = await enrol(service, 'alice')
+    const { person } = await enroll(service, 'alice')
     const { password } = service.register('bob')
     const carol = service.register('carol')
     service.deactivated.add(carol.id)
@@ -111,7 +111,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 
   test('survives a wrong code: the challenge is good until its first success', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     const token = await challenge(service, person)
     expect((await answer(service, token, wrongCode(service, phone))).outcome).toBe('400 invalid_code')
     expect((await answer(service, token, phone.codeAt(NOON))).outcome).toBe('400 code_already_used')
@@ -121,7 +121,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 
   test('takes each code once, whatever the challenge', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     const tokens = [await challenge(service, person), await challenge(service, person)] as const
     const code = nextCode(service, phone)
     expect((await answer(service, tokens[0], code)).outcome).toBe('200')
@@ -130,7 +130,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 
   test('is one of any number that race with one code', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     const tokens = await Promise.all(Array.from({ length: 4 }, () => challenge(service, person)))
     const code = nextCode(service, phone)
     const outcomes = (await Promise.all(tokens.map((token) => answer(service, token, code)))).map((a) => a.outcome)
@@ -139,7 +139,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 
   test('is one of any number that race with one challenge', async () => {
     const service = await startService(front)
-    const { person, phone, backupCodes } = await enrol(service)
+    const { person, phone, backupCodes } = await enroll(service)
     const totp_challenge_token = await challenge(service, person)
     const codes = [
       { otp_code: nextCode(service, phone) },
@@ -158,7 +158,7 @@ describe.each([...frameworks, NODE_OVER_A_FILE])('$name: a login', (front) => {
 describe.each(frameworks)('$name: a challenge', (front) => {
   test('is good for 120 seconds, not for 121', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     for (const [seconds, outcome] of [
       [120, '200'],
       [121, '400 challenge_invalid'],
@@ -171,7 +171,7 @@ describe.each(frameworks)('$name: a challenge', (front) => {
 
   test('is refused in one way, whatever is wrong with it', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     const { access, refresh } = await logInWithPhone(service, { person, phone })
     const token = await challenge(service, person)
     const used = await challenge(service, person)
@@ -210,7 +210,7 @@ describe.each(frameworks)('$name: a challenge', (front) => {
 
   test('is worth nothing anywhere else', async () => {
     const service = await startService(front)
-    const { person } = await enrol(service)
+    const { person } = await enroll(service)
     const token = await challenge(service, person)
     expect((await service.get('totp/status/', token)).outcome).toBe('401 unauthenticated')
     expect((await service.post('jwt/verify/', { token })).outcome).toBe('401 invalid_token')
@@ -218,7 +218,7 @@ describe.each(frameworks)('$name: a challenge', (front) => {
     expect((await service.post('jwt/logout/', { refresh: token })).outcome).toBe('401 invalid_token')
   })
 
-  test.each<[string, (service: Service, enrolled: Awaited<ReturnType<typeof enrol>>) => Promise<unknown>]>([
+  test.each<[string, (service: Service, enrolled: Awaited<ReturnType<typeof enroll>>) => Promise<unknown>]>([
     ['the password changed', ({ totp }, { person }) => totp.credentialsChanged(person.id)],
     [
       '2FA was switched off',
@@ -228,14 +228,14 @@ describe.each(frameworks)('$name: a challenge', (front) => {
     [
       'the phone was replaced',
       async (service, { session, backupCodes }) => {
-        const phone = await beginEnrolment(service, session.access, { input_code: backupCodes[0] })
+        const phone = await beginEnrollment(service, session.access, { input_code: backupCodes[0] })
         const input_code = phone.codeAt(service.clock.now())
         return service.post('totp/confirm/', { input_code }, session.access)
       },
     ],
   ])('dies when %s', async (_, change) => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const token = await challenge(service, enrolled.person)
     await change(service, enrolled)
     const code = nextCode(service, enrolled.phone)
@@ -246,7 +246,7 @@ describe.each(frameworks)('$name: a challenge', (front) => {
 
   test('of a user who may not log in any more is invalid, and costs nothing', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     const token = await challenge(service, person)
     service.deactivated.add(person.id)
     const code = nextCode(service, phone)
@@ -259,8 +259,8 @@ describe.each(frameworks)('$name: a challenge', (front) => {
 })
 
 test('the host chooses how long a challenge is good', async () => {
-  const service = await startService(FETCH, { challengeSeconds: 1 })
-  const { person, phone } = await enrol(service)
+  const service = await startService(FETCH, { challengeTokenSeconds: 1 })
+  const { person, phone } = await enroll(service)
   service.clock.advance(STEP)
   const token = await challenge(service, person)
   service.clock.advance(2)
@@ -273,7 +273,7 @@ test('a user id may be as long as is allowed, in any script', async () => {
     const person = service.register('alice')
     person.id = id
     const { access } = await logIn(service, person)
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     const { body } = await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, access)
     expect((await service.post('jwt/refresh/', { refresh: body.refresh })).outcome).toBe('200')
     const session = await logInWithPhone(service, { person, phone })

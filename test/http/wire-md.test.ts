@@ -6,7 +6,17 @@ import { phoneFor } from 'totp-kit/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { mysqlPool, postgresPool, services } from '../services.ts'
 import { FETCH, type Front, type Service, type ServiceOptions, startService } from './harness.ts'
-import { beginEnrolment, challenge, enrol, linkIn, logIn, logInWithPhone, nextCode, STEP, wrongCode } from './people.ts'
+import {
+  beginEnrollment,
+  challenge,
+  enroll,
+  linkIn,
+  logIn,
+  logInWithPhone,
+  nextCode,
+  STEP,
+  wrongCode,
+} from './people.ts'
 
 /** What each endpoint answers, row by row, on each kind of database. */
 
@@ -52,7 +62,7 @@ for (const { name, isThere, store } of databases) {
 
     test('totp/create: what the app needs, for how long, and what confirming will replace', async () => {
       const service = await start()
-      const { person, phone, session } = await enrol(service)
+      const { person, phone, session } = await enroll(service)
       const { access } = await logIn(service, service.register('bob'))
       const { status, body } = await service.post('totp/create/', { name: 'Phone' }, access)
       expect(status).toBe(201)
@@ -116,7 +126,7 @@ for (const { name, isThere, store } of databases) {
       const service = await start({ maxAuthenticators: 2, trustedDevices: { days: 14 } })
       const person = service.register('alice')
       const { access } = await logIn(service, person)
-      await beginEnrolment(service, access)
+      await beginEnrollment(service, access)
       service.clock.advance(60)
       const policy = {
         max_authenticators: 2,
@@ -142,7 +152,7 @@ for (const { name, isThere, store } of databases) {
         policy,
       })
 
-      const { session } = await enrol(service, 'bob')
+      const { session } = await enroll(service, 'bob')
       holds((await service.get('totp/status/', session.access)).body, {
         is_totp_enabled: true,
         confirmed_at: isoTime,
@@ -158,7 +168,7 @@ for (const { name, isThere, store } of databases) {
 
     test('totp/backup_codes_saved: status tells it, until there are other codes', async () => {
       const service = await start()
-      const { phone, session } = await enrol(service)
+      const { phone, session } = await enroll(service)
       const savedAt = async () => (await service.get('totp/status/', session.access)).body.backup_codes_saved_at
       const saved = () => service.post('totp/backup_codes_saved/', undefined, session.access)
       expect((await saved()).status).toBe(204)
@@ -178,7 +188,7 @@ for (const { name, isThere, store } of databases) {
 
     test('totp/authenticators: PATCH gives a name, and answers with the authenticator', async () => {
       const service = await start()
-      const { person, session } = await enrol(service)
+      const { person, session } = await enroll(service)
       const [phone] = (await service.totp.getStatus(person.id)).authenticators
       const rename = (id: unknown, name: unknown) =>
         service.call({
@@ -197,7 +207,7 @@ for (const { name, isThere, store } of databases) {
 
     test('totp/trusted_devices: a list that marks this device, and one call that ends all', async () => {
       const service = await start({ trustedDevices: { days: 30, cookie: 'device' } })
-      const enrolled = await enrol(service)
+      const enrolled = await enroll(service)
       const trust = async () => {
         const otp_code = nextCode(service, enrolled.phone)
         const totp_challenge_token = await challenge(service, enrolled.person)
@@ -232,7 +242,7 @@ for (const { name, isThere, store } of databases) {
       const create = async ({ username, password }: { username: string; password: string }) =>
         (await service.post('jwt/create/', { username, password })).body
       holds(await create(service.register('bob')), { is_totp_enabled: false, access: text, refresh: text })
-      holds(await create((await enrol(service)).person), {
+      holds(await create((await enroll(service)).person), {
         is_totp_enabled: true,
         totp_challenge_token: text,
         expires_in: 120,
@@ -250,7 +260,7 @@ for (const { name, isThere, store } of databases) {
 
     test('jwt/totp/verify: a challenge survives the delay that wrong codes cause, for 30 minutes after the password', async () => {
       const service = await start()
-      const { person, phone } = await enrol(service)
+      const { person, phone } = await enroll(service)
       const begun = service.clock.now()
       const first = await challenge(service, person)
       const answer = (totp_challenge_token: string, otp_code: string) =>
@@ -281,7 +291,7 @@ for (const { name, isThere, store } of databases) {
 
     test('jwt/totp/verify: where the wait goes beyond 30 minutes after the password there is no renewed token', async () => {
       const service = await start({ failures: { firstDelaySeconds: 1800, maxDelaySeconds: 1800 } })
-      const { person, phone } = await enrol(service)
+      const { person, phone } = await enroll(service)
       const token = await challenge(service, person)
       const answer = () =>
         service.post('jwt/totp/verify/', { totp_challenge_token: token, otp_code: wrongCode(service, phone) })
@@ -308,7 +318,7 @@ for (const { name, isThere, store } of databases) {
 
     test('jwt/refresh, jwt/verify, jwt/logout', async () => {
       const service = await start()
-      const session = await logInWithPhone(service, await enrol(service))
+      const session = await logInWithPhone(service, await enroll(service))
       const { body } = await service.post('jwt/refresh/', { refresh: session.refresh })
       holds(body, { access: text, refresh: text })
       const checked = await service.post('jwt/verify/', { token: body.access })
@@ -317,8 +327,8 @@ for (const { name, isThere, store } of databases) {
     })
 
     test('totp/recovery: the link says from when until when it works, in Unix seconds', async () => {
-      const service = await start({ recovery: { delaySeconds: 600, linkSeconds: 1200 } })
-      const { person } = await enrol(service)
+      const service = await start({ recovery: { delaySeconds: 600, linkValidSeconds: 1200 } })
+      const { person } = await enroll(service)
       const { body } = await service.post('totp/recovery/', { email: person.email })
       const details = 'If an account with that email exists and has TOTP enabled, a recovery email has been sent.'
       holds(body, { details })
@@ -341,7 +351,7 @@ for (const { name, isThere, store } of databases) {
 
 /** Not about a store. */
 test('what is refused for now tells in the body what Retry-After tells', async () => {
-  const service: Service = await startService(FETCH, { throttleRate: '1/minute' })
+  const service: Service = await startService(FETCH, { rateLimit: '1/minute' })
   const ask = () => service.post('totp/recovery/', { email: 'nobody@example.com' })
   await ask()
   const throttled = await ask()

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { waitIn } from './answer.ts'
 import { frameworks, NODE, type Service, startService } from './harness.ts'
-import { beginEnrolment, challenge, type Enrolled, enrol, linkIn, logIn, logInWithPhone, nextCode } from './people.ts'
+import { beginEnrollment, challenge, type Enrolled, enroll, linkIn, logIn, logInWithPhone, nextCode } from './people.ts'
 
 const ANSWER = {
   details: 'If an account with that email exists and has TOTP enabled, a recovery email has been sent.',
@@ -23,7 +23,7 @@ const confirm = (service: Service, link: object, password: string) =>
 describe.each(frameworks)('$name: recovery', (front) => {
   test('switches 2FA off with link and password, ends the sessions, and works once', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { person, session } = enrolled
     const link = await linkFor(service, enrolled)
     const answers = await Promise.all(Array.from({ length: 10 }, () => confirm(service, link, person.password)))
@@ -49,9 +49,9 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('answers the same whatever is true, and mails only to whom it is due', async () => {
     const service = await startService(front)
-    const { person } = await enrol(service)
+    const { person } = await enroll(service)
     const without = service.register('bob')
-    const gone = await enrol(service, 'carol')
+    const gone = await enroll(service, 'carol')
     service.deactivated.add(gone.person.id)
     const asked = [person.email, without.email, gone.person.email, 'nobody@example.com', `  ${person.email} `]
     const answers = await Promise.all(asked.map((email) => service.post('totp/recovery/', { email })))
@@ -69,7 +69,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('mails to the address that is kept, not to the one that was typed', async () => {
     const service = await startService(front)
-    const { person } = await enrol(service)
+    const { person } = await enroll(service)
     await service.post('totp/recovery/', { email: person.email.toUpperCase() })
     await service.mailed(1)
     expect(service.mails[0]?.to).toBe(person.email)
@@ -77,7 +77,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('a wrong password is refused, counted, and does not use the link up', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const link = await linkFor(service, enrolled)
     const wrong = await Promise.all(Array.from({ length: 30 }, () => confirm(service, link, 'wrong horse')))
     const judged = wrong.filter(({ outcome }) => outcome === '401 invalid_credentials')
@@ -90,7 +90,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('wrong passwords there leave the codes of the app alone', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const link = await linkFor(service, enrolled)
     for (let n = 0; n < 6; n++) await confirm(service, link, 'wrong horse')
     await logInWithPhone(service, enrolled)
@@ -98,12 +98,12 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('a link dies with a change of the factors or the password, and when it expires', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const changes = [
       () => service.totp.credentialsChanged(enrolled.person.id),
       async () => {
         const { access } = await logInWithPhone(service, enrolled)
-        enrolled.phone = await beginEnrolment(service, access)
+        enrolled.phone = await beginEnrollment(service, access)
         const input_code = enrolled.phone.codeAt(service.clock.now())
         expect((await service.post('totp/confirm/', { input_code }, access)).outcome).toBe('200')
       },
@@ -120,8 +120,8 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('a link is for its user, and no other token is one', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
-    const bob = await enrol(service, 'bob')
+    const enrolled = await enroll(service)
+    const bob = await enroll(service, 'bob')
     const [link, other] = [await linkFor(service, enrolled), await linkFor(service, bob)]
     const { password } = enrolled.person
     const challengeToken = await challenge(service, enrolled.person)
@@ -151,7 +151,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('whoever has the link can stop it, once and for good', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const link = await linkFor(service, enrolled)
     expect((await service.post('totp/recovery_cancel/', link)).outcome).toBe('204')
     expect((await service.post('totp/recovery_cancel/', link)).outcome).toBe('400 recovery_link_invalid')
@@ -161,14 +161,14 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('of a confirmation and a cancellation at once exactly one succeeds', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     for (let round = 0; round < 5; round++) {
       const link = await linkFor(service, { person: enrolled.person })
-      const [confirmed, cancelled] = await Promise.all([
+      const [confirmed, canceled] = await Promise.all([
         confirm(service, link, enrolled.person.password),
         service.post('totp/recovery_cancel/', link),
       ])
-      expect([confirmed.status, cancelled.status].filter((status) => status === 204)).toHaveLength(1)
+      expect([confirmed.status, canceled.status].filter((status) => status === 204)).toHaveLength(1)
       const { authenticators } = await service.totp.getStatus(enrolled.person.id)
       expect(authenticators).toHaveLength(confirmed.status === 204 ? 0 : 1)
       if (confirmed.status === 204) break
@@ -176,8 +176,8 @@ describe.each(frameworks)('$name: recovery', (front) => {
   })
 
   test('waits, where the host wants it, so that the owner can stop it', async () => {
-    const service = await startService(front, { recovery: { delaySeconds: 86_400, linkSeconds: 600 } })
-    const enrolled = await enrol(service)
+    const service = await startService(front, { recovery: { delaySeconds: 86_400, linkValidSeconds: 600 } })
+    const enrolled = await enroll(service)
     const link = await linkFor(service, enrolled)
     const early = await confirm(service, link, enrolled.person.password)
     expect(early.outcome).toBe('400 recovery_link_invalid')
@@ -191,7 +191,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('a user who may not log in any more cannot recover', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const link = await linkFor(service, enrolled)
     service.deactivated.add(enrolled.person.id)
     expect((await confirm(service, link, enrolled.person.password)).outcome).toBe('400 recovery_link_invalid')
@@ -199,7 +199,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
   test('says that it is unavailable when the store is, whoever is asked for', async () => {
     const service = await startService(front)
-    const { person } = await enrol(service)
+    const { person } = await enroll(service)
     // Burnt tokens may be kept in Redis, and users are not.
     for (const part of ['isUnburnt', 'getUser'] as const) {
       service.broken.add(part)
@@ -215,7 +215,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
 
 test("a stranger cannot flood a user's mailbox: five mails an hour", async () => {
   const service = await startService(NODE)
-  const { person } = await enrol(service)
+  const { person } = await enroll(service)
   for (let n = 0; n < 9; n++) await service.post('totp/recovery/', { email: person.email })
   await service.totp.close()
   expect(service.mails).toHaveLength(5)

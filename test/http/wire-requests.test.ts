@@ -11,10 +11,10 @@ import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { answerOf, challengeIn, expectRulesOfEveryEndpoint } from './answer.ts'
 import { EXPRESS, FETCH, type Front, fronts, listen, NODE, type Service, startService } from './harness.ts'
-import { challenge, enrol, logIn, STEP, wrongCode } from './people.ts'
+import { challenge, enroll, logIn, STEP, wrongCode } from './people.ts'
 import { callerRows, fields, posts, type Row, rows } from './rows.ts'
 
-const MOST_BYTES = 16 * 1024
+const MAX_BODY_BYTES = 16 * 1024
 
 /** A JSON object of exactly so many bytes, with a member that nobody declared. */
 function objectOf(bytes: number): string {
@@ -115,7 +115,7 @@ describe.each(fronts)('$name: the request', (front) => {
     '$method $path needs a caller, whatever else is wrong',
     async ({ method, path }) => {
       const service = await startService(front)
-      const { person, session } = await enrol(service)
+      const { person, session } = await enroll(service)
       const credentials = [
         {},
         { authorization: 'Bearer' },
@@ -193,18 +193,18 @@ describe.each(fronts)('$name: the body', (front) => {
   test('a body of 16 KiB is read, one byte more is too much, with and without a declared length', async () => {
     const service = await startService(front)
     for (const [raw, outcome] of [
-      [objectOf(MOST_BYTES), '401 invalid_credentials'],
-      [streamOf(objectOf(MOST_BYTES)), '401 invalid_credentials'],
-      [objectOf(MOST_BYTES + 1), '413 payload_too_large'],
-      [streamOf(objectOf(MOST_BYTES + 1)), '413 payload_too_large'],
+      [objectOf(MAX_BODY_BYTES), '401 invalid_credentials'],
+      [streamOf(objectOf(MAX_BODY_BYTES)), '401 invalid_credentials'],
+      [objectOf(MAX_BODY_BYTES + 1), '413 payload_too_large'],
+      [streamOf(objectOf(MAX_BODY_BYTES + 1)), '413 payload_too_large'],
       [objectOf(1024 * 1024), '413 payload_too_large'],
-      [streamOf(...Array<string>(64).fill(objectOf(MOST_BYTES))), '413 payload_too_large'],
+      [streamOf(...Array<string>(64).fill(objectOf(MAX_BODY_BYTES))), '413 payload_too_large'],
       // A length over the limit and a broken body: there is nothing to say of what is not read.
-      ['{'.repeat(MOST_BYTES + 1), '413 payload_too_large'],
+      ['{'.repeat(MAX_BODY_BYTES + 1), '413 payload_too_large'],
     ] as const) {
       expect((await service.call({ path: 'jwt/create/', raw, headers: asJson })).outcome).toBe(outcome)
     }
-    const form = { username: 'nobody-here', password: 'wrong horse', padding: 'x'.repeat(MOST_BYTES) }
+    const form = { username: 'nobody-here', password: 'wrong horse', padding: 'x'.repeat(MAX_BODY_BYTES) }
     expect((await service.call({ path: 'jwt/create/', form })).outcome).toBe('413 payload_too_large')
   })
 
@@ -371,7 +371,7 @@ describe.each(fronts)('$name: a code', (front) => {
   ]
   test.each(spellings)('is taken %s', async (_, spell) => {
     const service = await startService(front)
-    const { session, phone } = await enrol(service)
+    const { session, phone } = await enroll(service)
     service.clock.advance(STEP)
     const code = phone.codeAt(service.clock.now())
     const answer = await service.post('totp/verify/', { otp_code: spell(code) }, session.access)
@@ -381,8 +381,8 @@ describe.each(fronts)('$name: a code', (front) => {
   })
 
   test('is a text of exactly six digits: nothing else ever passes', async () => {
-    const service = await startService(front, { tokens: { accessSeconds: 86_400 } })
-    const { session, phone } = await enrol(service)
+    const service = await startService(front, { tokens: { accessTokenSeconds: 86_400 } })
+    const { session, phone } = await enroll(service)
     const near: [string, (code: string) => unknown][] = [
       ['validation_failed', (code) => Number(code)],
       ['validation_failed', (code) => [code]],
@@ -437,7 +437,7 @@ describe.each(fronts.filter(({ parsesBefore }) => !parsesBefore))('$name: bytes'
 
 async function unthrottled() {
   const encryptionKey = generateFernetKey()
-  const totp = await createTotp({ issuer: 'Acme', encryptionKey, store: memoryStore(), throttleRate: 'off' })
+  const totp = await createTotp({ issuer: 'Acme', encryptionKey, store: memoryStore(), rateLimit: 'off' })
   return { totp, host: { caller: () => null } }
 }
 
@@ -469,7 +469,7 @@ describe.each(fronts.filter((front) => front !== FETCH))('$name: on the wire its
   if (!front.parsesBefore) {
     test('a length that is declared too large is refused before the body comes', async () => {
       const service = await startService(front)
-      const length = `Content-Length: ${MOST_BYTES * 64}`
+      const length = `Content-Length: ${MAX_BODY_BYTES * 64}`
       const target = '/api/jwt/create/'
       const answer = await exchange(service.port, head(target, length, 'Content-Type: application/json'))
       expect(answer).toMatch(/^HTTP\/1\.1 413 /)
@@ -563,7 +563,7 @@ describe('Express', () => {
       ['"text"', 'application/json', '400 malformed_json'],
       ['{', 'application/json', '400 malformed_json'],
       ['{}', 'text/plain', '415 unsupported_media_type'],
-      [objectOf(MOST_BYTES + 1), 'application/json', '413 payload_too_large'],
+      [objectOf(MAX_BODY_BYTES + 1), 'application/json', '413 payload_too_large'],
       ['', 'application/json', '400 validation_failed'],
     ] as const) {
       const answer = await answerOf(
@@ -624,7 +624,7 @@ describe.each([NODE, EXPRESS, FETCH])('$name: a route of the host that wants a s
     expectRulesOfEveryEndpoint(stranger)
     expect(stranger.outcome).toBe('401 unauthenticated')
 
-    const { session, phone } = await enrol(service)
+    const { session, phone } = await enroll(service)
     const stale = await vault(session.access)
     expectRulesOfEveryEndpoint(stale)
     expect(stale.outcome).toBe('401 step_up_required')

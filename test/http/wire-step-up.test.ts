@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { challengeIn } from './answer.ts'
 import { EXPRESS, FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
-  beginEnrolment,
-  enrol,
+  beginEnrollment,
+  enroll,
   logIn,
   logInWith,
   logInWithPhone,
@@ -34,8 +34,8 @@ async function refreshed(service: Service, { refresh }: Session): Promise<string
 
 describe.each(frameworks)('$name: step-up', (front) => {
   test.each(guarded)('$path works with an empty body for 300 s after a login with a code', async (call) => {
-    const service = await startService(front, { tokens: { accessSeconds: 3600 } })
-    const enrolled = await enrol(service)
+    const service = await startService(front, { tokens: { accessTokenSeconds: 3600 } })
+    const enrolled = await enroll(service)
     const session = await logInWithPhone(service, enrolled)
     service.clock.advance(MAX_AGE)
     const { outcome } = await service.call({ ...call, bearer: session.access })
@@ -46,7 +46,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
     '$path wants a fresh proof from second 301 on, however often the tokens are refreshed',
     async (call) => {
       const service = await startService(front)
-      const enrolled = await enrol(service)
+      const enrolled = await enroll(service)
       const session = await logInWithPhone(service, enrolled)
       service.clock.advance(MAX_AGE + 1)
       const bearer = await refreshed(service, session)
@@ -63,7 +63,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
     '$path is never open to an access token from before the second factor was proved',
     async (call) => {
       const service = await startService(front)
-      const { session } = await enrol(service)
+      const { session } = await enroll(service)
       expect((await service.call({ ...call, bearer: session.access })).outcome).toBe('401 step_up_required')
     },
   )
@@ -71,7 +71,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
   test.each(guarded)('$path is open to the session that has just confirmed, refreshed or not', async (call) => {
     for (const isRefreshed of [false, true]) {
       const service = await startService(front)
-      const { raised } = await enrol(service)
+      const { raised } = await enroll(service)
       const bearer = isRefreshed ? await refreshed(service, raised) : raised.access
       expect((await service.call({ ...call, bearer })).outcome).toBe(call.outcome)
     }
@@ -79,7 +79,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test.each(withCode)('$path takes a code of the app in the request itself, once', async (call) => {
     const service = await startService(front)
-    const { session, phone } = await enrol(service)
+    const { session, phone } = await enroll(service)
     const wrong = { input_code: wrongCode(service, phone) }
     expect((await service.call({ ...call, bearer: session.access, json: wrong })).outcome).toBe('400 invalid_code')
     const right = { input_code: nextCode(service, phone) }
@@ -92,7 +92,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test.each(withCode)('$path takes a backup code in the request itself, once', async (call) => {
     const service = await startService(front)
-    const { session, backupCodes } = await enrol(service)
+    const { session, backupCodes } = await enroll(service)
     const json = { input_code: String(backupCodes[3]).toLowerCase().replaceAll('-', ' ') }
     expect((await service.call({ ...call, bearer: session.access, json })).outcome).toBe(call.outcome)
     if (call.path !== 'totp/disable/') {
@@ -102,7 +102,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test('a wrong code in the request is refused even to a session with a fresh proof', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { access } = await logInWithPhone(service, enrolled)
     const json = { input_code: wrongCode(service, enrolled.phone) }
     expect((await service.post('totp/disable/', json, access)).outcome).toBe('400 invalid_code')
@@ -110,8 +110,8 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test("another user's code is a wrong code", async () => {
     const service = await startService(front)
-    const alice = await enrol(service, 'alice')
-    const bob = await enrol(service, 'bob')
+    const alice = await enroll(service, 'alice')
+    const bob = await enroll(service, 'bob')
     const json = { input_code: nextCode(service, bob.phone) }
     expect((await service.post('totp/disable/', json, alice.session.access)).outcome).toBe('400 invalid_code')
     const backup = { input_code: bob.backupCodes[0] }
@@ -121,7 +121,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test('totp/verify makes a session fresh, and says what was proved', async () => {
     const service = await startService(front)
-    const { session, person, phone, backupCodes } = await enrol(service)
+    const { session, person, phone, backupCodes } = await enroll(service)
     service.clock.advance(STEP)
     const at = service.clock.now()
     const byPhone = await service.post('totp/verify/', { otp_code: phone.codeAt(at) }, session.access)
@@ -146,10 +146,10 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test('a proof from before a change of factors is worth nothing after it', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const thief = await logInWithPhone(service, enrolled)
     const owner = await logInWithPhone(service, enrolled)
-    const phone = await beginEnrolment(service, owner.access)
+    const phone = await beginEnrollment(service, owner.access)
     const input_code = nextCode(service, phone)
     expect((await service.post('totp/confirm/', { input_code }, owner.access)).outcome).toBe('200')
     for (const { access } of [thief, owner]) {
@@ -163,7 +163,7 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test('a proof from the very second of a change of credentials is worth nothing after it', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { access } = await logInWithPhone(service, enrolled)
     await service.totp.credentialsChanged(enrolled.person.id)
     for (const call of guarded) {
@@ -176,9 +176,9 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test('a session that survives its own change is fresh after it, a copy of its old token is not', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { access } = await logInWithPhone(service, enrolled)
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     const input_code = nextCode(service, phone)
     const confirmed = await service.post('totp/confirm/', { input_code }, access)
     const kept = await service.post('jwt/refresh/', { refresh: confirmed.body.refresh })
@@ -192,18 +192,18 @@ describe.each(frameworks)('$name: step-up', (front) => {
 
   test('a proof from before 2FA was switched off and on again is worth nothing', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const stolen = await logInWithPhone(service, enrolled)
     const owner = await logInWithPhone(service, enrolled)
     await service.post('totp/disable/', undefined, owner.access)
-    const phone = await beginEnrolment(service, owner.access)
+    const phone = await beginEnrollment(service, owner.access)
     await service.post('totp/confirm/', { input_code: nextCode(service, phone) }, owner.access)
     expect((await service.post('totp/disable/', undefined, stolen.access)).outcome).toBe('401 step_up_required')
   })
 
   test('a proof from before a change of password is worth nothing after it', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { access } = await logInWithPhone(service, enrolled)
     service.clock.advance(1)
     await service.totp.credentialsChanged(enrolled.person.id)
@@ -212,18 +212,18 @@ describe.each(frameworks)('$name: step-up', (front) => {
 })
 
 describe.each([NODE, EXPRESS, FETCH])('$name: step-up as the host chooses', (front) => {
-  test('off, it gives the behaviour of the original: a session is enough', async () => {
+  test('off, it gives the behavior of the original: a session is enough', async () => {
     for (const call of guarded) {
       const service = await startService(front, { stepUp: false })
-      const { session } = await enrol(service)
+      const { session } = await enroll(service)
       service.clock.advance(STEP)
       expect((await service.call({ ...call, bearer: session.access })).outcome).toBe(call.outcome)
     }
   })
 
   test('the age that the host allows is the one that is asked and told', async () => {
-    const service = await startService(front, { stepUp: { maxAgeSeconds: 60 }, tokens: { accessSeconds: 3600 } })
-    const enrolled = await enrol(service)
+    const service = await startService(front, { stepUp: { maxAgeSeconds: 60 }, tokens: { accessTokenSeconds: 3600 } })
+    const enrolled = await enroll(service)
     const { access } = await logInWithPhone(service, enrolled)
     service.clock.advance(60)
     expect((await service.get('totp/backup_codes/', access)).outcome).toBe('200')

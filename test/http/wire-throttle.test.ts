@@ -12,7 +12,7 @@ import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { waitIn } from './answer.ts'
 import { EXPRESS, EXPRESS_WITH_PARSERS, FETCH, fronts, NODE, type Service, startService } from './harness.ts'
-import { enrol, logIn } from './people.ts'
+import { enroll, logIn } from './people.ts'
 import { rows } from './rows.ts'
 
 /** Whatever takes a code, a password or work. */
@@ -21,7 +21,7 @@ const throttled = rows.filter(({ operationId }) =>
 )
 const unthrottled = rows.filter((row) => !throttled.includes(row))
 
-const tenAMinute = { throttleRate: '10/minute', tokens: { accessSeconds: 3600 } }
+const tenAMinute = { rateLimit: '10/minute', tokens: { accessTokenSeconds: 3600 } }
 const badLogin = { username: 'nobody-here', password: 'wrong horse' }
 
 /** Ten wrong logins from an address, and what an eleventh is answered. */
@@ -92,7 +92,7 @@ describe.each(fronts)('$name: the rate of calls', (front) => {
 
   test('refuses a right code unspent', async () => {
     const service = await startService(front, tenAMinute)
-    const { session, phone } = await enrol(service)
+    const { session, phone } = await enroll(service)
     service.clock.advance(30)
     for (let n = 0; n < 10; n++) await service.post('totp/verify/', {}, session.access)
     const otp_code = phone.codeAt(service.clock.now())
@@ -103,7 +103,7 @@ describe.each(fronts)('$name: the rate of calls', (front) => {
   })
 
   test('may be counted in the store; while it cannot count, the call is refused', async () => {
-    const service = await startService(front, { ...tenAMinute, throttleCounts: 'store' })
+    const service = await startService(front, { ...tenAMinute, rateLimitStorage: 'store' })
     service.broken.add('countCall')
     expect((await service.post('jwt/create/', badLogin)).outcome).toBe('503 unavailable')
     service.broken.clear()
@@ -119,7 +119,7 @@ describe.each(fronts)('$name: the rate of calls', (front) => {
   })
 
   test('off counts nothing', async () => {
-    const service = await startService(front, { throttleRate: 'off' })
+    const service = await startService(front, { rateLimit: 'off' })
     for (let n = 0; n < 25; n++) {
       expect((await service.post('jwt/create/', badLogin)).outcome).toBe('401 invalid_credentials')
     }

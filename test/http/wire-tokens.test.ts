@@ -2,10 +2,10 @@ import { describe, expect, test } from 'vitest'
 import { challengeIn } from './answer.ts'
 import { frameworks, NOON, type Service, startService } from './harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
   claimsIn,
-  enrol,
+  enroll,
   headerIn,
   logIn,
   logInWith,
@@ -63,7 +63,7 @@ describe.each(frameworks)('$name: a refresh token', (front) => {
 
   test('keeps when the user logged in and by what: it never raises them', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const sessions = [
       { session: await logIn(service, service.register('bob')), auth_time: NOON, amr: ['pwd'], acr: 'aal1' },
       { session: enrolled.raised, auth_time: NOON + 1, amr: ['pwd', 'otp', 'mfa'], acr: 'aal2' },
@@ -104,7 +104,7 @@ describe.each(frameworks)('$name: a refresh token', (front) => {
 
   test('is the only kind of token that jwt/refresh and jwt/logout take', async () => {
     const service = await startService(front)
-    const { person, session, phone } = await enrol(service)
+    const { person, session, phone } = await enroll(service)
     const tokens = [
       session.access,
       await challenge(service, person),
@@ -214,7 +214,7 @@ describe.each(frameworks)("$name: the user's sessions", (front) => {
     const bob = await logIn(service, service.register('bob'))
     const before = await logIn(service, alice)
     let own = await logIn(service, alice)
-    let phone = await beginEnrolment(service, own.access)
+    let phone = await beginEnrollment(service, own.access)
     const confirm = async () => {
       const input_code = phone.codeAt(service.clock.now())
       return sessionIn((await service.post('totp/confirm/', { input_code }, own.access)).body)
@@ -225,7 +225,7 @@ describe.each(frameworks)("$name: the user's sessions", (front) => {
 
     const second = await logInWithPhone(service, { person: alice, phone })
     const input_code = nextCode(service, phone)
-    phone = await beginEnrolment(service, own.access, { input_code })
+    phone = await beginEnrollment(service, own.access, { input_code })
     own = await confirm()
     await expectDead(service, second)
     own = await expectAlive(service, own)
@@ -238,12 +238,12 @@ describe.each(frameworks)("$name: the user's sessions", (front) => {
     await expectAlive(service, bob)
   })
 
-  test('stay when an enrolment was only begun, dropped or refused', async () => {
+  test('stay when an enrollment was only begun, dropped or refused', async () => {
     const service = await startService(front)
     const alice = service.register('alice')
     const other = await logIn(service, alice)
     const own = await logIn(service, alice)
-    await beginEnrolment(service, own.access)
+    await beginEnrollment(service, own.access)
     await service.post('totp/confirm/', { input_code: '000' }, own.access)
     await service.post('totp/disable/', undefined, own.access)
     await expectAlive(service, other)
@@ -251,7 +251,7 @@ describe.each(frameworks)("$name: the user's sessions", (front) => {
 
   test('all end when the password changes', async () => {
     const service = await startService(front)
-    const { person, session, phone } = await enrol(service)
+    const { person, session, phone } = await enroll(service)
     const sessions = [session, await logInWithPhone(service, { person, phone })]
     await service.totp.credentialsChanged(person.id)
     for (const session of sessions) await expectDead(service, session)

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest'
 import type { Answer } from './answer.ts'
 import { FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
   claimsIn,
   type Enrolled,
-  enrol,
+  enroll,
   logIn,
   logInWithPhone,
   nextCode,
@@ -15,7 +15,7 @@ import {
 } from './people.ts'
 
 const DAYS_30 = 30 * 86_400
-const longSessions = { tokens: { accessSeconds: 86_400 } }
+const longSessions = { tokens: { accessTokenSeconds: 86_400 } }
 
 /** Both steps of a log-in, with the wish to be trusted. */
 async function trust(service: Service, { person, phone }: Enrolled, device_name?: string): Promise<Answer> {
@@ -37,7 +37,7 @@ function logInOn(service: Service, { person }: Enrolled, trusted_device: unknown
 describe.each(frameworks)('$name: a trusted device', (front) => {
   test('needs no code at the next log-in; its session still claims the password only', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const trusting = await trust(service, enrolled, 'Laptop')
     expect(trusting.body).toEqual({
       access: expect.any(String),
@@ -60,7 +60,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('is not kept unless it is asked for', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     for (const wish of [{}, { trust_device: false }]) {
       const totp_challenge_token = await challenge(service, person)
       const answer = { totp_challenge_token, otp_code: nextCode(service, phone), ...wish }
@@ -72,7 +72,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('gets a new token at each log-in; an old one shown again ends the device', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const first = await deviceOf(service, enrolled)
     const second = String((await logInOn(service, enrolled, first)).body.trusted_device)
     expect(second).not.toBe(first)
@@ -82,7 +82,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('of any number of log-ins at once with one token one is let in', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const token = await deviceOf(service, enrolled)
     const answers = await Promise.all(Array.from({ length: 20 }, () => logInOn(service, enrolled, token)))
     expect(answers.filter(({ body }) => body.is_totp_enabled === false)).toHaveLength(1)
@@ -90,7 +90,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('is trusted for thirty days from when it was asked for, used or not', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const start = service.clock.now()
     let token = await deviceOf(service, enrolled)
     for (const day of [10, 20, 29]) {
@@ -103,8 +103,8 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('is of no use to another user, without the password, or as any other kind of token', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
-    const bob = await enrol(service, 'bob')
+    const enrolled = await enroll(service)
+    const bob = await enroll(service, 'bob')
     const token = await deviceOf(service, enrolled)
     expect((await logInOn(service, bob, token)).body).toMatchObject({ is_totp_enabled: true })
     const { username } = enrolled.person
@@ -122,7 +122,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('shows as a device what is none: asked for the code', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const { refresh } = enrolled.session
     for (const token of ['not-a-token', refresh, await challenge(service, enrolled.person)]) {
       expect((await logInOn(service, enrolled, token)).body).toMatchObject({ is_totp_enabled: true })
@@ -131,12 +131,12 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('ends with 2FA, with a new phone, and when the host tells of a new password', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const changes = [
       () => service.totp.credentialsChanged(enrolled.person.id),
       async () => {
         const { access } = await logInWithPhone(service, enrolled)
-        const phone = await beginEnrolment(service, access)
+        const phone = await beginEnrollment(service, access)
         const input_code = phone.codeAt(service.clock.now())
         expect((await service.post('totp/confirm/', { input_code }, access)).outcome).toBe('200')
         enrolled.phone = phone
@@ -144,7 +144,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
       async () => {
         await service.totp.disableTotp(enrolled.person.id)
         const { access } = await logIn(service, enrolled.person)
-        const phone = await beginEnrolment(service, access)
+        const phone = await beginEnrollment(service, access)
         const input_code = phone.codeAt(service.clock.now())
         expect((await service.post('totp/confirm/', { input_code }, access)).outcome).toBe('200')
         enrolled.phone = phone
@@ -161,8 +161,8 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test('is listed for its owner and removed with a fresh factor', async () => {
     const service = await startService(front, longSessions)
-    const enrolled = await enrol(service)
-    const bob = await enrol(service, 'bob')
+    const enrolled = await enroll(service)
+    const bob = await enroll(service, 'bob')
     const at = new Date((service.clock.now() + 30) * 1000).toISOString().replace('.000Z', 'Z')
     const { body } = await trust(service, enrolled, '  Laptop ')
     const { access } = sessionIn(body)
@@ -194,7 +194,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
   test("lets the owner in while an attacker has locked the app's codes", async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const token = await deviceOf(service, enrolled)
     const totp_challenge_token = await challenge(service, enrolled.person)
     const guess = { totp_challenge_token, otp_code: wrongCode(service, enrolled.phone) }
@@ -206,7 +206,7 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
 
 test('where trusted devices are off none is kept, and none is believed', async () => {
   const service = await startService(NODE, { trustedDevices: false })
-  const enrolled = await enrol(service)
+  const enrolled = await enroll(service)
   const answer = await trust(service, enrolled)
   expect(answer.outcome).toBe('200')
   expect(answer.body).not.toHaveProperty('trusted_device')
@@ -215,7 +215,7 @@ test('where trusted devices are off none is kept, and none is believed', async (
 
 test('a wish to be trusted is a yes or a no; a form writes it as a word', async () => {
   const service = await startService(FETCH)
-  const { person, phone } = await enrol(service)
+  const { person, phone } = await enroll(service)
   const totp_challenge_token = await challenge(service, person)
   const otp_code = nextCode(service, phone)
   for (const trust_device of [1, 'yes', null, [], {}]) {
@@ -232,7 +232,7 @@ describe.each(frameworks)('$name: the token of a trusted device in a cookie', (f
 
   test('travels there and nowhere else, out of reach of scripts and other sites', async () => {
     const service = await startService(front, { trustedDevices: { days: 30, cookie } })
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const answer = await trust(service, enrolled)
     expect(answer.body).not.toHaveProperty('trusted_device')
     const [, token = ''] = /^__Host-totp-device=([\w=-]+); (.*)$/.exec(answer.headers['set-cookie'] ?? '') ?? []

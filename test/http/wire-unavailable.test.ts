@@ -5,7 +5,7 @@ import { phoneFor } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
 import { type Answer, answerOf, expectRulesOfEveryEndpoint } from './answer.ts'
 import { FETCH, frameworks, NOON, type Service, startService } from './harness.ts'
-import { beginEnrolment, challenge, type Enrolled, enrol, logIn, logInWithPhone, nextCode } from './people.ts'
+import { beginEnrollment, challenge, type Enrolled, enroll, logIn, logInWithPhone, nextCode } from './people.ts'
 
 interface Work {
   needs: keyof TotpStore
@@ -21,7 +21,7 @@ const works: readonly Work[] = [
   { needs: 'getUser', work: 'a login', call: (service, { person }) => service.post('jwt/create/', person) },
   {
     needs: 'getUser',
-    work: 'an enrolment',
+    work: 'an enrollment',
     call: (service, { session }) => service.post('totp/create/', {}, session.access),
   },
   {
@@ -33,7 +33,7 @@ const works: readonly Work[] = [
   { needs: 'spend', work: 'a step-up', call: verify },
   {
     needs: 'putPending',
-    work: 'an enrolment',
+    work: 'an enrollment',
     call: (service, { session }) => service.post('totp/create/', {}, session.access),
   },
   {
@@ -77,7 +77,7 @@ function expectUnavailable(answer: Answer): void {
 describe.each(frameworks)('$name: while the store cannot answer', (front) => {
   test.each(works)('$work is refused and not half done ($needs)', async ({ needs, call }) => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     enrolled.session = await logInWithPhone(service, enrolled)
     service.clock.advance(30)
     service.broken.add(needs)
@@ -92,7 +92,7 @@ describe.each(frameworks)('$name: while the store cannot answer', (front) => {
   test('a confirmation is refused and not half done', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     service.broken.add('activatePending')
     const confirm = () => service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, access)
     expectUnavailable(await confirm())
@@ -103,7 +103,7 @@ describe.each(frameworks)('$name: while the store cannot answer', (front) => {
 
   test('nobody is logged in, with or without a second factor', async () => {
     const service = await startService(front)
-    const { person, phone } = await enrol(service)
+    const { person, phone } = await enroll(service)
     const bob = service.register('bob')
     const totp_challenge_token = await challenge(service, person)
     const otp_code = nextCode(service, phone)
@@ -119,7 +119,7 @@ describe.each(frameworks)('$name: while the store cannot answer', (front) => {
 
   test('an attempt stays counted: an error is no free guess', async () => {
     const service = await startService(front)
-    const { session, phone } = await enrol(service)
+    const { session, phone } = await enroll(service)
     service.clock.advance(30)
     const otp_code = phone.codeAt(service.clock.now())
     service.broken.add('spend')

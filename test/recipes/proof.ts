@@ -24,8 +24,8 @@ export async function prove(recipe: Recipe): Promise<void> {
   try {
     await recipe.migrate()
     const { totp, confirm } = await recipe.twoFactor()
-    await anEnrolmentCommits(recipe, totp, confirm)
-    await anEnrolmentIsRolledBack(recipe, totp, confirm)
+    await anEnrollmentCommits(recipe, totp, confirm)
+    await anEnrollmentIsRolledBack(recipe, totp, confirm)
     await thereIsOnePool(recipe, totp)
   } finally {
     await recipe.close()
@@ -41,7 +41,7 @@ async function begin(totp: Totp, userId: string) {
   return { code: phone.codeAt(now), nextCode: phone.codeAt(now + 30) }
 }
 
-async function anEnrolmentCommits({ protectedAccounts }: Recipe, totp: Totp, confirm: Confirm): Promise<void> {
+async function anEnrollmentCommits({ protectedAccounts }: Recipe, totp: Totp, confirm: Confirm): Promise<void> {
   const { code, nextCode } = await begin(totp, 'ann')
 
   assert.equal((await confirm('ann', code))?.length, 10)
@@ -53,7 +53,7 @@ async function anEnrolmentCommits({ protectedAccounts }: Recipe, totp: Totp, con
 }
 
 /** The host's row fails after the confirmation, because it is there already. */
-async function anEnrolmentIsRolledBack(recipe: Recipe, totp: Totp, confirm: Confirm): Promise<void> {
+async function anEnrollmentIsRolledBack(recipe: Recipe, totp: Totp, confirm: Confirm): Promise<void> {
   const { code } = await begin(totp, 'bob')
   await recipe.addAccount('bob')
 

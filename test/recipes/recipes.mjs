@@ -98,7 +98,7 @@ for (const name of cases.filter((name) => wanted.length === 0 || wanted.includes
   const [, dialect] = name.split('-')
   const server = servers[dialect]
   const skip = server && !isThere[dialect] ? `no ${server.name}: LEFT OUT` : false
-  test(`${name} enrols, verifies, rolls back, and opens no second pool`, { skip }, async () => {
+  test(`${name} enrolls, verifies, rolls back, and opens no second pool`, { skip }, async () => {
     const { url, drop } = server ? await freshDatabase(dialect, server.url) : { url: '', drop: async () => undefined }
     try {
       const env = { DATABASE_URL: url, TOTP_ENCRYPTION_KEY: generateFernetKey() }

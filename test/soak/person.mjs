@@ -92,7 +92,7 @@ export function person(id, { servers, clock, say, linkOf }) {
     }
   }
 
-  async function enrol() {
+  async function enroll() {
     const created = await ask('POST', 'totp/create', {})
     if (!created.ok) return
     const phone = { ...phoneFor(created.answer.uri), uri: created.answer.uri }
@@ -101,7 +101,7 @@ export function person(id, { servers, clock, say, linkOf }) {
     const confirmed = await ask('POST', 'totp/confirm', { input_code: phone.codeAt(step * STEP) })
     if (!confirmed.ok) return
     accept(phone, step)
-    say('done', 'enrolment')
+    say('done', 'enrollment')
     codes = confirmed.answer.backup_codes ?? codes
   }
 
@@ -119,7 +119,7 @@ export function person(id, { servers, clock, say, linkOf }) {
   }
 
   const acts = [
-    [4, enrol],
+    [4, enroll],
     [2, () => ask('GET', 'totp/status')],
     [
       2,

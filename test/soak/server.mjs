@@ -20,7 +20,7 @@ const totp = await createTotp({
   // Faster than the world, so that an hour holds days of codes, delays and lifetimes.
   clock: () => epoch + Math.floor(((Date.now() - epoch * 1000) / 1000) * speed),
   findUser: (id) => ({ id }),
-  throttleRate: 'off',
+  rateLimit: 'off',
   maxAuthenticators: 2,
   trustedDevices: { days: 30 },
   onError: () => tell({ failed: 1 }),

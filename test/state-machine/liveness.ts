@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { STEP } from './app.ts'
-import { BEFORE_DELAY, blockOf, HARD_CAP, isGood, type Kind, MOST_DELAY, type ModelUser, verdictOf } from './model.ts'
+import { BEFORE_DELAY, blockOf, HARD_CAP, isGood, type Kind, MAX_DELAY, type ModelUser, verdictOf } from './model.ts'
 import { beginBy, confirmBy } from './moves/factors.ts'
 import { enter, present } from './moves/login.ts'
 import type { Given } from './moves/move.ts'
@@ -41,15 +41,15 @@ const ways: Record<Way, (world: World, given: Given) => Promise<Outcome>> = {
 }
 
 function boundOf({ config }: World, way: Way, outcome: Outcome): number {
-  if (outcome === 'in after the total') return SIXTY_DAYS + MOST_DELAY + config.delaySeconds + 3600
-  if (way === 'mailbox and password') return MOST_DELAY + config.delaySeconds + 3600
+  if (outcome === 'in after the total') return SIXTY_DAYS + MAX_DELAY + config.delaySeconds + 3600
+  if (way === 'mailbox and password') return MAX_DELAY + config.delaySeconds + 3600
   // The delay; of a phone whose clock was changed, what it takes to come past a later code, and two codes.
-  return MOST_DELAY + 23 * STEP
+  return MAX_DELAY + 23 * STEP
 }
 
 async function byPhone(world: World, given: Given): Promise<Outcome> {
   const { user } = given
-  if (!user.enabled) return enrolIfNeeded(world, given)
+  if (!user.enabled) return enrollIfNeeded(world, given)
   if (isClosed(world, user, 'totp')) return 'closed'
   const outcome = await waitFor(world, given, 'totp')
   const phone = user.live[0]
@@ -78,7 +78,7 @@ async function byPhone(world: World, given: Given): Promise<Outcome> {
 
 async function byBackupCode(world: World, given: Given): Promise<Outcome> {
   const { user } = given
-  if (!user.enabled) return enrolIfNeeded(world, given)
+  if (!user.enabled) return enrollIfNeeded(world, given)
   const [code] = user.unusedCodes
   if (code === undefined || isClosed(world, user, 'backup_code')) return 'closed'
   const outcome = await waitFor(world, given, 'backup_code')
@@ -88,7 +88,7 @@ async function byBackupCode(world: World, given: Given): Promise<Outcome> {
 
 async function byMail(world: World, given: Given): Promise<Outcome> {
   const { user, on } = given
-  if (!user.enabled) return enrolIfNeeded(world, given)
+  if (!user.enabled) return enrollIfNeeded(world, given)
   if (blockOf(user, 'recovery_password', on.now()) === 'locked') {
     assert.equal(world.config.power, 'mailbox', 'a recovery is locked, and nobody but the owner reads the mail')
     // The guesses were at a password that is gone then.
@@ -102,21 +102,21 @@ async function byMail(world: World, given: Given): Promise<Outcome> {
   }
   world.clock.advance(Math.max(0, (world.links.get(token)?.worksFrom ?? 0) - on.now()))
   assert.ok(await presentLink(world, given, token, user.password), `${user.username} has mailbox and password`)
-  const after = await enrolIfNeeded(world, given)
+  const after = await enrollIfNeeded(world, given)
   return outcome === 'in' ? after : outcome
 }
 
-/** Without a second factor the password is enough, or the way leads through enrolment. */
-async function enrolIfNeeded(world: World, given: Given): Promise<Outcome> {
+/** Without a second factor the password is enough, or the way leads through enrollment. */
+async function enrollIfNeeded(world: World, given: Given): Promise<Outcome> {
   const { user, on, other } = given
   const entered = await enter(world, on, { user, door: 'jwt' })
   if (entered.outcome === 'session') return 'in'
   const enroller = { credential: `Bearer ${entered.token}`, session: null }
-  assert.ok(await beginBy(world, on, { user, enroller, typed: null, other }), `${user.username} cannot begin to enrol`)
+  assert.ok(await beginBy(world, on, { user, enroller, typed: null, other }), `${user.username} cannot begin to enroll`)
   const block = blockOf(user, 'totp', on.now())
-  assert.notEqual(block, 'locked', `${user.username} must enrol and never can`)
+  assert.notEqual(block, 'locked', `${user.username} must enroll and never can`)
   const outcome = await waitFor(world, given, 'totp')
-  const known = world.enrolments.get(entered.token)
+  const known = world.enrollments.get(entered.token)
   if (outcome !== 'in' || !known || !isGood(known, on.now()) || (user.pending?.expiresAt ?? 0) <= on.now()) {
     await again()
   }
@@ -127,10 +127,10 @@ async function enrolIfNeeded(world: World, given: Given): Promise<Outcome> {
   assert.equal(login, 'challenge')
   return outcome
 
-  /** The wait was longer than the enrolment lives. */
+  /** The wait was longer than the enrollment lives. */
   async function again() {
     const entered = await enter(world, on, { user, door: 'jwt' })
-    assert.equal(entered.outcome, 'enrolment')
+    assert.equal(entered.outcome, 'enrollment')
     assert.ok('token' in entered)
     enroller.credential = `Bearer ${entered.token}`
     assert.ok(await beginBy(world, on, { user, enroller, typed: null, other }))

@@ -16,9 +16,9 @@ export const REFRESH_SECONDS = 86_400
 /** A sealed token may come from a clock that is so far ahead (Fernet spec). */
 const SKEW_SECONDS = 60
 const WINDOW = 1
-const MOST_DRIFT = 10
+const MAX_DRIFT = 10
 export const BEFORE_DELAY = 5
-export const MOST_DELAY = 900
+export const MAX_DELAY = 900
 export const HARD_CAP = 100
 const TOTAL = 300
 const TOTAL_SECONDS = 30 * 86_400
@@ -50,7 +50,7 @@ export interface ModelUser {
   /** The first asks for recovery; each is told. */
   emails: [string, string]
   /** The host's rule: no session without a second factor. */
-  mustEnrol: boolean
+  mustEnroll: boolean
   /** Raised by every change of factors or credentials; whatever carries an older one is dead. */
   generation: number
   /** The first second from which a proof counts. */
@@ -74,7 +74,7 @@ export function newUser(username: string, isPasswordKnown: boolean): ModelUser {
     username,
     password: `the password of ${username}`,
     emails: [`${username}@example.com`, `${username}@home.example`],
-    mustEnrol: false,
+    mustEnroll: false,
     generation: 0,
     changedAt: 0,
     enabled: false,
@@ -88,13 +88,13 @@ export function newUser(username: string, isPasswordKnown: boolean): ModelUser {
   }
 }
 
-/** A challenge, link, enrolment token or token of a trusted device. */
+/** A challenge, link, enrollment token or token of a trusted device. */
 export interface ModelToken {
   user: ModelUser
   generation: number
   sealedAt: number
   expiresAt: number
-  /** Used up, cancelled or replaced. */
+  /** Used up, canceled or replaced. */
   dead: boolean
 }
 
@@ -180,7 +180,7 @@ export function verdictOf(phones: readonly ModelPhone[], code: string, now: numb
     if (step !== null && step !== phone.far) return { phone, step, isFar: false }
   }
   for (const phone of inOrder) {
-    const step = matches(phone, stepNow - MOST_DRIFT, stepNow + MOST_DRIFT)
+    const step = matches(phone, stepNow - MAX_DRIFT, stepNow + MAX_DRIFT)
     if (step !== null) return { phone, step, isFar: phone.far !== step - 1 }
   }
   return null
@@ -190,7 +190,7 @@ export function spend({ phone, step }: { phone: ModelPhone; step: number }, now:
   assert.ok(step > phone.lastStep, `step ${step} of ${phone.name} was spent before`)
   phone.lastStep = step
   if (phone.far !== null && phone.far <= step) phone.far = null
-  phone.drift = Math.max(-MOST_DRIFT, Math.min(MOST_DRIFT, step - Math.floor(now / STEP)))
+  phone.drift = Math.max(-MAX_DRIFT, Math.min(MAX_DRIFT, step - Math.floor(now / STEP)))
 }
 
 function noFailures(): Count {
@@ -219,7 +219,7 @@ export function fail(user: ModelUser, kind: Kind, now: number): void {
   count.consecutive++
   count.failedAt.push(now)
   const further = count.consecutive - BEFORE_DELAY
-  count.blockedUntil = further < 0 ? 0 : now + Math.min(MOST_DELAY, 30 * 2 ** further)
+  count.blockedUntil = further < 0 ? 0 : now + Math.min(MAX_DELAY, 30 * 2 ** further)
 }
 
 export function succeed(user: ModelUser, kind: Kind): void {
@@ -258,6 +258,6 @@ export function abstractionOf(user: ModelUser, now: number): string {
     ({ drift, far, app, lastStep }) =>
       `${Math.sign(drift)}${far === null ? '' : 'f'}${Math.sign(app.offset)}${lastStep * STEP > now ? '>' : ''}`,
   )
-  const flags = [user.enabled, user.mustEnrol, user.pending !== null, user.isPasswordKnown].map(Number).join('')
+  const flags = [user.enabled, user.mustEnroll, user.pending !== null, user.isPasswordKnown].map(Number).join('')
   return [flags, phones, Math.min(user.unusedCodes.size, 3), ...counts].join('|')
 }

@@ -147,7 +147,7 @@ const firstOf = (world: World) => world.processes[0] as Given['on']
 async function beginning(world: World): Promise<void> {
   for (const user of world.users) {
     const given = { user, pick: 1, other: 1, isTwice: false, on: firstOf(world) }
-    if (user === world.users[2]) user.mustEnrol = true
+    if (user === world.users[2]) user.mustEnroll = true
     else {
       await logIn(world, given)
       await begin(world, given)

@@ -88,7 +88,7 @@ export class World {
   readonly host = new Host()
   /** By what is presented. */
   readonly challenges = new Map<string, ModelToken & { amr: readonly string[] }>()
-  readonly enrolments = new Map<string, ModelToken>()
+  readonly enrollments = new Map<string, ModelToken>()
   readonly devices = new Map<string, ModelDevice>()
   readonly links = new Map<string, ModelLink>()
   sessions: ModelSession[] = []
@@ -155,12 +155,12 @@ export class World {
       encryptionKey: given.keys,
       store,
       findUser: (id) => this.byId(id),
-      enforcement: { required: ({ mustEnrol }) => mustEnrol, accountName: ({ username }) => username },
+      enforcement: { required: ({ mustEnroll }) => mustEnroll, accountName: ({ username }) => username },
       clock: now,
       maxAuthenticators: config.maxAuthenticators,
       backupCodes: { storage: config.codesAre },
       trustedDevices: { days: 30, ...(config.cookie ? { cookie: COOKIE } : {}) },
-      throttleRate: 'off',
+      rateLimit: 'off',
       onError: (error) => void this.errors.push(error),
     })
     const ctx = contextOf(totp)
@@ -170,7 +170,7 @@ export class World {
     ctx.random = (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256))
     this.host.listenTo(totp as Totp<never>)
     const tokens = jwtTokens(totp as Totp, {
-      accessSeconds: ACCESS_SECONDS,
+      accessTokenSeconds: ACCESS_SECONDS,
       authenticate: async (username, password) =>
         this.users.find((user) => user.username === username && user.password === password)?.id ?? null,
     })
@@ -183,7 +183,7 @@ export class World {
       checkPassword: async (userId, password) => this.byId(userId)?.password === password,
       send: async (mail) => void this.mails.push(mail),
       pageUrl: 'https://app.example/recover',
-      linkSeconds: LINK_SECONDS,
+      linkValidSeconds: LINK_SECONDS,
       delaySeconds: config.delaySeconds,
     })
     const callerOf = async (header: string | null) => {
@@ -348,7 +348,7 @@ export class World {
   forgetExpired(): void {
     const isOver = ({ expiresAt }: { expiresAt: number }) => expiresAt < this.highWater
     const forgotten = new Set<string>()
-    for (const map of [this.challenges, this.enrolments, this.devices, this.links]) {
+    for (const map of [this.challenges, this.enrollments, this.devices, this.links]) {
       for (const [token, known] of map) {
         if (!isOver(known)) continue
         map.delete(token)
@@ -375,7 +375,7 @@ export class World {
   abstraction(): string {
     const now = this.clock.now()
     const users = this.users.map((user) => {
-      const tokens = [this.challenges, this.enrolments, this.devices, this.links].map((map) => {
+      const tokens = [this.challenges, this.enrollments, this.devices, this.links].map((map) => {
         let [good, over] = [0, 0]
         for (const token of map.values()) {
           if (token.user !== user) continue

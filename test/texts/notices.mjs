@@ -22,7 +22,7 @@ export const NOTICES = [
   { kind: 'recovery_requested', ...link, worksFrom: day },
   { kind: 'recovery_requested', ...link, worksFrom: day + 3600 },
   { kind: 'recovery_confirmed' },
-  { kind: 'recovery_cancelled' },
+  { kind: 'recovery_canceled' },
   { kind: 'recovery_failing' },
   { kind: 'recovery_locked' },
   { kind: 'backup_codes_viewed' },

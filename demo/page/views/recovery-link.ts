@@ -32,7 +32,7 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
       heading,
       el('p', { 'data-link': 'early' }, `It becomes active at ${clockTime(activeFromMs)} (`, wait, ').'),
       el('p', {}, 'The wait gives you time to cancel if it wasn’t you. Open the link from the email again later.'),
-      ...cancelling('primary'),
+      ...canceling('primary'),
     )
     const ticking = setInterval(() => {
       if (!wait.isConnected) return clearInterval(ticking)
@@ -79,7 +79,7 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
         { class: 'elsewhere' },
         el('h2', {}, 'Didn’t request this?'),
         el('p', {}, 'Cancel it. The link stops working, and you are logged out everywhere.'),
-        ...cancelling('danger'),
+        ...canceling('danger'),
       ),
     )
     password.input.focus()
@@ -118,11 +118,11 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
       heading,
       el('p', {}, 'Somebody requested a link to turn off two-factor authentication for your account.'),
       el('p', {}, 'If it was you, close this page: the email to your other address has the link.'),
-      ...cancelling('primary'),
+      ...canceling('primary'),
     )
   }
 
-  function cancelling(look: string): HTMLElement[] {
+  function canceling(look: string): HTMLElement[] {
     const errors = errorRegion()
     const button = actionButton({
       action: 'cancel-recovery',

@@ -19,12 +19,12 @@ export interface Session {
 }
 
 /** A database on the other side of a socket. */
-export interface Pooled {
+export interface ConnectionSource {
   acquire(): Promise<Session>
   /** One statement on any connection. */
   query(statement: StatementName, parameters: Parameters): Promise<Result>
   /** True when the database has undone the whole transaction for another's sake: doing it again is safe. */
-  wasUndone(error: unknown): boolean
+  isRetryable(error: unknown): boolean
 }
 
 /** Tries again after so many deadlocks or serialization failures; the next one is an error. */
@@ -36,7 +36,7 @@ const MAX_RETRIES = 10
  */
 export const MAX_TRANSACTION_MS = 9000
 
-export function pooledRunner(pooled: Pooled): Runner {
+export function pooledRunner(pooled: ConnectionSource): Runner {
   const transaction = async <T>(
     kind: 'read' | 'write',
     work: () => Work<T>,
@@ -60,7 +60,7 @@ export function pooledRunner(pooled: Pooled): Runner {
       } catch (error) {
         broken = !(await rolledBack(session))
         // A commit that failed for any other reason may have happened: it is reported, never repeated.
-        if (!pooled.wasUndone(error) || attempt === MAX_RETRIES) throw error
+        if (!pooled.isRetryable(error) || attempt === MAX_RETRIES) throw error
       } finally {
         session.release(broken)
       }
@@ -74,12 +74,12 @@ export function pooledRunner(pooled: Pooled): Runner {
 }
 
 /** One statement outside a transaction, sent again while the database undoes it for another's sake. */
-export async function repeated<T>(wasUndone: Pooled['wasUndone'], ask: () => Promise<T>): Promise<T> {
+export async function repeated<T>(isRetryable: ConnectionSource['isRetryable'], ask: () => Promise<T>): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await ask()
     } catch (error) {
-      if (!wasUndone(error) || attempt === MAX_RETRIES) throw error
+      if (!isRetryable(error) || attempt === MAX_RETRIES) throw error
     }
   }
 }
@@ -121,7 +121,7 @@ interface Migration {
  *
  * @throws Error when a later version of totp-kit has been at the database, or another process does not come to an end
  */
-export async function migratePooled(pooled: Pooled, migration: Migration): Promise<void> {
+export async function migratePooled(pooled: ConnectionSource, migration: Migration): Promise<void> {
   const { dialect, tables, isThere } = migration
   const session = await pooled.acquire()
   let broken = true

@@ -60,10 +60,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
       runner.single(function* () {
         yield* run('clearFailures', { userId })
       }),
-    noteFarStep: (userId, authenticatorId, step) =>
+    noteResyncStep: (userId, authenticatorId, step) =>
       runner.write(function* () {
-        yield* run('noteFarStep', { userId, authenticatorId, step })
-        yield* run('noteFarStepOfPending', { userId, authenticatorId, step })
+        yield* run('noteResyncStep', { userId, authenticatorId, step })
+        yield* run('noteResyncStepOfPending', { userId, authenticatorId, step })
       }, always),
     putPending: (userId, pending, generation, limits) =>
       runner.write(function* () {
@@ -469,7 +469,7 @@ export function toAuthenticator(row: Row): AuthenticatorRecord {
     createdAt: Number(row.created_at),
     lastUsedAt: numberOrNull(row.last_used_at),
     driftSteps: Number(row.drift_steps ?? 0),
-    farStep: numberOrNull(row.far_step),
+    resyncStep: numberOrNull(row.far_step),
   }
 }
 

@@ -102,9 +102,9 @@ function sources(dialect: Dialect, t: Tables) {
       UPDATE ${t.authenticator} SET last_step = :step, last_used_at = :now, drift_steps = :driftSteps,
         far_step = CASE WHEN far_step > :step THEN far_step END
       WHERE id = :authenticatorId AND user_id = :userId AND last_step < :step`,
-    noteFarStep: `
+    noteResyncStep: `
       UPDATE ${t.authenticator} SET far_step = ${laterFarStep} WHERE id = :authenticatorId AND user_id = :userId`,
-    noteFarStepOfPending: `
+    noteResyncStepOfPending: `
       UPDATE ${t.pending} SET far_step = ${laterFarStep} WHERE user_id = :userId AND id = :authenticatorId`,
 
     spendBackupCode: `

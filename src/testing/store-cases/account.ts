@@ -7,7 +7,7 @@ import {
   byStep,
   device,
   devicesOf,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -19,8 +19,8 @@ import {
 export const forgetUser: Promises = {
   async 'deletes everything of the user, failures included, and nothing of another'(open) {
     const store = await open()
-    const user = await enrol(store)
-    const bob = await enrol(store, { userId: 'bob' })
+    const user = await enroll(store)
+    const bob = await enroll(store, { userId: 'bob' })
     await reserve(store, { method: 'totp' }, 5)
     await store.putPending('ann', pending('new'), user.generation, limits)
     await store.keepTrustedDevice(device('laptop'), user.generation)
@@ -53,11 +53,11 @@ export const forgetUser: Promises = {
 export const getStatuses: Promises = {
   async 'says of each what `getStatus` says, in the order of the ids'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await add(store, user, 'second')
     await reserve(store, { method: 'totp' }, 5)
     await store.putPending('bob', pending('half enrolled'), 0, limits)
-    const carl = await enrol(store, { userId: 'Carl "ä" 😀' })
+    const carl = await enroll(store, { userId: 'Carl "ä" 😀' })
     await store.replaceBackupCodes(carl.userId, backupCodes(['a', 'b']), carl.generation)
     await store.keepTrustedDevice(device('laptop', { userId: carl.userId }), carl.generation)
     const ids = ['nobody', carl.userId, 'bob', 'ann', 'Ann', 'ann ']
@@ -71,7 +71,7 @@ export const getStatuses: Promises = {
 
   async 'of five hundred users at once'(open) {
     const store = await open()
-    await enrol(store, { userId: 'user 499' })
+    await enroll(store, { userId: 'user 499' })
 
     const statuses = await store.getStatuses(
       Array.from({ length: 500 }, (_, n) => `user ${n}`),

@@ -4,7 +4,7 @@ import {
   attempt,
   byStep,
   challengeOf,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -20,7 +20,7 @@ import {
 export const outcomes: Promises = {
   async 'hands out what the code is judged by: the live authenticator, and the user'(open) {
     const store = await open()
-    const { authenticatorId } = await enrol(store)
+    const { authenticatorId } = await enroll(store)
     await store.putPending('ann', pending('another'), 1, limits)
 
     const reservation = await store.reserveAttempt(attempt())
@@ -33,9 +33,9 @@ export const outcomes: Promises = {
     })
   },
 
-  async 'hands out the pending authenticator to the first code of an enrolment'(open) {
+  async 'hands out the pending authenticator to the first code of an enrollment'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await store.putPending('ann', pending('another'), 1, limits)
 
     const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
@@ -50,7 +50,7 @@ export const outcomes: Promises = {
 
   async 'nothing is counted when the outcome is `delayed`'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 5)
 
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { now: noon + 29 }), noon + 30)
@@ -61,20 +61,20 @@ export const outcomes: Promises = {
 
   async 'nothing is counted when the outcome is `locked`'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const capped = { ...totalOf(5), hardCap: 3 }
     await reserve(store, { limits: capped }, 3)
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
 
     await store.removeFactors({ limits, ...user, token: null, keepFamilyId: null, now: noon })
-    await enrol(store)
+    await enroll(store)
 
     await reserve(store, { limits: capped }, 2)
   },
 
   async 'nothing is counted when the outcome is `stale`'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const challenge = challengeOf(user, 'old', { generation: user.generation - 1 })
 
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { challenge }), 'stale')
@@ -94,7 +94,7 @@ export const outcomes: Promises = {
 
   async 'stale: the challenge was burnt'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user) }))
 
     assert.equal(await refusedUntil(await open(), { challenge: challengeOf(user) }), 'stale')
@@ -103,7 +103,7 @@ export const outcomes: Promises = {
 
   async "stale: the user's generation moved on"(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, { challenge: challengeOf(user) })
 
     await store.raiseGeneration('ann', noon)
@@ -113,7 +113,7 @@ export const outcomes: Promises = {
 
   async 'stale: the challenge has expired, so that its burnt mark can be forgotten'(open) {
     const store = await open()
-    const challenge = challengeOf(await enrol(store))
+    const challenge = challengeOf(await enroll(store))
 
     await reserve(store, { challenge, now: challenge.expiresAt })
 

@@ -12,7 +12,7 @@ import {
   device,
   devicesOf,
   type Enrolled,
-  enrol,
+  enroll,
   firstStep,
   limits,
   liveOnes,
@@ -45,7 +45,7 @@ export const activateFurther: Promises = {
 
   async '`first` again after the factors were removed'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.removeFactors({ limits, ...user, token: null, keepFamilyId: null, now: noon })
     await store.putPending('ann', pending('new'), 2, limits)
 
@@ -54,7 +54,7 @@ export const activateFurther: Promises = {
 
   async 'it takes the place of the one that was used least lately'(open) {
     const store = await open()
-    const first = await enrol(store, { now: noon })
+    const first = await enroll(store, { now: noon })
     const second = await add(store, first, 'second', { now: noon + 60 })
     await store.spend(byStep({ ...second, authenticatorId: first.authenticatorId }, firstStep + 1, { now: noon + 90 }))
     await store.putPending('ann', pending('third', { createdAt: noon }), second.generation, limits)
@@ -68,7 +68,7 @@ export const activateFurther: Promises = {
 
   async 'there is no moment without a working factor, nor with more than `maxAuthenticators`'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     const { generation } = await add(store, first, 'phone 0')
     const replaceAll = async () => {
       for (let n = 1; n <= 20; n++) {
@@ -94,7 +94,7 @@ export const activateFurther: Promises = {
 export const reserveSeveral: Promises = {
   async 'hands out all live authenticators, the oldest first'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     const second = await add(store, first, 'older', { createdAt: noon - 120 })
     await add(store, second, 'newer', { createdAt: noon - 30 })
 
@@ -109,7 +109,7 @@ export const reserveSeveral: Promises = {
 
   async 'they share one budget'(open) {
     const store = await open()
-    await add(store, await enrol(store), 'second')
+    await add(store, await enroll(store), 'second')
 
     const reservations = await race(open, (other) => other.reserveAttempt(attempt()))
 
@@ -121,7 +121,7 @@ export const reserveSeveral: Promises = {
 export const spendSeveral: Promises = {
   async 'a step is spent for each authenticator by itself, exactly once for each'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     const second = await add(store, first, 'second')
     const both = [{ ...first, generation: second.generation }, second]
 
@@ -132,7 +132,7 @@ export const spendSeveral: Promises = {
 
   async 'the first step of one leaves the steps of another as they are'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     const { generation } = await add(store, first, 'second', { step: firstStep + 100 })
 
     assert.equal((await store.spend(byStep({ ...first, generation }, firstStep + 1))).outcome, 'spent')
@@ -140,7 +140,7 @@ export const spendSeveral: Promises = {
 
   async 'only the one that was used was used'(open) {
     const store = await open()
-    const second = await add(store, await enrol(store), 'second', { createdAt: noon - 30 })
+    const second = await add(store, await enroll(store), 'second', { createdAt: noon - 30 })
 
     await store.spend(byStep(second, firstStep + 1, { now: noon + 60 }))
 
@@ -155,7 +155,7 @@ export const spendSeveral: Promises = {
 export const removeAuthenticator: Promises = {
   async 'removes one live authenticator, and leaves the others and the backup codes'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     const second = await add(store, first, 'second')
 
     assert.equal(await remove(store, second, { now: noon + 60 }), 'removed')
@@ -172,7 +172,7 @@ export const removeAuthenticator: Promises = {
 
   async 'exactly one of any number of callers removes one of two, and `last` is what is left'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     const { generation } = await add(store, first, 'second')
     const both = [first.authenticatorId, 'second']
 
@@ -186,7 +186,7 @@ export const removeAuthenticator: Promises = {
 
   async 'never the last one, when each of the racing callers knows the newest generation'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     await add(store, first, 'second')
     const both = [first.authenticatorId, 'second']
 
@@ -206,7 +206,7 @@ export const removeAuthenticator: Promises = {
 
   async '`last`, and nothing was done'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.putPending('ann', pending('new'), user.generation, limits)
     const before = await store.getStatus('ann', noon, limits)
 
@@ -218,8 +218,8 @@ export const removeAuthenticator: Promises = {
 
   async '`absent`, and nothing was done: one that is unknown, pending or of another user'(open) {
     const store = await open()
-    const ann = await add(store, await enrol(store), 'second')
-    const bob = await enrol(store, { userId: 'bob' })
+    const ann = await add(store, await enroll(store), 'second')
+    const bob = await enroll(store, { userId: 'bob' })
     await add(store, bob, "bob's second")
     await store.putPending('ann', pending('new'), ann.generation, limits)
     const before = await store.getStatus('ann', noon, limits)
@@ -234,7 +234,7 @@ export const removeAuthenticator: Promises = {
 
   async '`stale`, and nothing was done: the generation is not `generation` any more'(open) {
     const store = await open()
-    const user = await add(store, await enrol(store), 'second')
+    const user = await add(store, await enroll(store), 'second')
     await store.raiseGeneration('ann', noon)
 
     assert.equal(await remove(store, user), 'stale')
@@ -243,9 +243,9 @@ export const removeAuthenticator: Promises = {
     assert.equal((await store.getUser('ann')).generation, 3)
   },
 
-  async 'ends open challenges, a pending enrolment, trusted devices and refresh families but `keepFamilyId`'(open) {
+  async 'ends open challenges, a pending enrollment, trusted devices and refresh families but `keepFamilyId`'(open) {
     const store = await open()
-    const user = await add(store, await enrol(store), 'second')
+    const user = await add(store, await enroll(store), 'second')
     const { generation } = user
     for (const id of ['kept', 'ended']) await begin(store, id, { generation })
     await store.keepTrustedDevice(device('laptop'), generation)

@@ -6,7 +6,7 @@ import {
   byStep,
   DAY,
   type Enrolled,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -25,14 +25,14 @@ const MONTH = 30 * DAY
 /** How many attempts are reserved. Whatever a store is not told the success of is a failure. */
 export const budget: Promises = {
   async 'of any number of attempts at once, no more are reserved than the limits allow'(open) {
-    await enrol(await open())
+    await enroll(await open())
 
     const reservations = await race(open, (store) => store.reserveAttempt(attempt()))
 
     assert.deepEqual(tally(reservations), { reserved: 5, delayed: 45 })
   },
 
-  async 'of any number of first codes of an enrolment at once, no more are reserved than the limits allow'(open) {
+  async 'of any number of first codes of an enrollment at once, no more are reserved than the limits allow'(open) {
     await (await open()).putPending('ann', pending('phone'), 0, limits)
 
     const reservations = await race(open, (store) => store.reserveAttempt(attempt({ against: 'pending' })))
@@ -41,7 +41,7 @@ export const budget: Promises = {
   },
 
   async 'each attempt is told its own number in the row, whatever comes at once'(open) {
-    const user = await enrol(await open())
+    const user = await enroll(await open())
 
     const reservations = await race(open, (store) => store.reserveAttempt(attempt()))
 
@@ -55,7 +55,7 @@ export const budget: Promises = {
 
   async 'when a delay is over, exactly one of any number of attempts at once is reserved'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 5)
 
     const reservations = await race(open, (other) => other.reserveAttempt(attempt({ now: noon + 30 })))
@@ -65,7 +65,7 @@ export const budget: Promises = {
 
   async 'an attempt that is never settled is a failure, for every connection'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 5)
 
     assert.equal(await refusedUntil(await open()), noon + 30)
@@ -73,7 +73,7 @@ export const budget: Promises = {
 
   async 'the n-th failure after `beforeDelay` delays by `firstDelaySeconds` × 2^n, at most `maxDelaySeconds`'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 5)
     let now = noon
 
@@ -87,7 +87,7 @@ export const budget: Promises = {
 
   async 'at `hardCap` consecutive failures the outcome is `locked`, and time does not help'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     let now = noon
     for (let failures = 0; failures < 100; failures++) {
       await reserve(store, { now })
@@ -101,7 +101,7 @@ export const budget: Promises = {
   async 'of any number of attempts at once, no more are reserved than are left to `hardCap`'(open) {
     const store = await open()
     const withoutDelay = { ...limits, firstDelaySeconds: 0 }
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { limits: withoutDelay }, 93)
 
     const reservations = await race(open, (other) => other.reserveAttempt(attempt({ limits: withoutDelay })))
@@ -111,7 +111,7 @@ export const budget: Promises = {
 
   async 'a success gives its attempt back and clears the consecutive failures'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, {}, 4)
 
     await succeed(store, user, firstStep + 1)
@@ -122,7 +122,7 @@ export const budget: Promises = {
 
   async 'a success ends the delay that its own attempt began'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, {}, 4)
 
     await succeed(store, user, firstStep + 1)
@@ -132,7 +132,7 @@ export const budget: Promises = {
 
   async 'successes never use up the total'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     for (let n = 1; n <= 10; n++) await succeed(store, user, firstStep + n, { limits: totalOf(3) })
 
@@ -142,7 +142,7 @@ export const budget: Promises = {
 
   async 'at most 300 attempts fail, successes in between or not'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     for (let login = 1; login <= 74; login++) {
       const now = noon + login * 3600
@@ -158,7 +158,7 @@ export const budget: Promises = {
   },
 
   async 'of any number of attempts at once, no more are reserved than are left of the total'(open) {
-    await enrol(await open())
+    await enroll(await open())
 
     const reservations = await race(open, (store) => store.reserveAttempt(attempt({ limits: totalOf(20) })))
 
@@ -167,7 +167,7 @@ export const budget: Promises = {
 
   async 'the total turns over: it may be tried again at `retryAt`'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { limits: totalOf(3) }, 3)
 
     const retryAt = Number(await refusedUntil(store, { limits: totalOf(3) }))
@@ -179,7 +179,7 @@ export const budget: Promises = {
 
   async 'the total holds over the boundary of a period'(open) {
     const store = await open()
-    await enrol(store, { now: periodStart - DAY })
+    await enroll(store, { now: periodStart - DAY })
     await reserve(store, { now: periodStart - 1, limits: totalOf(3) }, 3)
 
     for (const now of [periodStart - 1, periodStart, periodStart + 1, periodStart - 2 + MONTH]) {
@@ -190,7 +190,7 @@ export const budget: Promises = {
 
   async 'the total holds for failures on both sides of the boundary of a period'(open) {
     const store = await open()
-    await enrol(store, { now: periodStart - DAY })
+    await enroll(store, { now: periodStart - DAY })
     await reserve(store, { now: periodStart - 1, limits: totalOf(4) }, 2)
     await reserve(store, { now: periodStart, limits: totalOf(4) }, 2)
 
@@ -204,7 +204,7 @@ export const budget: Promises = {
 
   async 'the whole total is free again after a long pause'(open) {
     const store = await open()
-    await enrol(store, { now: periodStart - DAY })
+    await enroll(store, { now: periodStart - DAY })
     await reserve(store, { now: periodStart - 1, limits: totalOf(4) }, 2)
     await reserve(store, { now: periodStart, limits: totalOf(4) }, 2)
 
@@ -213,7 +213,7 @@ export const budget: Promises = {
 
   async 'in any `totalDays` days at most `total` attempts fail, whenever they are made'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const failures: number[] = []
 
     let now = noon
@@ -232,7 +232,7 @@ export const budget: Promises = {
 
   async 'a clock set back does not reset the total'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { limits: totalOf(3) }, 3)
 
     for (const days of [1, 31, 62, 365]) {
@@ -243,7 +243,7 @@ export const budget: Promises = {
 
   async 'a clock set back and put right again does not reset the total'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { limits: totalOf(4) }, 3)
     await reserve(store, { now: noon - MONTH, limits: totalOf(4) })
 
@@ -253,7 +253,7 @@ export const budget: Promises = {
 
   async 'a clock set back ends neither a delay nor the hard cap'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 5)
     await reserve(store, { method: 'backup_code', limits: { ...limits, hardCap: 2 } }, 2)
 
@@ -264,7 +264,7 @@ export const budget: Promises = {
 
   async 'where a delay and the total both hold, it may be tried again at `retryAt`, when neither does'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { limits: { ...limits, total: 5 } }, 5)
 
     const retryAt = Number(await refusedUntil(store, { limits: { ...limits, total: 5 } }))
@@ -274,7 +274,7 @@ export const budget: Promises = {
 
   async 'the two methods have budgets of their own'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { method: 'totp' }, 5)
     assert.equal(await refusedUntil(store, { method: 'totp' }), noon + 30)
 
@@ -284,7 +284,7 @@ export const budget: Promises = {
 
   async 'a method that is locked or has used up its total leaves the other one free'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const capped = { ...limits, hardCap: 3 }
     await reserve(store, { method: 'totp', limits: capped }, 3)
     assert.equal(await refusedUntil(store, { method: 'totp', limits: capped }), 'locked')
@@ -295,7 +295,7 @@ export const budget: Promises = {
 
   async 'a success with one method leaves the failures of the other one counted'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, { method: 'totp' }, 5)
 
     await reserve(store, { method: 'backup_code' })
@@ -306,8 +306,8 @@ export const budget: Promises = {
 
   async 'two users have budgets of their own'(open) {
     const store = await open()
-    await enrol(store, { userId: 'ann' })
-    await enrol(store, { userId: 'bob' })
+    await enroll(store, { userId: 'ann' })
+    await enroll(store, { userId: 'bob' })
     await reserve(store, { userId: 'ann' }, 5)
 
     await reserve(store, { userId: 'bob' }, 5)

@@ -6,7 +6,7 @@ import {
   challengeOf,
   device,
   devicesOf,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -49,7 +49,7 @@ export const countCall: Promises = {
 export const deleteExpired: Promises = {
   async 'what is alive stays'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const challenge = challengeOf(user, 'challenge', { expiresAt: noon + 120 })
     await store.spend(byStep(user, firstStep + 1, { challenge }))
     await begin(store, 'family', { generation: user.generation })

@@ -4,7 +4,7 @@ import {
   DAY,
   device,
   devicesOf,
-  enrol,
+  enroll,
   limits,
   noon,
   type Promises,
@@ -32,7 +32,7 @@ export const keepTrustedDevice: Promises = {
 
   async 'any number at once are all kept'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
 
     const kept = await race(open, (other, n) => other.keepTrustedDevice(device(`device ${n}`), 1))
 
@@ -223,7 +223,7 @@ export const endDevices: Promises = {
 
   async 'trusted devices end with a new authenticator, and with the factors'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.keepTrustedDevice(device('laptop'), 1)
     await store.putPending('ann', pending('new'), 1, limits)
     await activate(store, { authenticatorId: 'new', generation: 1, maxAuthenticators: 5 })

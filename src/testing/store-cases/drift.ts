@@ -6,7 +6,7 @@ import {
   attempt,
   byCode,
   byStep,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -18,7 +18,7 @@ import {
 export const spendDrift: Promises = {
   async 'remembers how far the clock of the app was off, ahead or behind'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const seen: unknown[] = []
 
     for (const [n, driftSteps] of [2, -3, 0].entries()) {
@@ -31,7 +31,7 @@ export const spendDrift: Promises = {
 
   async 'a refused or stale spending, and one of a backup code, leave the drift as it was'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.spend(byStep(user, firstStep + 5, { driftSteps: 2 }))
 
     await store.spend(byStep(user, firstStep + 4, { driftSteps: 9 }))
@@ -43,7 +43,7 @@ export const spendDrift: Promises = {
 
   async 'each authenticator has a drift of its own'(open) {
     const store = await open()
-    const second = await add(store, await enrol(store), 'second', { createdAt: noon - 30 })
+    const second = await add(store, await enroll(store), 'second', { createdAt: noon - 30 })
 
     await store.spend(byStep(second, firstStep + 1, { driftSteps: -1 }))
 
@@ -64,44 +64,44 @@ export const spendDrift: Promises = {
   },
 }
 
-export const noteFarStep: Promises = {
+export const noteResyncStep: Promises = {
   async 'remembers the step of a live authenticator, and no other'(open) {
     const store = await open()
-    const first = await enrol(store)
+    const first = await enroll(store)
     await add(store, first, 'second', { createdAt: noon - 30 })
 
-    await store.noteFarStep('ann', 'second', firstStep + 7)
+    await store.noteResyncStep('ann', 'second', firstStep + 7)
 
     const reservation = await (await open()).reserveAttempt(attempt())
     const handedOut = reservation.outcome === 'reserved' ? reservation.authenticators : []
     assert.deepEqual(
-      handedOut.map(({ farStep }) => farStep),
+      handedOut.map(({ resyncStep }) => resyncStep),
       [null, firstStep + 7],
     )
   },
 
   async 'remembers the step of the pending authenticator, until another one takes its place'(open) {
     const store = await open()
-    const farStep = async () => {
+    const resyncStep = async () => {
       const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
-      return reservation.outcome === 'reserved' && reservation.authenticators[0]?.farStep
+      return reservation.outcome === 'reserved' && reservation.authenticators[0]?.resyncStep
     }
     await store.putPending('ann', pending('phone'), 0, limits)
 
-    await store.noteFarStep('ann', 'phone', firstStep + 7)
-    assert.equal(await farStep(), firstStep + 7)
+    await store.noteResyncStep('ann', 'phone', firstStep + 7)
+    assert.equal(await resyncStep(), firstStep + 7)
 
     await store.putPending('ann', pending('another'), 0, limits)
-    assert.equal(await farStep(), null)
+    assert.equal(await resyncStep(), null)
   },
 
   async 'a later one takes its place, an earlier one does not: the later would be good when its time comes'(open) {
     const store = await open()
-    const { authenticatorId } = await enrol(store)
+    const { authenticatorId } = await enroll(store)
     const seen: unknown[] = []
 
     for (const step of [firstStep - 7, firstStep + 7, firstStep - 6]) {
-      await store.noteFarStep('ann', authenticatorId, step)
+      await store.noteResyncStep('ann', authenticatorId, step)
       seen.push(await farStepOf(store))
     }
 
@@ -112,17 +112,17 @@ export const noteFarStep: Promises = {
     const store = await open()
     await store.putPending('ann', pending('phone'), 0, limits)
 
-    await store.noteFarStep('ann', 'phone', firstStep + 7)
-    await store.noteFarStep('ann', 'phone', firstStep - 7)
+    await store.noteResyncStep('ann', 'phone', firstStep + 7)
+    await store.noteResyncStep('ann', 'phone', firstStep - 7)
 
     const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
-    assert.equal(reservation.outcome === 'reserved' && reservation.authenticators[0]?.farStep, firstStep + 7)
+    assert.equal(reservation.outcome === 'reserved' && reservation.authenticators[0]?.resyncStep, firstStep + 7)
   },
 
   async 'spending a step of that authenticator forgets it, when the step is not an earlier one'(open) {
     const store = await open()
-    const user = await enrol(store)
-    await store.noteFarStep('ann', user.authenticatorId, firstStep + 7)
+    const user = await enroll(store)
+    await store.noteResyncStep('ann', user.authenticatorId, firstStep + 7)
 
     await store.spend(byStep(user, firstStep))
     await store.spend(byCode(user, ['code-1']))
@@ -138,7 +138,7 @@ export const noteFarStep: Promises = {
   async 'an activated authenticator begins without one'(open) {
     const store = await open()
     await store.putPending('ann', pending('phone'), 0, limits)
-    await store.noteFarStep('ann', 'phone', firstStep + 7)
+    await store.noteResyncStep('ann', 'phone', firstStep + 7)
 
     await activate(store, { authenticatorId: 'phone', generation: 0 })
 
@@ -147,10 +147,10 @@ export const noteFarStep: Promises = {
 
   async 'nothing happens where the user has no authenticator by that id'(open) {
     const store = await open()
-    const { authenticatorId } = await enrol(store, { userId: 'ann' })
+    const { authenticatorId } = await enroll(store, { userId: 'ann' })
 
-    await store.noteFarStep('bob', authenticatorId, firstStep + 7)
-    await store.noteFarStep('ann', 'unknown', firstStep + 7)
+    await store.noteResyncStep('bob', authenticatorId, firstStep + 7)
+    await store.noteResyncStep('ann', 'unknown', firstStep + 7)
 
     assert.equal(await farStepOf(store), null)
   },
@@ -161,5 +161,5 @@ async function driftOf(store: TotpStore): Promise<number | undefined> {
 }
 
 async function farStepOf(store: TotpStore): Promise<number | null | undefined> {
-  return (await store.getStatus('ann', noon, limits)).authenticators[0]?.farStep
+  return (await store.getStatus('ann', noon, limits)).authenticators[0]?.resyncStep
 }

@@ -7,7 +7,7 @@ import {
   byStep,
   changeAmidst,
   changeCredentials,
-  enrol,
+  enroll,
   firstStep,
   limits,
   liveOnes,
@@ -31,7 +31,7 @@ export const importAuthenticator: Promises = {
 
     assert.deepEqual(await store.getUser('ann'), { generation: 1, changedAt: noon + 1, confirmedAt: noon - 500 })
     const status = await store.getStatus('ann', noon, limits)
-    assert.deepEqual(status.authenticators, [{ ...authenticator, driftSteps: 0, farStep: null }])
+    assert.deepEqual(status.authenticators, [{ ...authenticator, driftSteps: 0, resyncStep: null }])
     assert.equal(status.backupCodesRemaining, 2)
     assert.equal((await store.listBackupCodes('ann')).length, 2)
   },
@@ -64,7 +64,7 @@ export const importAuthenticator: Promises = {
 
   async '`full`, and nothing done, where `maxAuthenticators` are live'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const before = await store.getStatus('ann', noon, limits)
 
     assert.equal(await put(store, { generation: user.generation }), 'full')
@@ -74,7 +74,7 @@ export const importAuthenticator: Promises = {
 
   async '`added` beside a live one: 2FA is on since then, and the backup codes stay'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['old'] })
+    const user = await enroll(store, { codes: ['old'] })
 
     const addition = { generation: user.generation, maxAuthenticators: 2, backupCodes: backupCodes(['new']) }
     assert.equal(await put(store, addition), 'added')
@@ -99,7 +99,7 @@ export const importAuthenticator: Promises = {
 type Import = Parameters<TotpStore['importAuthenticator']>[0]
 
 function brought(id: string, differing: Partial<Import['authenticator']> = {}): Import['authenticator'] {
-  const { driftSteps: _, farStep: __, ...record } = recordOf(pending(id))
+  const { driftSteps: _, resyncStep: __, ...record } = recordOf(pending(id))
   return { ...record, ...differing }
 }
 

@@ -6,7 +6,7 @@ import {
   backupCodes,
   device,
   devicesOf,
-  enrol,
+  enroll,
   limits,
   noon,
   type Promises,
@@ -14,7 +14,7 @@ import {
   recordOf,
 } from '../store-fixtures.ts'
 
-/** The enrolment that waits, for whoever began it. */
+/** The enrollment that waits, for whoever began it. */
 export const getPending: Promises = {
   async 'gives back what was put, and the session that began it'(open) {
     const store = await open()
@@ -51,7 +51,7 @@ export const getPending: Promises = {
 export const renameAuthenticator: Promises = {
   async 'gives one authenticator another name, and changes nothing else'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const second = await add(store, user, 'second', { createdAt: noon - 30 })
     const before = await store.getStatus('ann', noon, limits)
 
@@ -69,8 +69,8 @@ export const renameAuthenticator: Promises = {
 
   async 'null when the user has none by that id'(open) {
     const store = await open()
-    const { authenticatorId } = await enrol(store)
-    await enrol(store, { userId: 'bob' })
+    const { authenticatorId } = await enroll(store)
+    await enroll(store, { userId: 'bob' })
     await store.putPending('bob', pending('waiting'), 1, limits)
 
     assert.equal(await store.renameAuthenticator('bob', authenticatorId, 'Mine'), null)
@@ -84,7 +84,7 @@ const savedAt = async (store: TotpStore) => (await store.getStatus('ann', noon, 
 export const noteBackupCodesSaved: Promises = {
   async 'notes when, and other codes forget it'(open) {
     const store = await open()
-    const { generation } = await enrol(store)
+    const { generation } = await enroll(store)
     assert.equal(await savedAt(store), null)
 
     await store.noteBackupCodesSaved('ann', noon + 7)
@@ -96,7 +96,7 @@ export const noteBackupCodesSaved: Promises = {
 
   async 'stays when an authenticator is added, and goes with the factors'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.noteBackupCodesSaved('ann', noon)
 
     const { generation } = await add(store, user, 'second')

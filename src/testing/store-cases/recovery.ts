@@ -6,7 +6,7 @@ import {
   byStep,
   challengeOf,
   type Enrolled,
-  enrol,
+  enroll,
   firstStep,
   limits,
   liveOnes,
@@ -30,7 +30,7 @@ export const getFailureBudget: Promises = {
 
   async '`attemptsLeft` counts down to the delay; after it there is one attempt at a time'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const left: number[] = []
     for (let n = 0; n < 5; n++) {
       left.push((await store.getFailureBudget('ann', 'totp', noon, limits)).attemptsLeft)
@@ -47,7 +47,7 @@ export const getFailureBudget: Promises = {
 
   async '`forever`: the hard cap is reached; before it, no more attempts are left than up to it'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const capped = { ...limits, hardCap: 3 }
     await reserve(store, { limits: capped })
 
@@ -59,7 +59,7 @@ export const getFailureBudget: Promises = {
 
   async 'no more attempts are left than of the total, before any delay'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { limits: totalOf(3) }, 2)
 
     assert.equal((await store.getFailureBudget('ann', 'totp', noon, totalOf(3))).attemptsLeft, 1)
@@ -67,7 +67,7 @@ export const getFailureBudget: Promises = {
 
   async 'no more attempts are left than of the total, over the boundary of a period'(open) {
     const store = await open()
-    await enrol(store, { now: periodStart - 60 })
+    await enroll(store, { now: periodStart - 60 })
     await reserve(store, { now: periodStart - 60, limits: totalOf(3) }, 2)
 
     assert.equal((await store.getFailureBudget('ann', 'totp', periodStart, totalOf(3))).attemptsLeft, 1)
@@ -79,7 +79,7 @@ export const getFailureBudget: Promises = {
 
   async 'says what `reserveAttempt` does'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const tight = { ...limits, beforeDelay: 2, hardCap: 9, total: 8 }
 
     for (let n = 0; n < 60; n++) {
@@ -93,7 +93,7 @@ export const getFailureBudget: Promises = {
 
   async 'a success gives the budget back'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, {}, 4)
 
     await store.spend(byStep(user, firstStep + 1))
@@ -102,7 +102,7 @@ export const getFailureBudget: Promises = {
   },
 
   async 'reads only: asking counts no attempt'(open) {
-    await enrol(await open())
+    await enroll(await open())
 
     const budgets = await race(open, (store) => store.getFailureBudget('ann', 'totp', noon, limits))
 
@@ -112,7 +112,7 @@ export const getFailureBudget: Promises = {
 
   async 'each method has a budget of its own, and so has each user'(open) {
     const store = await open()
-    for (const userId of ['ann', 'bob']) await enrol(store, { userId })
+    for (const userId of ['ann', 'bob']) await enroll(store, { userId })
     await reserve(store, { method: 'totp' }, 2)
     await reserve(store, { method: 'backup_code' }, 3)
     await reserve(store, { method: 'recovery_password' }, 4)
@@ -125,7 +125,7 @@ export const getFailureBudget: Promises = {
 /** Of `reserveAttempt`: the password of a recovery, whose link is the challenge. */
 export const recoveryPassword: Promises = {
   async 'of any number of passwords of a recovery at once, no more are judged than the limits allow'(open) {
-    const challenge = challengeOf(await enrol(await open()), 'link')
+    const challenge = challengeOf(await enroll(await open()), 'link')
 
     const reservations = await race(open, (store) =>
       store.reserveAttempt(attempt({ method: 'recovery_password', challenge })),
@@ -136,7 +136,7 @@ export const recoveryPassword: Promises = {
 
   async 'wrong passwords leave the codes free, and wrong codes the passwords'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { method: 'totp' }, 5)
 
     await reserve(store, { method: 'recovery_password' }, 5)
@@ -146,7 +146,7 @@ export const recoveryPassword: Promises = {
 
   async 'stale: the link of a recovery was burnt'(open) {
     const store = await open()
-    const link = challengeOf(await enrol(store), 'link')
+    const link = challengeOf(await enroll(store), 'link')
     await store.burnToken(link, noon)
 
     assert.equal(await refusedUntil(await open(), { method: 'recovery_password', challenge: link }), 'stale')
@@ -163,7 +163,7 @@ export const recoveryPassword: Promises = {
 export const clearFailures: Promises = {
   async 'forgets consecutive failures and delays of every method'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     for (const method of kinds) await reserve(store, { method }, 5)
 
     await store.clearFailures('ann')
@@ -174,7 +174,7 @@ export const clearFailures: Promises = {
 
   async 'forgets the hard cap and the total'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const capped = { ...totalOf(3), hardCap: 3 }
     await reserve(store, { limits: capped }, 3)
     assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
@@ -186,8 +186,8 @@ export const clearFailures: Promises = {
 
   async 'forgets them of no other user, and changes nothing else'(open) {
     const store = await open()
-    const ann = await enrol(store, { userId: 'ann' })
-    await enrol(store, { userId: 'bob' })
+    const ann = await enroll(store, { userId: 'ann' })
+    await enroll(store, { userId: 'bob' })
     await reserve(store, { userId: 'bob' }, 5)
     const before = await store.getStatus('ann', noon, limits)
     await reserve(store, {}, 5)
@@ -205,7 +205,7 @@ export const clearFailures: Promises = {
 export const removeFactorsByToken: Promises = {
   async 'exactly one of any number of callers removes factors with a `token`, and it dies with them'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const token = challengeOf(user, 'link')
 
     const answers = await race(open, (other) => remove(other, user, token))
@@ -227,7 +227,7 @@ export const removeFactorsByToken: Promises = {
 
   async 'false, and nothing done, when `token` is burnt, expired, or of an earlier generation'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const burnt = challengeOf(user, 'burnt')
     await store.burnToken(burnt, noon)
     const before = await store.getStatus('ann', noon, limits)
@@ -242,7 +242,7 @@ export const removeFactorsByToken: Promises = {
 
   async 'all or nothing: a refused removal does not burn the token'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const token = challengeOf(user, 'link')
 
     assert.equal(await remove(store, { ...user, generation: 0 }, { ...token, generation: 0 }), false)
@@ -254,7 +254,7 @@ export const removeFactorsByToken: Promises = {
   async 'of removals and spendings that race for one token, exactly one gets it'(open) {
     const store = await open()
     const codes = Array.from({ length: 50 }, (_, n) => `code ${n}`)
-    const user = await enrol(store, { codes })
+    const user = await enroll(store, { codes })
     const token = challengeOf(user, 'link')
 
     const answers = await race(open, async (other, n) => {
@@ -293,7 +293,7 @@ export const burnToken: Promises = {
 
   async 'what is burnt leads to nothing any more'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const token = challengeOf(user, 'link')
 
     await store.burnToken(token, noon)
@@ -306,7 +306,7 @@ export const burnToken: Promises = {
 
   async 'a challenge that was spent can be burnt by nobody'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const challenge = challengeOf(user)
     await store.spend(byStep(user, firstStep + 1, { challenge }))
 

@@ -10,7 +10,7 @@ import {
   changeAmidst,
   changeCredentials,
   type Enrolled,
-  enrol,
+  enroll,
   limits,
   noon,
   type Promises,
@@ -28,7 +28,7 @@ export const removeFactors: Promises = {
     open,
   ) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.putPending('ann', pending('new'), user.generation, limits)
 
     assert.equal(await remove(store, user, { now: noon + 60 }), true)
@@ -48,7 +48,7 @@ export const removeFactors: Promises = {
 
   async 'exactly one of any number of callers removes what is there'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     const answers = await race(open, (other) => remove(other, user))
 
@@ -57,7 +57,7 @@ export const removeFactors: Promises = {
   },
 
   async 'nothing is removed once the credentials have changed'(open) {
-    const user = await enrol(await open())
+    const user = await enroll(await open())
 
     const { changed, after } = await changeAmidst(open, {
       change: changeCredentials,
@@ -70,7 +70,7 @@ export const removeFactors: Promises = {
 
   async 'clears the consecutive failures of both methods'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, { method: 'totp' }, 5)
     await reserve(store, { method: 'backup_code' }, 5)
 
@@ -83,7 +83,7 @@ export const removeFactors: Promises = {
 
   async 'does not give back what counts for the total'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, { method: 'totp', limits: totalOf(5) }, 5)
     await reserve(store, { method: 'backup_code', limits: totalOf(5) }, 5)
 
@@ -97,19 +97,19 @@ export const removeFactors: Promises = {
 
   async 'frees a user whom the hard cap has locked'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const capped = { ...limits, hardCap: 3 }
     await reserve(store, { limits: capped }, 3)
 
     await remove(store, user)
-    await enrol(store)
+    await enroll(store)
 
     await reserve(store, { limits: capped })
   },
 
   async 'of the refresh families only `keepFamilyId` survives'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await begin(store, 'kept', { generation: user.generation })
     await begin(store, 'ended', { generation: user.generation })
     await begin(store, "bob's", { userId: 'bob' })
@@ -131,7 +131,7 @@ export const removeFactors: Promises = {
     assert.equal(await store.removeFactors(removal), true)
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, pendingUntil: null })
-    assert.equal(before.lockedUntil, noon + 30, 'so that an enrolment begun anew does not begin the count anew')
+    assert.equal(before.lockedUntil, noon + 30, 'so that an enrollment begun anew does not begin the count anew')
     assert.deepEqual(await alive(store, ['family']), ['family'])
     assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1 }), 'refused')
   },
@@ -150,7 +150,7 @@ export const removeFactors: Promises = {
 
   async 'false, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.putPending('ann', pending('new'), user.generation, limits)
     await reserve(store, {}, 5)
     await store.raiseGeneration('ann', noon)
@@ -165,8 +165,8 @@ export const removeFactors: Promises = {
 
   async 'takes nothing from another user'(open) {
     const store = await open()
-    const ann = await enrol(store, { userId: 'ann' })
-    await enrol(store, { userId: 'bob' })
+    const ann = await enroll(store, { userId: 'ann' })
+    await enroll(store, { userId: 'bob' })
     await store.putPending('bob', pending('new'), 1, limits)
     const before = await store.getStatus('bob', noon, limits)
 
@@ -179,7 +179,7 @@ export const removeFactors: Promises = {
 export const replaceBackupCodes: Promises = {
   async "puts the codes in the place of the user's codes, used and unused"(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b', 'c'] })
+    const user = await enroll(store, { codes: ['a', 'b', 'c'] })
     await store.spend(byCode(user, ['a']))
 
     assert.equal(await store.replaceBackupCodes('ann', backupCodes(['d', 'a']), user.generation), true)
@@ -194,7 +194,7 @@ export const replaceBackupCodes: Promises = {
 
   async 'of any number at once, one whole list is left'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const listOf = (caller: number) => [`${caller}: a`, `${caller}: b`, `${caller}: c`]
 
     const answers = await race(open, (other, n) =>
@@ -208,7 +208,7 @@ export const replaceBackupCodes: Promises = {
   },
 
   async 'none are replaced once the credentials have changed'(open) {
-    const user = await enrol(await open())
+    const user = await enroll(await open())
 
     const { changed, after } = await changeAmidst(open, {
       change: changeCredentials,
@@ -221,7 +221,7 @@ export const replaceBackupCodes: Promises = {
 
   async 'none of the old codes is spent once they are replaced, and the new ones stay unused'(open) {
     const codes = Array.from({ length: 50 }, (_, n) => `old ${n}`)
-    const user = await enrol(await open(), { codes })
+    const user = await enroll(await open(), { codes })
     const challengeFor = (code: string) => challengeOf(user, `challenge for ${code}`)
 
     const { changed, after } = await changeAmidst(open, {
@@ -246,8 +246,8 @@ export const replaceBackupCodes: Promises = {
 
   async "leaves another user's codes alone, even where a digest is the same"(open) {
     const store = await open()
-    await enrol(store, { userId: 'bob', codes: ['a', 'b'] })
-    const ann = await enrol(store, { userId: 'ann', codes: ['a', 'b'] })
+    await enroll(store, { userId: 'bob', codes: ['a', 'b'] })
+    const ann = await enroll(store, { userId: 'ann', codes: ['a', 'b'] })
 
     await store.replaceBackupCodes('ann', backupCodes(['c']), ann.generation)
 
@@ -265,7 +265,7 @@ export const replaceBackupCodes: Promises = {
 
   async 'false, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b'] })
+    const user = await enroll(store, { codes: ['a', 'b'] })
     await store.spend(byCode(user, ['a']))
     await store.raiseGeneration('ann', noon)
 
@@ -280,7 +280,7 @@ export const listBackupCodes: Promises = {
   async 'in the order in which they were stored, used or not'(open) {
     const store = await open()
     const codes = ['m', 'z', 'a', '10', '9', 'Z', 'b', 'é', 'y', 'c', '🦄']
-    const user = await enrol(store, { codes })
+    const user = await enroll(store, { codes })
     await store.spend(byCode(user, ['z']))
     await store.spend(byCode(user, ['m'], { now: noon + 1 }))
 
@@ -310,8 +310,8 @@ export const raiseGeneration: Promises = {
 
   async 'ends all open challenges and refresh families of the user, and of no other'(open) {
     const store = await open()
-    const ann = await enrol(store, { userId: 'ann' })
-    const bob = await enrol(store, { userId: 'bob' })
+    const ann = await enroll(store, { userId: 'ann' })
+    const bob = await enroll(store, { userId: 'bob' })
     for (const { userId, generation } of [ann, bob]) await begin(store, `family of ${userId}`, { userId, generation })
 
     await store.raiseGeneration('ann', noon + 60)
@@ -321,9 +321,9 @@ export const raiseGeneration: Promises = {
     await reserve(store, { userId: 'bob', challenge: challengeOf(bob) })
   },
 
-  async 'drops an enrolment that waits for its first code: whoever began it may not be the owner'(open) {
+  async 'drops an enrollment that waits for its first code: whoever began it may not be the owner'(open) {
     const store = await open()
-    const { generation } = await enrol(store)
+    const { generation } = await enroll(store)
     await store.putPending('ann', pending('new'), generation, limits)
 
     await store.raiseGeneration('ann', noon + 60)
@@ -348,7 +348,7 @@ export const raiseGeneration: Promises = {
     open,
   ) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const locking = { ...limits, hardCap: 5, total: 7 }
     for (const method of ['recovery_password', 'totp', 'backup_code'] as const) {
       await reserve(store, { method, limits: locking }, 5)
@@ -365,7 +365,7 @@ export const raiseGeneration: Promises = {
 
   async 'keeps the failures of recovery passwords where the password is the same'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const locking = { ...limits, hardCap: 5 }
     await reserve(store, { method: 'recovery_password', limits: locking }, 5)
 
@@ -376,7 +376,7 @@ export const raiseGeneration: Promises = {
 
   async 'tells when, so that an earlier proof proves nothing, and leaves the factors'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const before = await store.getStatus('ann', noon, limits)
 
     await store.raiseGeneration('ann', noon + 60)

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { attempt, enrol, limits, noon, type Promises, race, refusedUntil, reserve, totalOf } from '../store-fixtures.ts'
+import {
+  attempt,
+  enroll,
+  limits,
+  noon,
+  type Promises,
+  race,
+  refusedUntil,
+  reserve,
+  totalOf,
+} from '../store-fixtures.ts'
 
 const returned = { userId: 'ann', method: 'totp' } as const
 
@@ -7,7 +17,7 @@ const returned = { userId: 'ann', method: 'totp' } as const
 export const returnAttempt: Promises = {
   async 'one failure fewer in a row and in the period'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 3)
 
     await store.returnAttempt({ ...returned, consecutive: 3 })
@@ -19,7 +29,7 @@ export const returnAttempt: Promises = {
 
   async 'the delay that the attempt set goes too'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 5)
     assert.equal(await refusedUntil(store), noon + 30)
 
@@ -31,7 +41,7 @@ export const returnAttempt: Promises = {
 
   async 'the delay stays where another attempt was counted after it'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 5)
 
     await store.returnAttempt({ ...returned, consecutive: 4 })
@@ -42,7 +52,7 @@ export const returnAttempt: Promises = {
 
   async 'each of any number at once is taken back, and no count falls below none'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     const many = totalOf(1000)
 
     await race(open, async (other) => {
@@ -60,7 +70,7 @@ export const returnAttempt: Promises = {
 
   async 'each kind of code has a count of its own'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { method: 'backup_code' })
     await reserve(store)
 

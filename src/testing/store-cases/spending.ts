@@ -6,7 +6,7 @@ import {
   challengeOf,
   changeAmidst,
   changeCredentials,
-  enrol,
+  enroll,
   firstStep,
   noon,
   type Promises,
@@ -21,7 +21,7 @@ const manyCodes = Array.from({ length: 10 }, (_, n) => `code-${n}`)
 
 export const spend: Promises = {
   async 'exactly one of any number of callers gets `spent` for a time step'(open) {
-    const user = await enrol(await open())
+    const user = await enroll(await open())
 
     const answers = await race(open, (store) => store.spend(byStep(user, firstStep + 1)))
 
@@ -29,7 +29,7 @@ export const spend: Promises = {
   },
 
   async 'exactly one of any number of callers gets `spent` for a backup code'(open) {
-    const user = await enrol(await open())
+    const user = await enroll(await open())
 
     const answers = await race(open, (store) => store.spend(byCode(user, ['code-1'])))
 
@@ -41,7 +41,7 @@ export const spend: Promises = {
   ) {
     const store = await open()
     const codes = Array.from({ length: 49 }, (_, n) => `code-${n}`)
-    const user = await enrol(store, { codes })
+    const user = await enroll(store, { codes })
     const challenge = challengeOf(user)
 
     const answers = await race(open, (other, n) => {
@@ -57,7 +57,7 @@ export const spend: Promises = {
 
   async 'different backup codes at once are all used, and stay used'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: manyCodes })
+    const user = await enroll(store, { codes: manyCodes })
 
     const answers = await race(open, (other, n) => other.spend(byCode(user, [`code-${n % 10}`])))
 
@@ -67,7 +67,7 @@ export const spend: Promises = {
 
   async 'of different steps at once the latest is spent, and none up to it can be spent after'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     const answers = await race(open, (other, n) => other.spend(byStep(user, firstStep + 1 + ((n * 7) % 50))))
 
@@ -79,7 +79,7 @@ export const spend: Promises = {
 
   async 'none is spent once the credentials have changed'(open) {
     const codes = Array.from({ length: 50 }, (_, n) => `code-${n}`)
-    const user = await enrol(await open(), { codes })
+    const user = await enroll(await open(), { codes })
 
     const { changed, after } = await changeAmidst(open, {
       change: changeCredentials,
@@ -92,7 +92,7 @@ export const spend: Promises = {
 
   async 'a step spends every earlier one with it'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.spend(byStep(user, firstStep + 5))
 
     for (const step of [firstStep + 5, firstStep + 4, firstStep + 1]) {
@@ -103,8 +103,8 @@ export const spend: Promises = {
 
   async 'refused: a step of an authenticator that the user does not have'(open) {
     const store = await open()
-    const ann = await enrol(store, { userId: 'ann' })
-    const bob = await enrol(store, { userId: 'bob' })
+    const ann = await enroll(store, { userId: 'ann' })
+    const bob = await enroll(store, { userId: 'bob' })
 
     const answer = await store.spend(byStep({ ...bob, authenticatorId: ann.authenticatorId }, firstStep + 1))
 
@@ -114,8 +114,8 @@ export const spend: Promises = {
 
   async 'refused: a backup code that is unknown, used, or of another user'(open) {
     const store = await open()
-    const ann = await enrol(store, { userId: 'ann', codes: ['code-1'] })
-    const bob = await enrol(store, { userId: 'bob', codes: ['code-2'] })
+    const ann = await enroll(store, { userId: 'ann', codes: ['code-1'] })
+    const bob = await enroll(store, { userId: 'bob', codes: ['code-2'] })
     await store.spend(byCode(ann, ['code-1']))
 
     assert.deepEqual(await store.spend(byCode(ann, ['unknown'])), { outcome: 'refused' })
@@ -127,7 +127,7 @@ export const spend: Promises = {
 
   async 'one backup code is used, whichever of the digests it has'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     await store.spend(byCode(user, ['under a newer key', 'code-1', 'under an older key']))
     await store.spend(byCode(user, ['code-2', 'code-3']))
@@ -137,7 +137,7 @@ export const spend: Promises = {
 
   async '`backupCodesRemaining` counts the unused ones after the spending'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b', 'c'] })
+    const user = await enroll(store, { codes: ['a', 'b', 'c'] })
 
     const answers = [
       await store.spend(byCode(user, ['b'])),
@@ -152,7 +152,7 @@ export const spend: Promises = {
 
   async 'tells when the authenticator and the backup code were used'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     await store.spend(byStep(user, firstStep + 1, { now: noon + 30 }))
     await store.spend(byCode(user, ['code-1'], { now: noon + 60 }))
@@ -167,7 +167,7 @@ export const spend: Promises = {
 
   async 'burns the challenge'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const challenge = challengeOf(user)
 
     await store.spend(byCode(user, ['code-1'], { challenge }))
@@ -178,7 +178,7 @@ export const spend: Promises = {
 
   async 'a challenge stays burnt for as long as it is good'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: manyCodes })
+    const user = await enroll(store, { codes: manyCodes })
     const challenge = challengeOf(user)
     await store.spend(byStep(user, firstStep + 1, { challenge }))
 
@@ -193,7 +193,7 @@ export const spend: Promises = {
 
   async 'all or nothing: a refused spending does not burn the challenge'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const challenge = challengeOf(user)
 
     assert.deepEqual(await store.spend(byStep(user, firstStep, { challenge })), { outcome: 'refused' })
@@ -205,7 +205,7 @@ export const spend: Promises = {
 
   async 'all or nothing: a stale spending spends neither step nor backup code'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const challenge = challengeOf(user)
     await store.spend(byCode(user, ['code-3'], { challenge }))
 
@@ -218,7 +218,7 @@ export const spend: Promises = {
 
   async 'all or nothing: a refused or stale spending leaves the attempt counted'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store, {}, 5)
 
     assert.equal((await store.spend(byStep(user, firstStep))).outcome, 'refused')
@@ -229,7 +229,7 @@ export const spend: Promises = {
 
   async 'stale: the generation that the attempt was reserved under has moved on'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await reserve(store)
 
     await store.raiseGeneration('ann', noon)
@@ -241,7 +241,7 @@ export const spend: Promises = {
 
   async 'stale: the challenge is of an earlier generation, or has expired'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const outdated = challengeOf(user, 'outdated', { generation: user.generation - 1 })
     const expired = challengeOf(user, 'expired', { expiresAt: noon - 1 })
 
@@ -261,7 +261,7 @@ export const spend: Promises = {
 export const isUnburnt: Promises = {
   async 'false when the token is burnt'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     await store.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user, 'burnt') }))
 
     assert.equal(await (await open()).isUnburnt('burnt'), false)
@@ -270,7 +270,7 @@ export const isUnburnt: Promises = {
 
   async 'reads only'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     await race(open, (other) => other.isUnburnt('challenge'))
 

@@ -4,7 +4,7 @@ import {
   attempt,
   byCode,
   byStep,
-  enrol,
+  enroll,
   firstStep,
   limits,
   noon,
@@ -27,7 +27,7 @@ export const getUser: Promises = {
     const seen: number[] = []
 
     for (let n = 0; n < 3; n++) {
-      const { generation } = await enrol(store)
+      const { generation } = await enroll(store)
       await store.removeFactors({ limits, userId: 'ann', generation, token: null, keepFamilyId: null, now: noon })
       await store.raiseGeneration('ann', noon)
       seen.push((await store.getUser('ann')).generation)
@@ -59,7 +59,7 @@ export const getStatus: Promises = {
     })
   },
 
-  async '`pendingUntil`: until when an enrolment waits for its first code; null when it has expired'(open) {
+  async '`pendingUntil`: until when an enrollment waits for its first code; null when it has expired'(open) {
     const store = await open()
     await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0, limits)
 
@@ -69,7 +69,7 @@ export const getStatus: Promises = {
 
   async '`backupCodesRemaining` counts the unused ones'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b', 'c'] })
+    const user = await enroll(store, { codes: ['a', 'b', 'c'] })
 
     await store.spend(byCode(user, ['b']))
 
@@ -78,7 +78,7 @@ export const getStatus: Promises = {
 
   async '`lockedUntil`: app codes are refused until then, or forever'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 4)
     assert.equal((await store.getStatus('ann', noon, limits)).lockedUntil, null)
 
@@ -92,7 +92,7 @@ export const getStatus: Promises = {
 
   async '`lockedUntil` of a total is the time at which an attempt is reserved again'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, {}, 3)
 
     const { lockedUntil } = await store.getStatus('ann', noon, { ...limits, total: 3 })
@@ -104,7 +104,7 @@ export const getStatus: Promises = {
 
   async '`lockedUntil` tells nothing of backup codes'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await reserve(store, { method: 'backup_code' }, 5)
 
     assert.equal((await store.getStatus('ann', noon, limits)).lockedUntil, null)
@@ -112,7 +112,7 @@ export const getStatus: Promises = {
 
   async 'reads only: asking counts no attempt'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
 
     await race(open, (other) => other.getStatus('ann', noon, limits))
 
@@ -173,7 +173,7 @@ export const values: Promises = {
     const store = await open()
 
     for (const [n, userId] of oddIds.entries()) {
-      await enrol(store, { userId, phone: `phone ${n}`, codes: Array.from({ length: n }, (_, i) => `code ${i}`) })
+      await enroll(store, { userId, phone: `phone ${n}`, codes: Array.from({ length: n }, (_, i) => `code ${i}`) })
     }
 
     for (const [n, userId] of oddIds.entries()) {
@@ -189,7 +189,7 @@ export const values: Promises = {
 
   async 'one user has a budget, and a family, that another with a like id has not'(open) {
     const store = await open()
-    for (const userId of ['ann', 'Ann', 'ann ']) await enrol(store, { userId })
+    for (const userId of ['ann', 'Ann', 'ann ']) await enroll(store, { userId })
     await reserve(store, { userId: 'ann' }, 5)
     await store.openFamily({ id: 'f', userId: 'ann', tokenId: 't', expiresAt: noon + 60 }, 1, noon)
 
@@ -205,7 +205,7 @@ export const values: Promises = {
 
   async 'digests and tokens that differ in case only are two'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['abc', 'ABC'] })
+    const user = await enroll(store, { codes: ['abc', 'ABC'] })
     const challenge = { tokenId: 'token', generation: user.generation, expiresAt: noon }
 
     await store.spend(byCode(user, ['ABC'], { challenge }))
@@ -255,7 +255,7 @@ export const values: Promises = {
 
   async 'a backup code that is kept hashed has no sealed code'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     await store.replaceBackupCodes('ann', [{ digest: 'a', sealedCode: null }], user.generation)
 

@@ -1,10 +1,10 @@
 import type { Answer } from '../answer.ts'
 import type { Person, Service } from '../harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
   type Enrolled,
-  enrol,
+  enroll,
   linkIn,
   logIn,
   nextCode,
@@ -30,7 +30,7 @@ export interface Path {
 /** One user before the path. */
 export interface Use {
   person: Person
-  /** The user's phone and codes, where there is an enrolment. */
+  /** The user's phone and codes, where there is an enrollment. */
   enrolled: Enrolled | null
   /** A value that is right now; another one at each call. */
   fresh(): Promise<string>
@@ -51,7 +51,7 @@ function stepUp(
   call: (service: Service, bearer: string, input_code: unknown, enrolled: Enrolled) => Promise<Answer>,
 ): Path[] {
   const prepare = (takes: Takes) => async (service: Service, username?: string) => {
-    const enrolled = await enrol(service, username)
+    const enrolled = await enroll(service, username)
     // The session has the password only: the code must be given with each request.
     const send: Use['send'] = (code, via = service) => call(via, enrolled.session.access, code, enrolled)
     return useOf(service, enrolled, takes, send)
@@ -92,7 +92,7 @@ const codePaths: Path[] = [
       good: '200',
       once: true,
       async prepare(service, username) {
-        const enrolled = await enrol(service, username)
+        const enrolled = await enroll(service, username)
         const { id } = enrolled.person
         let totp_challenge_token = await service.totp.generateChallengeToken(id)
         const use = useOf(service, enrolled, takes, async (code, via = service) => {
@@ -111,7 +111,7 @@ const codePaths: Path[] = [
       good: '200',
       once: true,
       async prepare(service, username) {
-        const enrolled = await enrol(service, username)
+        const enrolled = await enroll(service, username)
         const { access } = enrolled.session
         const use = useOf(service, enrolled, takes, (code, via = service) =>
           via.post('totp/verify/', { [member(takes)]: code }, access),
@@ -128,7 +128,7 @@ const codePaths: Path[] = [
     async prepare(service, username = 'alice') {
       const person = service.register(username)
       const { access } = await logIn(service, person)
-      const phone = await beginEnrolment(service, access)
+      const phone = await beginEnrollment(service, access)
       return {
         person,
         enrolled: null,
@@ -173,7 +173,7 @@ const tokenPaths: Path[] = [
     good: '200',
     once: true,
     async prepare(service, username) {
-      const enrolled = await enrol(service, username)
+      const enrolled = await enroll(service, username)
       let unused = enrolled.backupCodes
       let sent = 0
       return {
@@ -197,7 +197,7 @@ const tokenPaths: Path[] = [
     good: '200',
     once: true,
     async prepare(service, username) {
-      const enrolled = await enrol(service, username)
+      const enrolled = await enroll(service, username)
       const { person } = enrolled
       return {
         person,
@@ -251,7 +251,7 @@ const tokenPaths: Path[] = [
       good: '204',
       once: true,
       async prepare(service, username) {
-        const enrolled = await enrol(service, username)
+        const enrolled = await enroll(service, username)
         const { person } = enrolled
         const uid = Buffer.from(person.id).toString('base64url')
         return {
@@ -275,11 +275,11 @@ const tokenPaths: Path[] = [
     }),
   ),
   {
-    name: 'POST totp/create, enrolment token',
+    name: 'POST totp/create, enrollment token',
     takes: 'token',
     good: '201',
     once: false,
-    async prepare(service, username = 'must-enrol') {
+    async prepare(service, username = 'must-enroll') {
       const person = service.register(username)
       const { password } = person
       return {
@@ -298,7 +298,7 @@ export const paths: readonly Path[] = [...codePaths, ...tokenPaths]
 
 /** One token of each kind, all of one user: what a path is shown in the place of its own. */
 export async function oneOfEachKind(service: Service): Promise<Record<string, string>> {
-  const enrolled = await enrol(service, 'kinds')
+  const enrolled = await enroll(service, 'kinds')
   const { person } = enrolled
   const login = await challenge(service, person)
   const answer = { totp_challenge_token: login, otp_code: nextCode(service, enrolled.phone), trust_device: true }
@@ -307,7 +307,7 @@ export async function oneOfEachKind(service: Service): Promise<Record<string, st
   await service.post('totp/recovery/', { email: person.email })
   await service.mailed(before + 1)
   const mail = service.mails[before] as (typeof service.mails)[number]
-  const must = service.register('must-enrol-kind')
+  const must = service.register('must-enroll-kind')
   const enrolling = await service.post('jwt/create/', { username: must.username, password: must.password })
   return {
     challenge: await challenge(service, person),
@@ -315,7 +315,7 @@ export async function oneOfEachKind(service: Service): Promise<Record<string, st
     access: sessionIn(body).access,
     refresh: sessionIn(body).refresh,
     recovery: linkIn(mail).token,
-    enrolment: String(enrolling.body.enrollment_token),
+    enrollment: String(enrolling.body.enrollment_token),
     'app code': nextCode(service, enrolled.phone),
     'backup code': String(enrolled.backupCodes[0]),
     'a value sealed by the host': service.totp.encrypt(JSON.stringify(['id', person.id, 1])),

@@ -140,7 +140,7 @@ export const rules: readonly Rule[] = [
     name: 'other user',
     sentence: "Another user's value is refused, and is still good for its owner.",
     async check(path, { service }) {
-      if (/refresh|verify, (access|refresh)|logout|enrolment/.test(path.name)) {
+      if (/refresh|verify, (access|refresh)|logout|enrollment/.test(path.name)) {
         return { reason: 'the token itself names the user, and nobody else is named' }
       }
       const use = await path.prepare(service, 'alice')
@@ -155,7 +155,7 @@ export const rules: readonly Rule[] = [
     name: 'wrong type',
     sentence: 'A number, an array, an object, a truth value, null or nothing never passes.',
     async check(path, { service }) {
-      if (path.name.includes('enrolment')) return { reason: 'a header is text' }
+      if (path.name.includes('enrollment')) return { reason: 'a header is text' }
       const use = await path.prepare(service)
       const value = await use.fresh()
       const wrong = [Number(value) || 5, [value], [...value], { value }, { length: 6 }, true, 1, null, '', ' ', '\0']
@@ -243,7 +243,7 @@ function ownKinds({ name, takes }: Path): string[] {
   if (name.includes('jwt/verify')) return ['access', 'refresh']
   if (/jwt\/(refresh|logout)/.test(name)) return ['refresh']
   // An access token there is the host's own log-in.
-  return name.includes('recovery') ? ['recovery'] : ['enrolment', 'access']
+  return name.includes('recovery') ? ['recovery'] : ['enrollment', 'access']
 }
 
 function variantsOf(value: string): string[] {

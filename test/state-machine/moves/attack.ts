@@ -68,7 +68,7 @@ export const attackSession: Move = async (world, given) => {
 /** Tokens of every kind, where they do not belong. */
 export const attackTokens: Move = async (world, given) => {
   const { user, on, pick, other } = given
-  const kinds = [...world.seen, ...world.challenges.keys(), ...world.links.keys(), ...world.enrolments.keys()]
+  const kinds = [...world.seen, ...world.challenges.keys(), ...world.links.keys(), ...world.enrollments.keys()]
   const token = kinds[(pick * 17 + other) % kinds.length] as string
   const once = { ...given, isTwice: false }
   const { sessions } = world
@@ -98,7 +98,7 @@ export const attackTokens: Move = async (world, given) => {
       return true
     }
     default: {
-      const known = world.enrolments.get(token)
+      const known = world.enrollments.get(token)
       const reply = await world.call(on, 'GET', 'totp/status', {}, { credential: `Bearer ${token}` })
       if (known && isGood(known, on.now())) assert.equal(reply.status, 200)
       else assert.equal(reply.body.code, 'unauthenticated')
@@ -149,7 +149,7 @@ export const besiege: Move = async (world, given) => {
   if (other % (world.storage.name === 'memory' ? 6 : 24) > 0) return false
   if (world.config.power === 'mailbox') return besiegeRecovery(world, given, attempts)
   if (!user.isPasswordKnown) return false
-  return user.enabled ? besiegeLogin(world, given, attempts) : besiegeEnrolment(world, given, attempts)
+  return user.enabled ? besiegeLogin(world, given, attempts) : besiegeEnrollment(world, given, attempts)
 }
 
 async function besiegeLogin(world: World, given: Given, attempts: number): Promise<boolean> {
@@ -169,15 +169,15 @@ async function besiegeLogin(world: World, given: Given, attempts: number): Promi
 }
 
 /** The owner has no second factor yet and must have one: wrong first codes. */
-async function besiegeEnrolment(world: World, given: Given, attempts: number): Promise<boolean> {
+async function besiegeEnrollment(world: World, given: Given, attempts: number): Promise<boolean> {
   const { user, on, other } = given
-  if (!user.mustEnrol) return false
+  if (!user.mustEnroll) return false
   for (let n = 0; n < attempts && attemptDue(world, given, 'totp'); n++) {
-    const known = [...world.enrolments].find(([, token]) => token.user === user && isGood(token, on.now()))
+    const known = [...world.enrollments].find(([, token]) => token.user === user && isGood(token, on.now()))
     let token = known?.[0]
     if (token === undefined) {
       const entered = await enter(world, on, { user, door: 'jwt' })
-      if (entered.outcome !== 'enrolment') return true
+      if (entered.outcome !== 'enrollment') return true
       token = entered.token
     }
     const enroller = { credential: `Bearer ${token}`, session: null }
@@ -187,7 +187,7 @@ async function besiegeEnrolment(world: World, given: Given, attempts: number): P
     if (user.pending === null) return true
     await confirmBy(world, { ...given, isTwice: false }, { enroller, code: wrongCode(given, [user.pending]) })
   }
-  world.count('siege of an enrolment')
+  world.count('siege of an enrollment')
   return true
 }
 

@@ -19,11 +19,11 @@ import {
 import { type Process, type Reply, VAULT_SECONDS, type World } from '../world.ts'
 import { atOnce, type Given, late, type Move, seenBy, typedBy, typedFrom } from './move.ts'
 
-/** Who enrols: a session, or the holder of an enrolment token. */
+/** Who enrolls: a session, or the holder of an enrollment token. */
 type Enroller = { credential: string; session: ModelSession | null }
 
 function enrollerOf(world: World, { user, pick, on }: Given): Enroller | null {
-  const own = [...world.enrolments].filter(([, token]) => token.user === user)
+  const own = [...world.enrollments].filter(([, token]) => token.user === user)
   const [token, known] = late(own, pick) ?? []
   const session = world.sessionOf(user, pick)
   if (token !== undefined && known && (session === undefined || (isGood(known, on.now()) && pick % 3 > 0))) {
@@ -32,9 +32,9 @@ function enrollerOf(world: World, { user, pick, on }: Given): Enroller | null {
   return session ? { credential: session.credential, session } : null
 }
 
-/** Whether an enrolment token opens what it is for. */
-function opensEnrolment(world: World, credential: string, now: number): boolean {
-  const known = world.enrolments.get(credential.slice('Bearer '.length))
+/** Whether an enrollment token opens what it is for. */
+function opensEnrollment(world: World, credential: string, now: number): boolean {
+  const known = world.enrollments.get(credential.slice('Bearer '.length))
   return known !== undefined && isGood(known, now)
 }
 
@@ -47,7 +47,7 @@ export const begin: Move = async (world, given) => {
   return true
 }
 
-/** @returns whether an enrolment is pending from then on */
+/** @returns whether an enrollment is pending from then on */
 export async function beginBy(
   world: World,
   on: Process,
@@ -62,8 +62,8 @@ export async function beginBy(
   if (session === null) {
     assert.equal(
       isGoodReply(reply),
-      opensEnrolment(world, credential, now),
-      'an enrolment token opens as long as it is good',
+      opensEnrollment(world, credential, now),
+      'an enrollment token opens as long as it is good',
     )
     if (!isGoodReply(reply)) return false
   } else if (!(await holdStepUp(world, on, { session, typed, reply, what: 'begin' }))) return false
@@ -96,10 +96,10 @@ export async function confirmBy(
   assert.ok(pending)
   const now = on.now()
   const send = (process: Process) => world.call(process, 'POST', 'totp/confirm', { input_code: code }, { credential })
-  const isKnown = session === null ? opensEnrolment(world, credential, now) : isAlive(session, now)
+  const isKnown = session === null ? opensEnrollment(world, credential, now) : isAlive(session, now)
   const replies = await atOnce(world, given, send)
   const good = replies.filter(isGoodReply)
-  assert.ok(good.length <= 1, 'one pending enrolment was confirmed twice')
+  assert.ok(good.length <= 1, 'one pending enrollment was confirmed twice')
   if (!isKnown || pending.expiresAt <= now) {
     const due = isKnown ? [user.enabled ? 'totp_already_enabled' : 'totp_not_set_up'] : ['unauthenticated']
     for (const { body } of replies) assert.ok(due.includes(String(body.code)), `confirmed too late: ${body.code}`)

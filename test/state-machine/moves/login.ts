@@ -25,7 +25,7 @@ const AMRS = [['pwd'], ['pwd'], ['hwk'], ['fed', 'mfa'], ['fed', 'otp']] as cons
 
 export type Entered =
   | { outcome: 'session'; session: ModelSession }
-  | { outcome: 'challenge' | 'enrolment'; token: string }
+  | { outcome: 'challenge' | 'enrollment'; token: string }
 
 /** With the right password, through one of the doors, and what must come of it. */
 export async function enter(
@@ -54,11 +54,11 @@ export async function enter(
   }
   assert.ok(!user.enabled || isTrusted, 'a session without the second factor')
   if (reply.body.must_enroll === true) {
-    assert.ok(user.mustEnrol && !user.enabled, 'enrolment is asked of somebody who need not')
-    world.enrolments.set(token, { ...sealed, expiresAt: now + PENDING_SECONDS })
-    return { outcome: 'enrolment', token }
+    assert.ok(user.mustEnroll && !user.enabled, 'enrollment is asked of somebody who need not')
+    world.enrollments.set(token, { ...sealed, expiresAt: now + PENDING_SECONDS })
+    return { outcome: 'enrollment', token }
   }
-  assert.ok(user.enabled || !user.mustEnrol, 'a session for somebody who must enrol first')
+  assert.ok(user.enabled || !user.mustEnroll, 'a session for somebody who must enroll first')
   if (isTrusted) keepDevice(world, user, reply, { sealedAt: now, expiresAt: known.expiresAt, chain: known.chain })
   if (isTrusted) world.count('trusted device')
   return { outcome: 'session', session: begun(world, on, { user, door, reply, proof, isProved: false }) }

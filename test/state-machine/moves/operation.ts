@@ -53,7 +53,7 @@ export const rotateKey: Move = async (world, { other }) => {
 /** The host's rule for this user changes. */
 export const changeRule: Move = async (_world, { user, pick }) => {
   if (pick % 3 > 0) return false
-  user.mustEnrol = !user.mustEnrol
+  user.mustEnroll = !user.mustEnroll
   return true
 }
 
@@ -82,7 +82,7 @@ export const meetOtherService: Move = async (world, { user, on, other }) => {
   assert.ok(login && login.status !== 'challenge')
   if (login.status === 'enrollment_required') {
     const reply = await world.call(on, 'GET', 'totp/status', {}, { credential: `Bearer ${login.enrollmentToken}` })
-    assert.equal(isGoodReply(reply), false, 'an enrolment token of another service opened ours')
+    assert.equal(isGoodReply(reply), false, 'an enrollment token of another service opened ours')
     return true
   }
   const { access, refresh } = await its.tokens.issueTokens(login.proof)

@@ -4,7 +4,7 @@ import { blockOf, fail, isGood, LINK_SECONDS, type ModelUser, opens, succeed, sw
 import type { Process, World } from '../world.ts'
 import { atOnce, type Given, late, type Move } from './move.ts'
 
-const MOST_MAILS = 5
+const MAX_MAILS = 5
 
 export const askForLink: Move = async (world, { user, on }) => {
   await requestLink(world, on, user)
@@ -23,7 +23,7 @@ export async function requestLink(world: World, on: Process, user: ModelUser): P
     if (isNew) Object.assign(window, { sent: 0, until: now + 3600, isUnsure: false })
     window.sent++
   }
-  const isDue = user.enabled && (window.isUnsure ? mails.length > 0 : window.sent <= MOST_MAILS)
+  const isDue = user.enabled && (window.isUnsure ? mails.length > 0 : window.sent <= MAX_MAILS)
   assert.deepEqual(
     new Set(mails.map(({ to }) => to)),
     new Set(isDue ? user.emails : []),
@@ -111,7 +111,7 @@ export async function cancelLink(world: World, on: Process, token: string): Prom
   const now = on.now()
   const isDue = opens(link, now) && isGood(link, now)
   const reply = await world.call(on, 'POST', 'totp/recovery_cancel', { uid: link.uid, token })
-  assert.equal(reply.status === 204, isDue, `a recovery was ${isDue ? 'not ' : ''}cancelled: ${reply.body.code}`)
+  assert.equal(reply.status === 204, isDue, `a recovery was ${isDue ? 'not ' : ''}canceled: ${reply.body.code}`)
   world.seen.push(token)
   if (!isDue) return
   link.dead = true

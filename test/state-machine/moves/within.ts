@@ -54,7 +54,7 @@ interface Settled {
 }
 
 type Deed = (world: World, given: Given) => Promise<Settled>
-const deeds: readonly Deed[] = [newPassword, switchOffWithin, enrolWithin, verifyWithin]
+const deeds: readonly Deed[] = [newPassword, switchOffWithin, enrollWithin, verifyWithin]
 const nothing = () => undefined
 
 async function newPassword(world: World, { user, on }: Given): Promise<Settled> {
@@ -83,11 +83,11 @@ async function switchOffWithin(world: World, { user, on }: Given): Promise<Settl
 }
 
 /** The first code is counted outside the transaction: rolled back, it is a failure. */
-async function enrolWithin(world: World, { user, on, other }: Given): Promise<Settled> {
+async function enrollWithin(world: World, { user, on, other }: Given): Promise<Settled> {
   if (user.enabled || blockOf(user, 'totp', on.now()) !== 'free') return { kept: nothing, undone: nothing }
   const now = on.now()
   const name = `phone ${now} ${other} ${world.seen.length}`
-  // The pending enrolment is the host's to keep; only what comes after is within its transaction.
+  // The pending enrollment is the host's to keep; only what comes after is within its transaction.
   const outside = world.processes[0] as Process
   const { uri } = await outside.totp.createTotpSetup({ id: user.id, accountName: user.username, name })
   liftHardCap(user)

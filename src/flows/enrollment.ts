@@ -8,12 +8,12 @@ import { keyUri } from '../otp/key-uri.ts'
 import { qrSvg } from '../otp/qr.ts'
 import { readIssuer } from '../policy.ts'
 import type { PendingAuthenticator } from '../store/store.ts'
-import { judgeAppCode } from './app-code.ts'
+import { judgeTotpCode } from './app-code.ts'
 import { newBackupCodes, sealBackupCodes } from './backup-codes.ts'
 import { announceChange } from './changes.ts'
 import { type Context, newId } from './context.ts'
 import {
-  announceResynchronised,
+  announceResynchronized,
   makeProof,
   nothingPending,
   type Proof,
@@ -21,9 +21,9 @@ import {
   withSecondFactor,
   wrongCode,
 } from './proof.ts'
-import { type Grant, outdatedGrant } from './step-up.ts'
+import { type ChangePermit, outdatedPermit } from './step-up.ts'
 
-/** What a person needs to enrol: the picture to scan, and the same in letters. Shown once, never again. */
+/** What a person needs to enroll: the picture to scan, and the same in letters. Shown once, never again. */
 export interface TotpSetup {
   /** An SVG picture of a QR code that holds `uri`. */
   svg: string
@@ -54,11 +54,11 @@ export interface SetupNames {
   issuer?: string | undefined
   /** The session that begins it, which alone may have the same secret again. Default: none may. */
   sessionId?: string | null | undefined
-  /** True: gives the pending enrolment of this session again, when there is one, instead of a new secret. */
+  /** True: gives the pending enrollment of this session again, when there is one, instead of a new secret. */
   resume?: boolean | undefined
 }
 
-/** An enrolment that was confirmed. */
+/** An enrollment that was confirmed. */
 export interface Confirmation {
   /** The new backup codes, to be shown once; null when 2FA was on already, because the old ones stay. */
   backupCodes: string[] | null
@@ -67,7 +67,7 @@ export interface Confirmation {
 }
 
 /**
- * Begins an enrolment: a new secret, pending until {@link confirmTotpSetup}, for `pendingEnrolmentSeconds`. An earlier
+ * Begins an enrollment: a new secret, pending until {@link confirmTotpSetup}, for `pendingEnrollmentSeconds`. An earlier
  * pending one is replaced, or resumed by the session that began it, until the same deadline: a page was reloaded, or the
  * user went to install an app. A live authenticator goes on working untouched.
  *
@@ -77,7 +77,7 @@ export interface Confirmation {
  */
 export async function createTotpSetup(
   ctx: Context,
-  grant: Grant,
+  grant: ChangePermit,
   { accountName, name = null, issuer: ofUser, sessionId, resume = false }: SetupNames,
 ): Promise<TotpSetup> {
   const { userId } = grant
@@ -89,7 +89,7 @@ export async function createTotpSetup(
   const { algorithm, digits, periodSeconds } = begun?.parameters ?? ctx.policy.totp
   const uri = accountUri({ issuer, accountName, secret, algorithm, digits, periodSeconds })
   const svg = qrSvg(uri)
-  const expiresAt = begun?.expiresAt ?? now + ctx.policy.pendingEnrolmentSeconds
+  const expiresAt = begun?.expiresAt ?? now + ctx.policy.pendingEnrollmentSeconds
   if (begun === null) {
     const sealedSecret = sealValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, secret, now)
     const parameters = { algorithm, digits, periodSeconds }
@@ -107,13 +107,13 @@ export async function createTotpSetup(
   return { svg, uri, secret, expiresAt, digits, periodSeconds, algorithm, issuer, accountName, replaces }
 }
 
-async function begin(ctx: Context, { userId, user }: Grant, pending: PendingAuthenticator): Promise<void> {
+async function begin(ctx: Context, { userId, user }: ChangePermit, pending: PendingAuthenticator): Promise<void> {
   const { failures } = ctx.policy
-  if (!(await ctx.store.putPending(userId, pending, user.generation, failures))) throw await outdatedGrant(ctx, userId)
+  if (!(await ctx.store.putPending(userId, pending, user.generation, failures))) throw await outdatedPermit(ctx, userId)
   await ctx.announce({ type: 'totp.created', userId, at: pending.createdAt })
 }
 
-/** The enrolment that this session has begun, with its secret; null: none, or another session's. */
+/** The enrollment that this session has begun, with its secret; null: none, or another session's. */
 async function pendingOf(ctx: Context, userId: string, session: string, now: UnixSeconds) {
   const pending = await ctx.store.getPending(userId, now)
   // Digests, which tell nothing of what they were made of however they are compared.
@@ -129,7 +129,11 @@ function digestOf(sessionId: string): string {
 }
 
 /** The live authenticator that a new one would replace: the one used least lately, where there is no room for one more. */
-async function replacedBy(ctx: Context, { userId, user }: Grant, now: UnixSeconds): Promise<TotpSetup['replaces']> {
+async function replacedBy(
+  ctx: Context,
+  { userId, user }: ChangePermit,
+  now: UnixSeconds,
+): Promise<TotpSetup['replaces']> {
   if (user.confirmedAt === null) return null
   const { authenticators } = await ctx.store.getStatus(userId, now, ctx.policy.failures)
   if (authenticators.length < ctx.policy.maxAuthenticators) return null
@@ -141,7 +145,7 @@ async function replacedBy(ctx: Context, { userId, user }: Grant, now: UnixSecond
 }
 
 /**
- * Confirms the pending enrolment with the first code of the app. The code counts as used (RFC 6238 §5.2), a wrong one
+ * Confirms the pending enrollment with the first code of the app. The code counts as used (RFC 6238 §5.2), a wrong one
  * against the failure budget. Where `maxAuthenticators` are live already, the one used least lately is replaced in the
  * same step; otherwise the new one stands beside the others.
  *
@@ -158,7 +162,7 @@ export async function confirmTotpSetup(
   const method = 'totp'
   const reservation = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
   const { user, authenticators, consecutive } = reservation
-  const verdict = await judgeAppCode(ctx, code, { userId, authenticators, now })
+  const verdict = await judgeTotpCode(ctx, code, { userId, authenticators, now })
   if (verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
   const { authenticatorId, step, driftSteps } = verdict
   const codes = user.confirmedAt === null ? newBackupCodes(ctx) : null
@@ -174,7 +178,7 @@ export async function confirmTotpSetup(
     now,
   })
   if (outcome === 'refused') throw await nothingPending(ctx, userId)
-  if (verdict.resynchronised) await announceResynchronised(ctx, userId, verdict, now)
+  if (verdict.resynchronized) await announceResynchronized(ctx, userId, verdict, now)
   const [replaced, added] = [outcome === 'replaced', outcome === 'added']
   await announceChange(ctx, sessionId, { type: 'totp.confirmed', userId, replaced, added, at: now })
   const amr = withSecondFactor(firstFactor, method)

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { FETCH, frameworks, NOON, startService } from './harness.ts'
 import {
-  beginEnrolment,
+  beginEnrollment,
   challenge,
-  enrol,
+  enroll,
   logIn,
   logInWith,
   logInWithPhone,
@@ -14,7 +14,7 @@ import {
 
 const MINUTE = 60
 
-describe.each(frameworks)('$name: an enrolment', (front) => {
+describe.each(frameworks)('$name: an enrollment', (front) => {
   test('begins with a picture, the key URI in it, and the secret for typing in', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
@@ -58,7 +58,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     }
     expect((await service.get('totp/status/', access)).body).toEqual(off)
 
-    const phone = await beginEnrolment(service, access, { name: 'My phone' })
+    const phone = await beginEnrollment(service, access, { name: 'My phone' })
     off.pending = { expires_in: 15 * MINUTE }
     expect((await service.get('totp/status/', access)).body).toEqual(off)
     expect((await service.post('jwt/create/', person)).body).toMatchObject({ is_totp_enabled: false })
@@ -96,7 +96,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
 
   test('the status tells when an authenticator was last used, and of each user their own', async () => {
     const service = await startService(front)
-    const alice = await enrol(service)
+    const alice = await enroll(service)
     const bob = await logIn(service, service.register('bob'))
     const { access } = await logInWithPhone(service, alice)
     const { body } = await service.get('totp/status/', access)
@@ -109,8 +109,8 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
   test('begun a second time replaces the pending secret', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
-    const first = await beginEnrolment(service, access)
-    const second = await beginEnrolment(service, access)
+    const first = await beginEnrollment(service, access)
+    const second = await beginEnrollment(service, access)
     const wrong = await service.post('totp/confirm/', { input_code: first.codeAt(NOON) }, access)
     expect(wrong.outcome).toBe('400 invalid_code')
     const right = await service.post('totp/confirm/', { input_code: second.codeAt(NOON) }, access)
@@ -122,7 +122,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     const { access } = await logIn(service, service.register('alice'))
     const early = await service.post('totp/confirm/', { input_code: '123456' }, access)
     expect(early.outcome).toBe('400 totp_not_set_up')
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     const wrong = await service.post('totp/confirm/', { input_code: wrongCode(service, phone) }, access)
     expect(wrong.outcome).toBe('400 invalid_code')
     const input_code = phone.codeAt(NOON)
@@ -136,7 +136,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
   test('confirmed by two requests at once is confirmed by one of them', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     const confirm = () => service.post('totp/confirm/', { input_code: phone.codeAt(NOON) }, access)
     const outcomes = (await Promise.all([confirm(), confirm(), confirm()])).map(({ outcome }) => outcome)
     expect(outcomes.sort()).toEqual(['200', '400 totp_already_enabled', '400 totp_already_enabled'])
@@ -147,9 +147,9 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
       [15 * MINUTE - 1, '200'],
       [15 * MINUTE, '400 totp_not_set_up'],
     ] as const) {
-      const service = await startService(front, { tokens: { accessSeconds: 3600 } })
+      const service = await startService(front, { tokens: { accessTokenSeconds: 3600 } })
       const { access } = await logIn(service, service.register('alice'))
-      const phone = await beginEnrolment(service, access)
+      const phone = await beginEnrollment(service, access)
       service.clock.advance(seconds)
       const input_code = phone.codeAt(service.clock.now())
       expect((await service.post('totp/confirm/', { input_code }, access)).outcome).toBe(outcome)
@@ -161,7 +161,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
 
   test('the confirming code counts as used', async () => {
     const service = await startService(front)
-    const { person, phone, session, confirmingCode } = await enrol(service)
+    const { person, phone, session, confirmingCode } = await enroll(service)
     const totp_challenge_token = await challenge(service, person)
     const login = await service.post('jwt/totp/verify/', { totp_challenge_token, otp_code: confirmingCode })
     expect(login.outcome).toBe('400 code_already_used')
@@ -177,7 +177,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
   test('a phone that is one step off is forgiven, two are not', async () => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     for (const [at, outcome] of [
       [NOON - 2 * STEP, '400 invalid_code'],
       [NOON + 2 * STEP, '400 invalid_code'],
@@ -192,7 +192,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
     const service = await startService(front)
     const { access } = await logIn(service, service.register('alice'))
     expect((await service.post('totp/disable/', undefined, access)).outcome).toBe('400 totp_not_set_up')
-    const phone = await beginEnrolment(service, access)
+    const phone = await beginEnrollment(service, access)
     expect((await service.post('totp/rotate_backup_codes/', undefined, access)).outcome).toBe('400 totp_not_enabled')
     expect((await service.get('totp/backup_codes/', access)).outcome).toBe('400 totp_not_enabled')
     const verify = await service.post('totp/verify/', { otp_code: phone.codeAt(NOON) }, access)
@@ -211,7 +211,7 @@ describe.each(frameworks)('$name: an enrolment', (front) => {
 describe.each(frameworks)('$name: switching off', (front) => {
   test('takes authenticators and backup codes away, and a password is enough again', async () => {
     const service = await startService(front)
-    const { person, phone, session, backupCodes } = await enrol(service)
+    const { person, phone, session, backupCodes } = await enroll(service)
     const input_code = nextCode(service, phone)
     const answer = await service.post('totp/disable/', { input_code }, session.access)
     expect([answer.status, answer.text]).toEqual([204, ''])
@@ -224,7 +224,7 @@ describe.each(frameworks)('$name: switching off', (front) => {
     const { access } = await logIn(service, person)
     expect((await service.post('totp/disable/', undefined, access)).outcome).toBe('400 totp_not_set_up')
 
-    const next = await beginEnrolment(service, access)
+    const next = await beginEnrollment(service, access)
     const confirmed = await service.post('totp/confirm/', { input_code: next.codeAt(service.clock.now()) }, access)
     expect(confirmed.body.backup_codes).not.toEqual(backupCodes)
     const old = await service.post('totp/verify/', { otp_code: nextCode(service, phone) }, access)
@@ -233,11 +233,11 @@ describe.each(frameworks)('$name: switching off', (front) => {
     expect(oldBackup.outcome).toBe('400 invalid_code')
   })
 
-  test('drops an enrolment that was still pending as well', async () => {
+  test('drops an enrollment that was still pending as well', async () => {
     const service = await startService(front)
-    const { phone, session } = await enrol(service)
+    const { phone, session } = await enroll(service)
     const input_code = nextCode(service, phone)
-    const pending = await beginEnrolment(service, session.access, { input_code })
+    const pending = await beginEnrollment(service, session.access, { input_code })
     await service.post('totp/disable/', { input_code: nextCode(service, phone) }, session.access)
     const late = await service.post(
       'totp/confirm/',
@@ -251,9 +251,9 @@ describe.each(frameworks)('$name: switching off', (front) => {
 describe.each(frameworks)('$name: a new phone', (front) => {
   test('takes the place of the old one when its first code is right, not before; the backup codes stay', async () => {
     const service = await startService(front)
-    const { person, phone: old, session, backupCodes } = await enrol(service)
+    const { person, phone: old, session, backupCodes } = await enroll(service)
     const before = await service.get('totp/status/', session.access)
-    const phone = await beginEnrolment(service, session.access, { input_code: nextCode(service, old), name: 'New' })
+    const phone = await beginEnrollment(service, session.access, { input_code: nextCode(service, old), name: 'New' })
 
     const wrong = await service.post('totp/confirm/', { input_code: wrongCode(service, phone) }, session.access)
     expect(wrong.outcome).toBe('400 invalid_code')
@@ -278,11 +278,11 @@ describe.each(frameworks)('$name: a new phone', (front) => {
     expect(after.body.authenticators).toMatchObject([{ name: 'New' }])
   })
 
-  test('an enrolment that was begun before the password changed cannot be confirmed after it', async () => {
+  test('an enrollment that was begun before the password changed cannot be confirmed after it', async () => {
     const service = await startService(front)
-    const enrolled = await enrol(service)
+    const enrolled = await enroll(service)
     const thief = await logInWithPhone(service, enrolled)
-    const phone = await beginEnrolment(service, thief.access)
+    const phone = await beginEnrollment(service, thief.access)
     service.clock.advance(60)
     await service.totp.credentialsChanged(enrolled.person.id)
 
@@ -294,9 +294,9 @@ describe.each(frameworks)('$name: a new phone', (front) => {
   })
 
   test('that is never confirmed leaves the old one on', async () => {
-    const service = await startService(front, { tokens: { accessSeconds: 3600 } })
-    const { person, phone: old, session } = await enrol(service)
-    const phone = await beginEnrolment(service, session.access, { input_code: nextCode(service, old) })
+    const service = await startService(front, { tokens: { accessTokenSeconds: 3600 } })
+    const { person, phone: old, session } = await enroll(service)
+    const phone = await beginEnrollment(service, session.access, { input_code: nextCode(service, old) })
     service.clock.advance(15 * MINUTE)
     const input_code = phone.codeAt(service.clock.now())
     const late = await service.post('totp/confirm/', { input_code }, session.access)

@@ -10,7 +10,7 @@ import {
   byStep,
   changeAmidst,
   changeCredentials,
-  enrol,
+  enroll,
   firstStep,
   limits,
   liveOnes,
@@ -71,7 +71,7 @@ export const putPending: Promises = {
     await reserve(store, { against: 'pending' })
     assert.equal(await refusedUntil(store, { against: 'pending' }), noon + 30)
     const low = { ...limits, hardCap: 3 }
-    const bob = await enrol(store, { userId: 'bob' })
+    const bob = await enroll(store, { userId: 'bob' })
     await reserve(store, { userId: 'bob', limits: low }, 3)
 
     await store.putPending('bob', pending("bob's other"), bob.generation, low)
@@ -105,7 +105,7 @@ export const putPending: Promises = {
 
   async 'a live one is untouched'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
     const before = await store.getStatus('ann', noon, limits)
 
     await store.putPending('ann', pending('another'), user.generation, limits)
@@ -171,7 +171,7 @@ export const activatePending: Promises = {
 
   async 'its step is spent'(open) {
     const store = await open()
-    const user = await enrol(store)
+    const user = await enroll(store)
 
     assert.deepEqual(await store.spend(byStep(user, firstStep)), { outcome: 'refused' })
     assert.deepEqual(await store.spend(byStep(user, firstStep - 1)), { outcome: 'refused' })
@@ -180,7 +180,7 @@ export const activatePending: Promises = {
 
   async 'takes the place of the live one where there may be no other, whose codes are good no more'(open) {
     const store = await open()
-    const old = await enrol(store)
+    const old = await enroll(store)
     await store.putPending('ann', pending('new'), old.generation, limits)
 
     await activate(store, { authenticatorId: 'new', generation: old.generation, now: noon + 1 })
@@ -192,7 +192,7 @@ export const activatePending: Promises = {
 
   async 'there is no moment without a working factor'(open) {
     const store = await open()
-    const { generation, authenticatorId } = await enrol(store)
+    const { generation, authenticatorId } = await enroll(store)
     const replacements = 20
     const names = new Map([[generation, authenticatorId]])
     for (let n = 1; n <= replacements; n++) names.set(generation + n, `phone ${n}`)
@@ -230,7 +230,7 @@ export const activatePending: Promises = {
 
   async 'keeps the time when 2FA was switched on, where it was on before'(open) {
     const store = await open()
-    const { generation } = await enrol(store)
+    const { generation } = await enroll(store)
     await store.putPending('ann', pending('new'), generation, limits)
 
     await activate(store, { authenticatorId: 'new', generation, now: noon + 60 })
@@ -240,7 +240,7 @@ export const activatePending: Promises = {
 
   async '`backupCodes` replace the stored ones, used and unused'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b'] })
+    const user = await enroll(store, { codes: ['a', 'b'] })
     await store.spend(byCode(user, ['a']))
     await store.putPending('ann', pending('new'), 1, limits)
 
@@ -254,7 +254,7 @@ export const activatePending: Promises = {
 
   async 'no backup codes given: the stored ones stay as they are'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b'] })
+    const user = await enroll(store, { codes: ['a', 'b'] })
     await store.spend(byCode(user, ['a']))
     await store.putPending('ann', pending('new'), 1, limits)
 
@@ -268,7 +268,7 @@ export const activatePending: Promises = {
 
   async 'clears the failures of app codes, and not those of backup codes'(open) {
     const store = await open()
-    await enrol(store)
+    await enroll(store)
     await store.putPending('ann', pending('new', { expiresAt: noon + 900 }), 1, limits)
     await reserve(store, { method: 'backup_code' }, 5)
     await reserve(store, { method: 'totp', against: 'pending' }, 5)
@@ -340,7 +340,7 @@ export const activatePending: Promises = {
 
   async '`refused`, and nothing done, when it is gone or replaced, or of another user'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b'] })
+    const user = await enroll(store, { codes: ['a', 'b'] })
     await reserve(store, {}, 5)
     await store.putPending('ann', pending('replaced'), user.generation, limits)
     await store.putPending('ann', pending('new'), user.generation, limits)
@@ -358,7 +358,7 @@ export const activatePending: Promises = {
 
   async '`refused`, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
-    const user = await enrol(store, { codes: ['a', 'b'] })
+    const user = await enroll(store, { codes: ['a', 'b'] })
     await store.putPending('ann', pending('new'), user.generation, limits)
     await store.raiseGeneration('ann', noon)
     const before = await store.getStatus('ann', noon, limits)
