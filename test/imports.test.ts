@@ -112,6 +112,25 @@ describe('the table of imports in ARCHITECTURE.md', () => {
   })
 })
 
+test('no file imports itself by way of others, not even for a type', () => {
+  expect(circles()).toEqual([])
+})
+
+/** Each circle of files once, as a path that ends where it begins. */
+function circles(): string[] {
+  const targets = new Map(files.map((file) => [file, imports.filter(({ from }) => from === file)]))
+  const done = new Set<string>()
+  const found: string[] = []
+  const follow = (file: string, path: readonly string[]): void => {
+    if (path.includes(file)) found.push([...path.slice(path.indexOf(file)), file].join(' → '))
+    if (path.includes(file) || done.has(file)) return
+    for (const { target } of targets.get(file) ?? []) follow(target, [...path, file])
+    done.add(file)
+  }
+  for (const file of files) follow(file, [])
+  return found
+}
+
 test('the map in ARCHITECTURE.md names every file of src, and no other', () => {
   const [map] = fencesOf('ARCHITECTURE.md')
   const patterns = pathsOfTree(map?.code ?? '').map((path) => path.replace('src/', ''))
