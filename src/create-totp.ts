@@ -19,13 +19,15 @@ import {
   startLogin,
   verifyChallengeToken,
 } from './flows/challenge.ts'
-import { backgroundTasks, type Context, failClosed, registerContext } from './flows/context.ts'
 import {
+  backgroundTasks,
+  type Context,
   type Enforcement,
-  type EnforcementForecast,
   type EnforcementRule,
-  forecastEnforcement,
-} from './flows/enforcement.ts'
+  failClosed,
+  registerContext,
+} from './flows/context.ts'
+import { type EnforcementForecast, forecastEnforcement } from './flows/enforcement.ts'
 import {
   type Confirmation,
   confirmTotpSetup,
@@ -47,7 +49,8 @@ import {
   trustDevice,
 } from './flows/trusted-devices.ts'
 import { contextHolding, contextWithin, tellAll, type WithinLimits } from './flows/within.ts'
-import { type PolicyOptions, resolvePolicy } from './policy.ts'
+import type { PolicyOptions } from './policy.ts'
+import { resolvePolicy } from './resolve-policy.ts'
 import type { TotpStore } from './store/store.ts'
 
 /** What a host gives. Numbers and their ranges: `policy.ts`. */

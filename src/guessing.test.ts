@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { guessingChance } from './guessing.ts'
-import { resolvePolicy } from './policy.ts'
+import { resolvePolicy } from './resolve-policy.ts'
 import { memoryStore } from './store/memory.ts'
 import { byStep, enroll, firstStep, noon } from './testing/store-fixtures.ts'
 

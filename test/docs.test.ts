@@ -13,7 +13,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { type Endpoint, endpoints } from '../src/contract/endpoints.ts'
 import { problems } from '../src/contract/problems.ts'
-import { type PolicyOptions, resolvePolicy } from '../src/policy.ts'
+import type { PolicyOptions } from '../src/policy.ts'
+import { resolvePolicy } from '../src/resolve-policy.ts'
 import { codesIn, DOCUMENTS, type Fence, fencesOf, filesUnder, ROOT, readText, tableOf } from './markdown.ts'
 
 /** What an `@example` is given, unless it makes a `totp` of its own. */

@@ -110,7 +110,8 @@ function typesNamedIn(declaration: ts.Node, checker: ts.TypeChecker): ts.Symbol[
     if (ts.canHaveModifiers(node) && node.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.PrivateKeyword)) return
     if (ts.isTypeReferenceNode(node)) add(node.typeName)
     if (ts.isExpressionWithTypeArguments(node)) add(node.expression)
-    if (ts.isTypeQueryNode(node)) add(node.exprName)
+    // The keys of a value need no name: the editor shows them.
+    if (ts.isTypeQueryNode(node) && !ts.isTypeOperatorNode(node.parent)) add(node.exprName)
     if (ts.isImportTypeNode(node) && node.qualifier) add(node.qualifier)
     ts.forEachChild(node, visit)
   }

@@ -1,5 +1,6 @@
 import { guessingChance, MAX_CHANCE_PER_YEAR } from '../guessing.ts'
-import { type FailureLimits, resolvePolicy } from '../policy.ts'
+import type { FailureLimits } from '../policy.ts'
+import { resolvePolicy } from '../resolve-policy.ts'
 
 /** Options of the command, and the limit that each sets. */
 const LIMITS = {

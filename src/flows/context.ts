@@ -1,13 +1,29 @@
 import type { KeyObject } from 'node:crypto'
-import type { Clock } from '../clock.ts'
+import type { Clock, UnixSeconds } from '../clock.ts'
 import type { Keyring } from '../crypto/keyring.ts'
 import type { TokenSealer } from '../crypto/sealed-token.ts'
 import { TotpError } from '../errors.ts'
 import type { Announce } from '../events.ts'
 import type { Policy } from '../policy.ts'
 import type { TotpStore } from '../store/store.ts'
-import type { Enforcement } from './enforcement.ts'
 import type { Throttle } from './throttle.ts'
+
+/**
+ * Whether a user must have a second factor: false; true; or from when on, so that there is time to enroll. Gets what
+ * `findUser` gives.
+ */
+export type EnforcementRule<User = unknown> = (
+  user: User,
+) => boolean | { from: UnixSeconds } | Promise<boolean | { from: UnixSeconds }>
+
+/** How a host makes some users have a second factor. */
+export interface Enforcement<User = unknown> {
+  required: EnforcementRule<User>
+  /** Shown in the authenticator app: an address or a user name, without a colon. */
+  accountName: (user: User) => string
+  /** The heading in the app, where it differs by user or tenant. Default: the option `issuer`. */
+  issuer?: ((user: User) => string | undefined) | undefined
+}
 
 /** What every flow works with. Put together once, in `create-totp.ts`. */
 export interface Context {

@@ -1,26 +1,9 @@
 import type { UnixSeconds } from '../clock.ts'
-import { type Context, newId } from './context.ts'
+import { type Context, type EnforcementRule, newId } from './context.ts'
 import type { Caller } from './step-up.ts'
 
 /** In seconds the year 5138, in milliseconds 1973: no moment that a rule means. */
 const MAX_UNIX_SECONDS = 1e11
-
-/**
- * Whether a user must have a second factor: false; true; or from when on, so that there is time to enroll. Gets what
- * `findUser` gives.
- */
-export type EnforcementRule<User = unknown> = (
-  user: User,
-) => boolean | { from: UnixSeconds } | Promise<boolean | { from: UnixSeconds }>
-
-/** How a host makes some users have a second factor. */
-export interface Enforcement<User = unknown> {
-  required: EnforcementRule<User>
-  /** Shown in the authenticator app: an address or a user name, without a colon. */
-  accountName: (user: User) => string
-  /** The heading in the app, where it differs by user or tenant. Default: the option `issuer`. */
-  issuer?: ((user: User) => string | undefined) | undefined
-}
 
 /** A caller who holds an enrollment token. `enrollmentId`: the token's; until the login it stands for the session. */
 export interface EnrollingCaller extends Caller {

@@ -17,12 +17,13 @@ export interface RedisOptions {
   prefix?: string
 }
 
-interface Within<Connection> {
+/** A store that works within a transaction of the host's. */
+export interface Within<Connection> {
   within(connection: Connection, options?: WithinOptions): TotpStore
 }
 
 /** As `store` is: with `within` where it has it. */
-type WithinRedis<Store> = Store extends Within<infer Connection> ? TotpStore & Within<Connection> : TotpStore
+export type WithinRedis<Store> = Store extends Within<infer Connection> ? TotpStore & Within<Connection> : TotpStore
 
 /** Counts one call in the window of its key: KEYS[1]; ARGV: now, window. Gives the calls and the window's end. */
 const COUNT_CALL = `

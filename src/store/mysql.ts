@@ -7,6 +7,8 @@ import { type TableOptions, tablesOf } from './sql/tables.ts'
 import type { Result, Row } from './sql/work.ts'
 import type { TotpStore } from './store.ts'
 
+export type { TableOptions, WithinOptions }
+
 /** What this store needs of a connection of `mysql2/promise`. */
 export interface MysqlConnection {
   execute(sql: string, values?: never[]): Promise<[unknown, unknown]>

@@ -27,6 +27,8 @@ export {
   prismaClient,
 } from './postgres-clients.ts'
 
+export type { TableOptions, WithinOptions }
+
 /** A `Pool` of `pg`. */
 export interface PostgresPool extends PostgresClient {
   connect(give: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void

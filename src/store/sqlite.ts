@@ -7,12 +7,15 @@ import { type TableOptions, type Tables, tablesOf } from './sql/tables.ts'
 import type { Result, Row, Step, Work } from './sql/work.ts'
 import type { TotpStore } from './store.ts'
 
-type Named = Record<string, SqlValue>
+/** The parameters of a statement, by name. */
+export type SqliteParameters = Record<string, string | number | bigint | null>
+
+export type { TableOptions }
 
 /** What this store needs of a prepared statement; `node:sqlite`, `better-sqlite3` and `libsql` all have it. */
 export interface SqliteStatement {
-  run(parameters: Named): { changes: number | bigint }
-  all(parameters: Named): unknown[]
+  run(parameters: SqliteParameters): { changes: number | bigint }
+  all(parameters: SqliteParameters): unknown[]
 }
 
 /** What this store needs of a database connection; `node:sqlite`, `better-sqlite3` and `libsql` all have it. */
@@ -177,7 +180,7 @@ function runnerOn(connection: SqliteDatabase, tables: Tables): { runner: Runner;
     const found = prepared.get(name)
     if (found === undefined) throw new Error('the store is closed')
     // Drivers refuse a parameter that the statement does not name, so each gets its own and no more.
-    const own: Named = {}
+    const own: SqliteParameters = {}
     for (const parameter of found.parameters) own[parameter] = (given[parameter] ?? null) as SqlValue
     if (found.reads) return { rows: found.statement.all(own) as Row[], changes: 0 }
     return { rows: [], changes: Number(found.statement.run(own).changes) }

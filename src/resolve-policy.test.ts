@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { keyUri } from './otp/key-uri.ts'
-import { resolvePolicy } from './policy.ts'
+import { resolvePolicy } from './resolve-policy.ts'
 
 const accountName = 'a.rather.long.name@mail.example.com'
 const standard = { secret: 'A'.repeat(32), algorithm: 'SHA1', digits: 6, periodSeconds: 30 } as const
