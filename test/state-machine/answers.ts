@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { contextOf } from '../../src/flows/context.ts'
 import {
   ACCESS_SECONDS,
+  BEFORE_DELAY,
   blockOf,
+  FIRST_DELAY,
   fail,
   isFresh,
   judge,
@@ -20,7 +22,7 @@ import type { Process, Reply, World } from './world.ts'
 export type Typed = { otp_code: string } | { backup_code: string }
 
 export const codeIn = (typed: Typed) => ('otp_code' in typed ? typed.otp_code : typed.backup_code)
-export const kindOf = (typed: Typed) => ('otp_code' in typed ? 'totp' : 'backup_code')
+export const kindOf = (typed: Typed): 'totp' | 'backup_code' => ('otp_code' in typed ? 'totp' : 'backup_code')
 /** A field open to both kinds tells them apart by their shape. */
 export const byShape = (code: string): Typed =>
   /^[0-9]{1,8}$/.test(plain(code)) ? { otp_code: code } : { backup_code: code }
@@ -59,10 +61,21 @@ export async function holdCode(
     right !== null,
     `${what}: a ${right ? 'good' : 'wrong or spent'} ${kind} of ${user.username} got ${replies.map(codeOf)}`,
   )
-  const judged = replies.filter((reply) => ['invalid_code', 'code_already_used'].includes(codeOf(reply))).length
+  const answered = replies.map(codeOf)
+  const judged = answered.filter((code) => code === 'invalid_code').length
   if (right === null) {
+    const isReplay = kind === 'totp' && isSpent(verdictOf(user.live, plain(codeIn(typed)), now))
+    // Where one of two at the same time is the last before a delay, the other is told to wait.
+    const due = [isReplay ? 'code_already_used' : 'invalid_code', ...(replies.length > 1 ? ['too_many_attempts'] : [])]
+    for (const code of answered) assert.ok(due.includes(code), `${what}: ${code} in place of ${due}`)
     if (kind === 'totp') judge(user.live, plain(codeIn(typed)), now)
     for (let n = 0; n < judged; n++) fail(user, kind, now)
+    if (isReplay) {
+      // A delay that was over by the clock of the process that took the replay back is over for a clock behind it too.
+      user.failures.totp.blockedUntil = 0
+      world.count('replay')
+    }
+    if (isReplay && replies.length > 1) await settleReplays(on, user)
     return null
   }
   right.use()
@@ -89,6 +102,24 @@ export async function settle(
   count.perhaps += losers - judged
 }
 
+/**
+ * A replay costs no attempt. Of two at once, the later may have set a delay that the earlier one, given back in between,
+ * leaves standing.
+ */
+async function settleReplays(on: Process, user: ModelUser): Promise<void> {
+  const { store, policy } = contextOf(on.totp)
+  const count = user.failures.totp
+  const budget = await store.getFailureBudget(user.id, 'totp', on.now(), policy.failures)
+  assert.equal(budget.consecutive, count.consecutive, 'a replay was counted')
+  if (typeof budget.lockedUntil !== 'number' || blockOf(user, 'totp', on.now()) !== 'free') return
+  assert.ok(budget.lockedUntil <= on.now() + FIRST_DELAY && count.consecutive === BEFORE_DELAY - 2, 'a replay delays')
+  count.blockedUntil = budget.lockedUntil
+}
+
+function isSpent(verdict: ReturnType<typeof verdictOf>): boolean {
+  return verdict !== null && !verdict.isFar && verdict.step <= verdict.phone.lastStep
+}
+
 function rightCode(user: ModelUser, typed: Typed, now: number): { use(): void } | null {
   const code = plain(codeIn(typed))
   if ('backup_code' in typed) {
@@ -96,7 +127,7 @@ function rightCode(user: ModelUser, typed: Typed, now: number): { use(): void } 
     return own === undefined ? null : { use: () => user.unusedCodes.delete(own) }
   }
   const verdict = verdictOf(user.live, code, now)
-  if (verdict === null || verdict.isFar || verdict.step <= verdict.phone.lastStep) return null
+  if (verdict === null || verdict.isFar || isSpent(verdict)) return null
   return { use: () => spend(verdict, now) }
 }
 

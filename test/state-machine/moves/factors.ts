@@ -17,6 +17,7 @@ import {
   verdictOf,
 } from '../model.ts'
 import { type Process, type Reply, VAULT_SECONDS, type World } from '../world.ts'
+import { begun } from './login.ts'
 import { atOnce, type Given, late, type Move, seenBy, typedBy, typedFrom } from './move.ts'
 
 /** Who enrolls: a session, or the holder of an enrollment token. */
@@ -57,7 +58,10 @@ export async function beginBy(
   const { session, credential } = enroller
   const now = on.now()
   const name = `phone ${now} ${other} ${world.seen.length}`
-  const body = { name, ...(typed ? { input_code: codeIn(typed) } : {}) }
+  const beganIn = session === null ? credential : (session.tokens?.family ?? session)
+  // Which of them may come again after the clock was set back, nobody knows.
+  const resume = other % 3 === 0 && !user.mayHavePending
+  const body = { name, ...(typed ? { input_code: codeIn(typed) } : {}), ...(resume ? { resume } : {}) }
   const reply = await world.call(on, 'POST', 'totp/create', body, { credential })
   if (session === null) {
     assert.equal(
@@ -69,9 +73,19 @@ export async function beginBy(
   } else if (!(await holdStepUp(world, on, { session, typed, reply, what: 'begin' }))) return false
   assert.equal(reply.status, 201)
   const app = new App(String(reply.body.uri))
+  const { pending } = user
+  const isSame = pending !== null && pending.app.codeOf(0) === app.codeOf(0) && pending.app.codeOf(1) === app.codeOf(1)
+  const isDue = resume && pending !== null && pending.beganIn === beganIn && pending.expiresAt > now
+  assert.equal(isSame, isDue, `a secret was ${isSame ? '' : 'not '}handed out again`)
+  if (isSame) {
+    assert.equal(reply.body.expires_in, pending.expiresAt - now, 'a resumed enrollment keeps its deadline')
+    world.count('resume')
+    return true
+  }
   if (!user.enabled) liftHardCap(user)
   user.mayHavePending = false
-  user.pending = { name, app, createdAt: now, lastStep: -1, drift: 0, far: null, expiresAt: now + PENDING_SECONDS }
+  const expiresAt = now + PENDING_SECONDS
+  user.pending = { name, app, createdAt: now, lastStep: -1, drift: 0, far: null, expiresAt, beganIn }
   return true
 }
 
@@ -138,6 +152,11 @@ export async function confirmBy(
   await settle(on, { user, kind: 'totp', losers: isTwice ? 1 : 0, judged })
   world.raise(user, now, session)
   if (session !== null) raiseSession(world, on, session, good[0] as Reply)
+  else {
+    // The enrollment was the login.
+    begun(world, on, { user, door: 'jwt', reply: good[0] as Reply, proof: null, isProved: true })
+    world.count('login by enrollment')
+  }
   world.count('confirm')
   return true
 }
@@ -169,7 +188,7 @@ async function addLive(world: World, on: Process, user: ModelUser, added: ModelP
 }
 
 /** Each of these needs a fresh second factor once 2FA is on. */
-const changes: readonly Change[] = [disable, rotate, rotate, view, view, remove, remove, removeDevice]
+const changes: readonly Change[] = [disable, rotate, rotate, view, view, remove, remove, removeDevice, removeDevices]
 type Change = (world: World, given: Given, session: ModelSession) => Promise<boolean>
 
 export const change: Move = async (world, given) => {
@@ -259,6 +278,17 @@ async function removeDevice(world: World, given: Given, session: ModelSession): 
   // Which of them it was is not told by a token: with several, none is shown any more.
   for (const chain of alive) world.killDevice(chain)
   for (const { id } of await on.totp.listTrustedDevices(user.id)) await on.totp.removeTrustedDevice(user.id, id)
+  return true
+}
+
+async function removeDevices(world: World, given: Given, session: ModelSession): Promise<boolean> {
+  const { user, on } = given
+  const typed = typedHalfTheTime(world, given)
+  const reply = await world.call(on, 'DELETE', 'totp/trusted_devices', bodyOf(typed), session)
+  if (!(await holdStepUp(world, on, { session, typed, reply, what: 'remove all devices' }))) return true
+  assert.equal(reply.status, 204)
+  assert.deepEqual(await on.totp.listTrustedDevices(user.id), [])
+  for (const device of world.devices.values()) if (device.user === user) device.dead = true
   return true
 }
 

@@ -3,9 +3,12 @@ import type { Proof } from 'totp-kit'
 import { codeIn, holdCode, holdStepUp, isGoodReply, kindOf, type Typed } from '../answers.ts'
 import {
   ACCESS_SECONDS,
+  blockOf,
   CHALLENGE_SECONDS,
   DEVICE_SECONDS,
+  isFarFromTotal,
   isGood,
+  type ModelChallenge,
   type ModelDevice,
   type ModelSession,
   type ModelUser,
@@ -13,6 +16,7 @@ import {
   PENDING_SECONDS,
   provedNow,
   REFRESH_SECONDS,
+  renewedUntil,
 } from '../model.ts'
 import type { Process, Reply, World } from '../world.ts'
 import { atOnce, type Given, late, type Move, typedBy } from './move.ts'
@@ -49,7 +53,7 @@ export async function enter(
   if (reply.body.is_totp_enabled === true) {
     assert.ok(user.enabled, 'a challenge for a user without a second factor')
     assert.ok(!isTrusted, 'a trusted device was asked for a code')
-    world.challenges.set(token, { ...sealed, expiresAt: now + CHALLENGE_SECONDS, amr })
+    world.challenges.set(token, { ...sealed, expiresAt: now + CHALLENGE_SECONDS, amr, login: { at: now } })
     return { outcome: 'challenge', token }
   }
   assert.ok(!user.enabled || isTrusted, 'a session without the second factor')
@@ -102,7 +106,7 @@ async function start(
 
 const ok = (body: Record<string, unknown>): Reply => ({ status: 200, body })
 
-function begun(
+export function begun(
   world: World,
   on: Process,
   given: { user: ModelUser; door: Door; reply: Reply; proof: Proof | null; isProved: boolean },
@@ -166,8 +170,10 @@ export async function present(
   const { user, amr } = challenge
   const what = `${kindOf(typed)} at ${door}`
   const good = await holdCode(world, on, { user, typed, replies, what })
+  for (const reply of replies) holdRenewed(world, on, { challenge, typed, reply, isAlone: replies.length === 1 })
   if (good === null) return null
-  challenge.dead = true
+  if (challenge.sealedAt > challenge.login.at) world.count('renewed challenge')
+  for (const other of world.challenges.values()) if (other.login === challenge.login) other.dead = true
   const { proof } = good as Sent
   if (proof) {
     const own = amr.filter((method) => method !== 'mfa' && method !== 'otp')
@@ -178,6 +184,28 @@ export async function present(
     keepDevice(world, user, good, { sealedAt: now, expiresAt: now + DEVICE_SECONDS, chain: null })
   }
   return begun(world, on, { user, door, reply: good, proof, isProved: true })
+}
+
+/** A refusal that tells to wait brings a token of the same challenge that outlives the wait, and no other reply does. */
+function holdRenewed(
+  world: World,
+  on: Process,
+  answered: { challenge: ModelChallenge; typed: Typed; reply: Reply; isAlone: boolean },
+): void {
+  const { challenge, typed, reply, isAlone } = answered
+  const { user } = challenge
+  const kind = kindOf(typed)
+  const now = on.now()
+  const { code, totp_challenge_token: token, retry_after_seconds: wait } = reply.body
+  const mayWait = (code === 'too_many_attempts' || code === 'invalid_code') && wait !== undefined
+  if (isAlone && isFarFromTotal(user, kind)) {
+    const isDelayed = blockOf(user, kind, now) === 'delayed'
+    assert.equal(mayWait, isDelayed, `${code} tells ${mayWait ? 'a' : 'no'} wait`)
+    if (isDelayed) assert.equal(wait, user.failures[kind].blockedUntil - now)
+  }
+  const until = mayWait ? renewedUntil(challenge, now + Number(wait)) : null
+  assert.equal(token !== undefined, until !== null, `${code} with a wait of ${wait} s and the token ${token}`)
+  if (until !== null) world.challenges.set(String(token), { ...challenge, sealedAt: now, expiresAt: until })
 }
 
 type Sent = Reply & { proof: Proof | null }
@@ -225,6 +253,22 @@ export const answer: Move = async (world, given) => {
   const [token] = late(own, Math.floor(pick / 4)) ?? []
   if (token === undefined) return false
   await present(world, given, { token, typed: typedBy(world, given), door: doorOf(other), trust: pick % 3 === 0 })
+  return true
+}
+
+/** Somebody whom a delay holds up answers after it with the renewed challenge, and without the password. */
+export const answerRenewed: Move = async (world, given) => {
+  const { user, on, pick, other } = given
+  if (!user.enabled || blockOf(user, 'totp', on.now()) !== 'delayed') return false
+  const entered = await enter(world, on, { user, door: doorOf(pick) })
+  if (entered.outcome !== 'challenge') return true
+  const answer = { token: entered.token, door: doorOf(other), trust: false }
+  await present(world, given, { ...answer, typed: { otp_code: '424242' } })
+  const [token, known] = [...world.challenges].at(-1) ?? []
+  assert.ok(token !== undefined && known)
+  if (token === entered.token) return true
+  world.clock.advance(user.failures.totp.blockedUntil - on.now() + (pick % 60))
+  await present(world, given, { ...answer, token, typed: typedBy(world, given) })
   return true
 }
 

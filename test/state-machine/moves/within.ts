@@ -93,7 +93,8 @@ async function enrollWithin(world: World, { user, on, other }: Given): Promise<S
   liftHardCap(user)
   const app = new App(uri)
   const createdAt = outside.now()
-  const pending = { name, app, createdAt, lastStep: -1, drift: 0, far: null, expiresAt: createdAt + PENDING_SECONDS }
+  const times = { createdAt, expiresAt: createdAt + PENDING_SECONDS }
+  const pending = { name, app, lastStep: -1, drift: 0, far: null, beganIn: null, ...times }
   user.pending = pending
   const { backupCodes: codes } = await on.totp.confirmTotpSetup(user.id, app.codeAt(now))
   return {
