@@ -23,6 +23,7 @@ import { moverOf, openTotp } from './totp-kit.mjs'
 const { clock, prepare } = await openTotp(config)
 const sql = await openLimitSql(config.database)
 
+// Keys of tokens name the issuer, which `totp-kit.mjs` calls Bench.
 const root = Buffer.from(config.encryptionKey, 'base64url')
 const derived = (purpose) => Buffer.from(hkdfSync('sha256', root, '', `totp-kit/${purpose}`, 32))
 const fernetKey = (bytes) => ({
@@ -31,9 +32,9 @@ const fernetKey = (bytes) => ({
 })
 const keys = {
   stored: fernetKey(root),
-  challenge: fernetKey(derived('challenge')),
+  challenge: fernetKey(derived('challenge/Bench')),
   backupCode: createSecretKey(derived('mac/backup-code')),
-  jwt: createSecretKey(derived('mac/jwt')),
+  jwt: createSecretKey(derived('mac/jwt/Bench')),
 }
 
 const routes = {
