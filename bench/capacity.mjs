@@ -7,7 +7,7 @@ import pg from 'pg'
 import { createTotp, generateFernetKey } from '../dist/index.js'
 import { jwtTokens } from '../dist/jwt/index.js'
 import { postgresStore } from '../dist/store/postgres.js'
-import { givenClock, phoneFor } from '../dist/testing/index.js'
+import { authenticatorFor, fakeClock } from '../dist/testing/index.js'
 import { makeDatabase } from './databases.mjs'
 
 const USERS = 2000
@@ -16,7 +16,7 @@ const database = await makeDatabase('postgres')
 const pool = new pg.Pool({ connectionString: database.url, max: 8 })
 pool.on('error', () => undefined)
 try {
-  const clock = givenClock(1_800_000_000)
+  const clock = fakeClock(1_800_000_000)
   const store = postgresStore(pool)
   await store.migrate()
   const totp = await createTotp({ issuer: 'Bench', encryptionKey: generateFernetKey(), store, clock: clock.now })
@@ -24,7 +24,7 @@ try {
   const phones = new Map()
   for (let n = 0; n < USERS; n++) {
     const id = `0b6c5c3e-5f0b-4d7e-9a51-${String(n).padStart(12, '0')}`
-    const phone = phoneFor((await totp.createTotpSetup({ id, accountName: 'somebody@example.com' })).uri)
+    const phone = authenticatorFor((await totp.createTotpSetup({ id, accountName: 'somebody@example.com' })).uri)
     await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
     phones.set(id, phone)
   }

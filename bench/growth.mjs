@@ -8,7 +8,7 @@ import pg from 'pg'
 import { createTotp, generateFernetKey } from '../dist/index.js'
 import { postgresStore } from '../dist/store/postgres.js'
 import { sqliteStore } from '../dist/store/sqlite.js'
-import { givenClock, phoneFor } from '../dist/testing/index.js'
+import { authenticatorFor, fakeClock } from '../dist/testing/index.js'
 import { makeDatabase, openSqlite, serverVersion } from './databases.mjs'
 import { median, progress, ratioOf, ratioText } from './measure.mjs'
 
@@ -22,7 +22,7 @@ const ROUNDS = isShort ? 5 : 10
 const CODE_COUNTS = [1, 10, 50]
 const CODE_LOGINS = isShort ? 60 : 200
 const encryptionKey = generateFernetKey()
-const clock = givenClock(1_800_000_000)
+const clock = fakeClock(1_800_000_000)
 
 const results = []
 for (const kind of ['sqlite', 'postgres']) {
@@ -171,7 +171,7 @@ async function enroll(totp, count) {
   for (let made = 0; made < count; made++) {
     const id = `user-${randomBytes(12).toString('hex')}`
     const { uri } = await totp.createTotpSetup({ id, accountName: id })
-    const phone = phoneFor(uri)
+    const phone = authenticatorFor(uri)
     await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
     phones.set(id, phone)
   }

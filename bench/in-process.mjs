@@ -12,7 +12,7 @@ import encodeQR from 'qr'
 import qrcode from 'qrcode'
 import speakeasy from 'speakeasy'
 import { generateFernetKey, generateTotpSecret } from '../dist/index.js'
-import { phoneFor } from '../dist/testing/index.js'
+import { authenticatorFor } from '../dist/testing/index.js'
 import { backupCodeDigests, createKeyring, decodeBase32, keyUri, matchStep, qrSvg, tokenSealer } from './internals.mjs'
 import { progress } from './measure.mjs'
 
@@ -32,7 +32,7 @@ const uri = keyUri({
   digits: 6,
   periodSeconds: 30,
 })
-const phone = phoneFor(uri)
+const phone = authenticatorFor(uri)
 const parameters = { algorithm: 'SHA1', digits: 6, periodSeconds: 30, window: 1 }
 
 /** A six-digit code that is not good now, nor soon. */

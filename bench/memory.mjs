@@ -4,14 +4,14 @@
  */
 import { createTotp, generateFernetKey } from '../dist/index.js'
 import { memoryStore } from '../dist/store/memory.js'
-import { givenClock, phoneFor } from '../dist/testing/index.js'
+import { authenticatorFor, fakeClock } from '../dist/testing/index.js'
 import { progress } from './measure.mjs'
 
 const LOGINS = Number(process.env.BENCH_LOGINS ?? (process.argv.includes('--short') ? 100_000 : 1_000_000))
 const USERS = 1000
 const SAMPLES = 10
 
-const clock = givenClock(1_800_000_000)
+const clock = fakeClock(1_800_000_000)
 const totp = await createTotp({
   issuer: 'Bench',
   encryptionKey: generateFernetKey(),
@@ -21,7 +21,7 @@ const totp = await createTotp({
 const phones = new Map()
 for (let n = 0; n < USERS; n++) {
   const id = `user-${n}`
-  const phone = phoneFor((await totp.createTotpSetup({ id, accountName: id })).uri)
+  const phone = authenticatorFor((await totp.createTotpSetup({ id, accountName: id })).uri)
   await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
   phones.set(id, phone)
 }

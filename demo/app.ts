@@ -3,7 +3,7 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Res
 import { type Caller, createTotp, problemReply, TotpError, type TotpEvent, type TotpStore } from 'totp-kit'
 import { expressTotp } from 'totp-kit/express'
 import { type JwtTokens, jwtTokens } from 'totp-kit/jwt'
-import { mailNotices } from 'totp-kit/mail'
+import { notifyByMail } from 'totp-kit/mail'
 import { accountRecovery } from 'totp-kit/recovery'
 import type { Database } from './database.ts'
 import { mailSender } from './mail.ts'
@@ -56,7 +56,7 @@ export async function createApp(
   const tokens = jwtTokens(totp, { authenticate: users.authenticate })
   const send = mailSender(settings)
   const addressesOf = async (id: string) => (await users.find(id).then((user) => user && [user.email])) ?? []
-  mailNotices(totp, { addressesOf, send })
+  notifyByMail(totp, { addressesOf, send })
   const recovery = accountRecovery(totp, {
     async findAccount(email) {
       const user = await users.findByEmail(email)
@@ -159,7 +159,7 @@ const LOGGED: Record<TotpEvent['type'], true> = {
 
 /** Who holds the access token of the request; null: nobody, or a user who is gone. */
 async function session(request: Request, tokens: JwtTokens, users: Users) {
-  const token = await tokens.readAuthorization(request.headers.authorization)
+  const token = await tokens.verifyAccessToken(request.headers.authorization)
   const user = token && (await users.find(token.id))
   if (!token || !user) return null
   return { user, amr: token.amr, authTime: token.authTime, caller: { ...token, accountName: user.email } }

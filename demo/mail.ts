@@ -2,11 +2,15 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createTransport } from 'nodemailer'
-import { type MailTransport, nodemailerSender, type SendNotice } from 'totp-kit/mail'
+import { type MailTransport, nodemailerSender, type SendNotification } from 'totp-kit/mail'
 import type { Settings } from './settings.ts'
 
 /** How the demo sends mail: by SMTP where there is a server, else each mail is a file that a mail program opens. */
-export function mailSender({ smtpUrl, outbox, issuer }: Pick<Settings, 'smtpUrl' | 'outbox' | 'issuer'>): SendNotice {
+export function mailSender({
+  smtpUrl,
+  outbox,
+  issuer,
+}: Pick<Settings, 'smtpUrl' | 'outbox' | 'issuer'>): SendNotification {
   const transport = smtpUrl === null ? outboxTransport(outbox) : smtpTransport(smtpUrl)
   return nodemailerSender(transport, { from: `"${issuer.replace(/["\\]/g, '')}" <no-reply@localhost>` })
 }

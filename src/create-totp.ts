@@ -269,13 +269,13 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
   const onError = neverFailing(options.onError ?? warn)
   const { on, announce } = createAnnouncer(onError)
   const clock = options.clock ?? systemClock
-  const { later, settled } = backgroundTasks(randomBytes, onError)
+  const { afterResponse, drain } = backgroundTasks(randomBytes, onError)
   const { enforcement } = options
   if (enforcement && !options.findUser) throw new TypeError('enforcement requires the findUser option')
   if (enforcement && [enforcement.required, enforcement.accountName].some((given) => typeof given !== 'function')) {
     throw new TypeError('enforcement.required and enforcement.accountName must be functions')
   }
-  await checkCanary(options.store, keyring, clock())
+  await checkEncryptionKey(options.store, keyring, clock())
   const { issuer } = policy
   const sealer = (kind: string, ttlSeconds: number) => tokenSealer(keyring, { kind, issuer }, ttlSeconds)
   const store = failClosed(options.store, onError)
@@ -294,7 +294,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     throttle: policy.rateLimitStorage === 'store' ? storeThrottle(store) : memoryThrottle(),
     findUser: options.findUser,
     enforcement: enforcement as Enforcement | undefined,
-    later,
+    afterResponse,
     onError,
   }
   const serviceOn = (ctx: Context): Totp<User> => {
@@ -351,7 +351,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       },
       on,
       async close() {
-        await settled()
+        await drain()
         await options.store.close()
       },
     }
@@ -362,9 +362,9 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
 }
 
 /** A value sealed when the store was new: a key that does not open it would open no secret either. */
-async function checkCanary(store: TotpStore, keyring: Keyring, now: number): Promise<void> {
+async function checkEncryptionKey(store: TotpStore, keyring: Keyring, now: number): Promise<void> {
   const label = { purpose: 'canary', owner: '' } as const
-  const kept = await store.keepCanary(sealValue(keyring, label, 'canary', now)).catch((cause) => {
+  const kept = await store.keepKeyCheck(sealValue(keyring, label, 'canary', now)).catch((cause) => {
     // PostgreSQL: undefined_table; MySQL and MariaDB: ER_NO_SUCH_TABLE.
     if (cause?.code !== '42P01' && cause?.errno !== 1146) throw cause
     throw new Error('the tables of totp-kit are missing: call store.migrate(), or run totp-kit migrate', { cause })

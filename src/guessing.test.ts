@@ -25,7 +25,7 @@ async function guessesInAYear(failures: object, ownerLogsIn: boolean): Promise<n
     for (let now = dawn; now < dawn + DAY; ) {
       // One below the hard cap: the attacker does not want to be noticed.
       const { consecutive } = await store.getFailureBudget('ann', 'totp', now, limits)
-      if (ownerLogsIn && consecutive >= limits.hardCap - 1) break
+      if (ownerLogsIn && consecutive >= limits.lockAfter - 1) break
       const attempt = { userId: 'ann', method: 'totp', against: 'live', challenge: null, now, limits } as const
       const reservation = await store.reserveAttempt(attempt)
       if (reservation.outcome === 'reserved') guesses++
@@ -39,9 +39,9 @@ async function guessesInAYear(failures: object, ownerLogsIn: boolean): Promise<n
 test('a real store lets no more guesses through in a year than the chance is computed from', async () => {
   for (const failures of [
     {},
-    { total: 40, totalDays: 7 },
-    { hardCap: 20, total: 5000 },
-    { beforeDelay: 1, hardCap: 1000 },
+    { maxPerPeriod: 40, periodDays: 7 },
+    { lockAfter: 20, maxPerPeriod: 5000 },
+    { delayAfter: 1, lockAfter: 1000 },
   ]) {
     const { ownerAway, ownerDaily } = guessingChance(policyOf({ failures: { ...failures, unsafe: true } }))
     const away = await guessesInAYear(failures, false)
@@ -61,20 +61,20 @@ test('the defaults leave an attacker with the password less than one chance in a
 })
 
 test('codes count as six digits whatever the policy says: phones that were enrolled before keep theirs', () => {
-  const loose = { failures: { total: 10_000 }, totp: { digits: 8 } }
+  const loose = { failures: { maxPerPeriod: 10_000 }, totp: { digits: 8 } }
 
   assert.deepEqual(guessingChance(policyOf({ totp: { digits: 8 } })), guessingChance(policyOf()))
   assert.throws(() => policyOf(loose), RangeError)
 })
 
 test('a configuration that is guessed too often is refused at start-up, unless it is named unsafe', () => {
-  const loose = { total: 10_000 }
+  const loose = { maxPerPeriod: 10_000 }
 
   assert.throws(
     () => policyOf({ failures: loose }),
     /^RangeError: with failures, .* set failures\.unsafe to true to allow this$/,
   )
-  assert.equal(policyOf({ failures: { ...loose, unsafe: true } }).failures.total, 10_000)
+  assert.equal(policyOf({ failures: { ...loose, unsafe: true } }).failures.maxPerPeriod, 10_000)
   assert.throws(() => policyOf({ maxAuthenticators: 5, totp: { window: 2 } }), RangeError)
   assert.equal(policyOf({ maxAuthenticators: 5 }).maxAuthenticators, 5)
 })

@@ -30,19 +30,19 @@ export function guessingChance({
 }: Pick<Policy, 'totp' | 'failures' | 'maxAuthenticators'>): GuessingChance {
   const perGuess = Math.min(1, (maxAuthenticators * (2 * totp.window + 1)) / 10 ** FEWEST_DIGITS)
   const chanceOf = (guesses: number) => ({ guesses, chance: 1 - (1 - perGuess) ** guesses })
-  const { hardCap, total, totalDays } = failures
+  const { lockAfter, maxPerPeriod, periodDays } = failures
   // A year touches so many periods; two in a row hold at most the total (store/failures.ts).
-  const periods = Math.ceil(DAYS / totalDays) + 1
-  const byTotal = Math.ceil(periods / 2) * total
+  const periods = Math.ceil(DAYS / periodDays) + 1
+  const byTotal = Math.ceil(periods / 2) * maxPerPeriod
   const daily = DAYS * guessesBetweenLogins(failures)
-  return { perGuess, ownerAway: chanceOf(Math.min(hardCap, byTotal)), ownerDaily: chanceOf(Math.min(byTotal, daily)) }
+  return { perGuess, ownerAway: chanceOf(Math.min(lockAfter, byTotal)), ownerDaily: chanceOf(Math.min(byTotal, daily)) }
 }
 
 /** Guesses that the delays let through in one day, from none counted; one below the hard cap, lest the owner notices. */
-function guessesBetweenLogins({ beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap }: FailureLimits): number {
+function guessesBetweenLogins({ delayAfter, firstDelaySeconds, maxDelaySeconds, lockAfter }: FailureLimits): number {
   let guesses = 0
-  for (let seconds = 0; seconds < DAY_SECONDS && guesses < hardCap - 1; guesses++) {
-    const further = guesses + 1 - beforeDelay
+  for (let seconds = 0; seconds < DAY_SECONDS && guesses < lockAfter - 1; guesses++) {
+    const further = guesses + 1 - delayAfter
     seconds += further < 0 ? 0 : Math.min(firstDelaySeconds * 2 ** further, maxDelaySeconds)
   }
   return guesses

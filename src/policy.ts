@@ -53,17 +53,17 @@ export interface Rate {
 /** The failure budget of one user and one kind of code. */
 export interface FailureLimits {
   /** This many consecutive failures set in the first delay. 5: a person's slips, not a search. */
-  beforeDelay: number
+  delayAfter: number
   /** 30, the shortest wait that NIST SP 800-63B-4 §3.2.2 names. Doubles with each further failure … */
   firstDelaySeconds: number
   /** … up to this. 15 minutes. */
   maxDelaySeconds: number
   /** Consecutive failures after which time does not help any more: 100 (NIST SP 800-63B-4 §3.2.2). */
-  hardCap: number
-  /** Failures in any `totalDays` days, successes in between or not: 300. Bounds guessing beside an owner who logs in daily. */
-  total: number
+  lockAfter: number
+  /** Failures in any `periodDays` days, successes in between or not: 300. Bounds guessing beside an owner who logs in daily. */
+  maxPerPeriod: number
   /** 30. */
-  totalDays: number
+  periodDays: number
 }
 
 /** What a host may choose; each default stands in {@link Policy}. */
@@ -114,7 +114,7 @@ export function readIssuer(issuer: unknown): string {
 }
 
 /** @throws RangeError, naming the option, when `value` is no whole number from `least` to `most` */
-export function whole(name: string, value: unknown, least: number, most: number): number {
+export function integerInRange(name: string, value: unknown, least: number, most: number): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
     throw new RangeError(`${name} must be an integer from ${least} to ${most}`)
   }

@@ -2,11 +2,11 @@ import { guessingChance, MAX_CHANCE_PER_YEAR } from './guessing.ts'
 import {
   type FailureLimits,
   HASH_BYTES,
+  integerInRange,
   type Policy,
   type PolicyOptions,
   type Rate,
   readIssuer,
-  whole,
 } from './policy.ts'
 
 /**
@@ -24,13 +24,13 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   }
   const totp = {
     algorithm,
-    digits: whole('totp.digits', options.totp?.digits ?? 6, 6, 8),
-    periodSeconds: whole('totp.periodSeconds', options.totp?.periodSeconds ?? 30, 15, 120),
-    window: whole('totp.window', options.totp?.window ?? 1, 0, 2),
+    digits: integerInRange('totp.digits', options.totp?.digits ?? 6, 6, 8),
+    periodSeconds: integerInRange('totp.periodSeconds', options.totp?.periodSeconds ?? 30, 15, 120),
+    window: integerInRange('totp.window', options.totp?.window ?? 1, 0, 2),
     maxDriftSeconds: 300,
     secretBytes: HASH_BYTES[algorithm],
   }
-  const maxAuthenticators = whole('maxAuthenticators', options.maxAuthenticators ?? 1, 1, 5)
+  const maxAuthenticators = integerInRange('maxAuthenticators', options.maxAuthenticators ?? 1, 1, 5)
   const failures = readFailures(options.failures)
   const { chance } = guessingChance({ totp, failures, maxAuthenticators }).ownerDaily
   if (chance > MAX_CHANCE_PER_YEAR && options.failures?.unsafe !== true) {
@@ -44,14 +44,14 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   if (rateLimitStorage !== 'memory' && rateLimitStorage !== 'store') {
     throw new TypeError('rateLimitStorage must be "memory" or "store"')
   }
-  if (stepUp !== false) whole('stepUp.maxAgeSeconds', stepUp.maxAgeSeconds, 1, 86_400)
+  if (stepUp !== false) integerInRange('stepUp.maxAgeSeconds', stepUp.maxAgeSeconds, 1, 86_400)
   return {
     issuer: readIssuer(options.issuer),
     totp,
     maxAuthenticators,
     pendingEnrollmentSeconds: 15 * 60,
-    challengeTokenSeconds: whole('challengeTokenSeconds', options.challengeTokenSeconds ?? 120, 1, 3600),
-    backupCodes: { count: whole('backupCodes.count', options.backupCodes?.count ?? 10, 1, 50), storage },
+    challengeTokenSeconds: integerInRange('challengeTokenSeconds', options.challengeTokenSeconds ?? 120, 1, 3600),
+    backupCodes: { count: integerInRange('backupCodes.count', options.backupCodes?.count ?? 10, 1, 50), storage },
     failures,
     trustedDevices: readTrustedDevices(options.trustedDevices ?? false),
     stepUp,
@@ -62,12 +62,12 @@ export function resolvePolicy(options: PolicyOptions): Policy {
 
 function readFailures(options: PolicyOptions['failures'] = {}): FailureLimits {
   return {
-    beforeDelay: whole('failures.beforeDelay', options.beforeDelay ?? 5, 1, 100),
-    firstDelaySeconds: whole('failures.firstDelaySeconds', options.firstDelaySeconds ?? 30, 1, 3600),
-    maxDelaySeconds: whole('failures.maxDelaySeconds', options.maxDelaySeconds ?? 15 * 60, 1, 86_400),
-    hardCap: whole('failures.hardCap', options.hardCap ?? 100, 1, 1000),
-    total: whole('failures.total', options.total ?? 300, 1, 100_000),
-    totalDays: whole('failures.totalDays', options.totalDays ?? 30, 1, 365),
+    delayAfter: integerInRange('failures.delayAfter', options.delayAfter ?? 5, 1, 100),
+    firstDelaySeconds: integerInRange('failures.firstDelaySeconds', options.firstDelaySeconds ?? 30, 1, 3600),
+    maxDelaySeconds: integerInRange('failures.maxDelaySeconds', options.maxDelaySeconds ?? 15 * 60, 1, 86_400),
+    lockAfter: integerInRange('failures.lockAfter', options.lockAfter ?? 100, 1, 1000),
+    maxPerPeriod: integerInRange('failures.maxPerPeriod', options.maxPerPeriod ?? 300, 1, 100_000),
+    periodDays: integerInRange('failures.periodDays', options.periodDays ?? 30, 1, 365),
   }
 }
 
@@ -78,7 +78,7 @@ function readTrustedDevices(options: { days: number; cookie?: string } | false):
   if (cookie !== null && !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(cookie)) {
     throw new TypeError('trustedDevices.cookie must be a valid cookie name (RFC 6265 §4.1.1)')
   }
-  return { seconds: whole('trustedDevices.days', days, 1, 90) * 86_400, cookie }
+  return { seconds: integerInRange('trustedDevices.days', days, 1, 90) * 86_400, cookie }
 }
 
 const WINDOWS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }

@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict'
 import { createTotp, generateFernetKey } from 'totp-kit'
 import { sqliteStore } from 'totp-kit/store/sqlite'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { test } from 'vitest'
 
 const NOON = 1_800_000_000
 
 async function host() {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const store = await sqliteStore(':memory:')
   const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store, clock: clock.now })
   const enroll = async (id: string) => {
     const { uri } = await totp.createTotpSetup({ id, accountName: id })
-    const phone = phoneFor(uri)
+    const phone = authenticatorFor(uri)
     await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
     return phone
   }
@@ -60,10 +60,10 @@ test('deleteExpired takes an enrollment away that was never confirmed', async ()
 })
 
 const LIMITS = {
-  beforeDelay: 5,
+  delayAfter: 5,
   firstDelaySeconds: 30,
   maxDelaySeconds: 900,
-  hardCap: 100,
-  total: 300,
-  totalDays: 30,
+  lockAfter: 100,
+  maxPerPeriod: 300,
+  periodDays: 30,
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type Caller, createTotp, generateFernetKey, type Proof, type TotpEvent } from 'totp-kit'
 import { fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { describe, test } from 'vitest'
 
 const NOON = 1_800_000_000
@@ -10,7 +10,7 @@ const MAX_AGE = 300
 
 /** A host with sessions of its own, which tells of each what it likes; Ann's second factor was switched on at noon. */
 async function host() {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const proofs: Proof[] = []
   const refused: TotpEvent[] = []
   let session: Partial<Caller> = {}
@@ -23,7 +23,7 @@ async function host() {
     stepUp: { maxAgeSeconds: MAX_AGE },
   })
   totp.on('step_up.refused', (event) => void refused.push(event))
-  const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+  const phone = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
   const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(NOON))).backupCodes ?? []
   const options = {
     caller: () => ({ id: 'ann', accountName: 'ann', ...session }),

@@ -225,7 +225,7 @@ describe.concurrent('openapi', () => {
   })
 
   test('prints a document whose operations are unique and whose references lead somewhere', async () => {
-    const { stdout } = await totpKit(['openapi', '--mount', '/auth/'])
+    const { stdout } = await totpKit(['openapi', '--base-path', '/auth/'])
 
     const document = JSON.parse(stdout)
     assert.equal(document.openapi, '3.1.0')

@@ -8,7 +8,7 @@ import { jwtTokens } from 'totp-kit/jwt'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
@@ -155,13 +155,13 @@ describe.each(databases)('$name', ({ isThere, open, asked }) => {
   test.skipIf(!isThere)('each endpoint costs what it is known to cost', async () => {
     const store = await open()
     await store.migrate()
-    const clock = givenClock(1_800_000_000)
+    const clock = fakeClock(1_800_000_000)
     const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store, clock: clock.now })
     const tokens = jwtTokens(totp, { authenticate: async () => '42', accessTokenSeconds: 3600 })
     const handler = fetchTotp(totp, {
       jwt: tokens,
       caller: async (request) => {
-        const token = await tokens.readAuthorization(request.headers.get('authorization') ?? undefined)
+        const token = await tokens.verifyAccessToken(request.headers.get('authorization') ?? undefined)
         return token && { ...token, accountName: 'ann' }
       },
       clientAddress: () => null,
@@ -179,7 +179,7 @@ describe.each(databases)('$name', ({ isThere, open, asked }) => {
 
     const { access = '' } = await call('log in without 2FA', 'jwt/create', login)
     const { uri = '' } = await call('create', 'totp/create', {}, access)
-    const phone = phoneFor(uri)
+    const phone = authenticatorFor(uri)
     const code = () => {
       clock.advance(30)
       return phone.codeAt(clock.now())

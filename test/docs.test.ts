@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import * as totpKit from 'totp-kit'
 import { jwtTokens } from 'totp-kit/jwt'
 import { memoryStore } from 'totp-kit/store/memory'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
@@ -343,7 +343,7 @@ describe('the README', () => {
 test('what SECURITY.md promises of delays is what happens', async () => {
   const clock = { at: 1_800_000_000 }
   const totp = await newTotp(() => clock.at)
-  const phone = phoneFor((await totp.createTotpSetup({ id: '42', accountName: 'ada' })).uri)
+  const phone = authenticatorFor((await totp.createTotpSetup({ id: '42', accountName: 'ada' })).uri)
   await totp.confirmTotpSetup('42', phone.codeAt(clock.at))
   const waits: number[] = []
 

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { createTotp, type Enforcement, generateFernetKey, type TotpEvent } from 'totp-kit'
 import { fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { describe, test } from 'vitest'
 
 const NOON = 1_800_000_000
 
 /** A host that knows Ann and Bob, and asks `required` about both. */
 async function host(required: Enforcement<string>['required'], unknown: () => null = () => null) {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const asked: string[] = []
   const events: TotpEvent[] = []
   const users = new Map([
@@ -130,7 +130,7 @@ test.each(nobodies)(
   'a forecast leaves out whom the host does not know, and whom no rule asks: $nobody',
   async ({ unknown }) => {
     const { totp } = await host(() => false, unknown)
-    const phone = phoneFor((await totp.createTotpSetup({ id: 'bob', accountName: 'bob' })).uri)
+    const phone = authenticatorFor((await totp.createTotpSetup({ id: 'bob', accountName: 'bob' })).uri)
     await totp.confirmTotpSetup('bob', phone.codeAt(NOON))
     const forecast = (required: Enforcement<string>['required']) =>
       totp.forecastEnforcement(['ann', 'bob', 'eve'], required)

@@ -1,11 +1,8 @@
 import { generateFernetKey, type TotpEvent } from 'totp-kit'
-import type { Notice } from 'totp-kit/mail'
+import type { Notification } from 'totp-kit/mail'
 import { memoryStore } from 'totp-kit/store/memory'
 import { expect, test } from 'vitest'
 import { contextOf } from '../src/flows/context.ts'
-import { useEverything } from './http/everything.ts'
-import { FETCH, type Service, startService } from './http/harness.ts'
-import { EVENT_TYPES } from './http/leaks.ts'
 import {
   beginEnrollment,
   challenge,
@@ -16,7 +13,10 @@ import {
   logInWithPhone,
   nextCode,
   wrongCode,
-} from './http/people.ts'
+} from './http/actors.ts'
+import { exerciseAll } from './http/exercise-all.ts'
+import { FETCH, type Service, startService } from './http/harness.ts'
+import { EVENT_TYPES } from './http/leaks.ts'
 
 function listen(service: Service): TotpEvent[] {
   const heard: TotpEvent[] = []
@@ -35,7 +35,7 @@ test('every change, success and refusal is announced, each kind at least once', 
     },
   })
   const heard = listen(service)
-  await useEverything(service)
+  await exerciseAll(service)
   const must = service.register('must')
   await service.post('jwt/create/', { username: must.username, password: must.password })
   const carol = await enroll(service, 'carol')
@@ -85,11 +85,11 @@ test('wherever the generation rises the end of the sessions is announced, once, 
   await service.totp.credentialsChanged(id)
   await service.post('totp/recovery/', { email: alice.person.email })
   await service.mailed(1)
-  await service.post('totp/recovery_cancel/', linkIn(service.mails[0] as Notice))
+  await service.post('totp/recovery_cancel/', linkIn(service.mails[0] as Notification))
   await service.post('totp/recovery/', { email: alice.person.email })
   await service.mailed(2)
   const { password } = alice.person
-  await service.post('totp/recovery_confirm/', { ...linkIn(service.mails[1] as Notice), password })
+  await service.post('totp/recovery_confirm/', { ...linkIn(service.mails[1] as Notification), password })
   const again = await logIn(service, alice.person)
   const phone = await beginEnrollment(service, again.access)
   await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, again.access)
@@ -114,7 +114,7 @@ test('wherever the generation rises the end of the sessions is announced, once, 
 })
 
 test('of any number of wrong codes at once the wait is announced once, and so is the hard cap', async () => {
-  const service = await startService(FETCH, { failures: { hardCap: 5, beforeDelay: 3, firstDelaySeconds: 1 } })
+  const service = await startService(FETCH, { failures: { lockAfter: 5, delayAfter: 3, firstDelaySeconds: 1 } })
   const heard = listen(service)
   const { person, phone } = await enroll(service)
   const guess = () => service.totp.verifyTotpCode(person.id, wrongCode(service, phone)).catch(() => undefined)

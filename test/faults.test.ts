@@ -12,12 +12,12 @@ import { memoryStore } from 'totp-kit/store/memory'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
 import { begin, byStep, enroll, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import { type Way, wayTo } from './flaky-proxy.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
-import { until } from './until.ts'
-import { type Way, wayTo } from './way.ts'
+import { until } from './wait-until.ts'
 
 /** A pool of a test's own. It ends a little before its connections do, which may see the database dropped. */
 function poolAt(url: string, options: pg.PoolConfig): pg.Pool {
@@ -30,10 +30,10 @@ function serviceOf(store: TotpStore, encryptionKey: string, clock: () => number)
 
 /** Ann with 2FA on, one time step later, so that `code` is good and unused. */
 async function enrolled(store: TotpStore, encryptionKey = generateFernetKey()) {
-  const clock = givenClock(noon)
+  const clock = fakeClock(noon)
   const totp = await serviceOf(store, encryptionKey, clock.now)
   const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
-  const phone = phoneFor(uri)
+  const phone = authenticatorFor(uri)
   const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))).backupCodes ?? []
   clock.advance(30)
   return { totp, clock, phone, backupCodes, code: phone.codeAt(clock.now()) }
@@ -347,7 +347,7 @@ for (const { name, isThere, spending, committing, reach } of databases) {
     test('a pool without a free connection is unavailable, and works again when one is free', async () => {
       const { code, clock } = await service(reached.store)
       const { store, release } = await reached.exhausted()
-      const busy = await serviceOf({ ...store, keepCanary: reached.store.keepCanary }, encryptionKey, clock.now)
+      const busy = await serviceOf({ ...store, keepKeyCheck: reached.store.keepKeyCheck }, encryptionKey, clock.now)
 
       await assert.rejects(busy.verifyTotpCode('ann', code), isUnavailable)
       await assert.rejects(busy.startLogin('ann'), isUnavailable)

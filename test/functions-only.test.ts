@@ -1,11 +1,11 @@
 import { createTotp, generateFernetKey, type Proof, TotpError } from 'totp-kit'
 import { memoryStore } from 'totp-kit/store/memory'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { expect, test } from 'vitest'
 import { readText } from './markdown.ts'
 
 const NOON = 1_800_000_000
-const clock = givenClock(NOON)
+const clock = fakeClock(NOON)
 
 // The host begins: procedures over a context, as tRPC has them. Its users are texts, its guard is a function.
 interface Session {
@@ -76,7 +76,7 @@ test('a host without any adapter enrolls, logs in, steps up, disables and enforc
   expect(await router.login(ctx, 'ann')).toEqual({ status: 'complete' })
   await expect(router.vault(ctx)).rejects.toMatchObject({ status: 403, code: 'second_factor_required' })
 
-  const phone = phoneFor((await router.enroll(ctx)).uri)
+  const phone = authenticatorFor((await router.enroll(ctx)).uri)
   const nextCode = () => {
     clock.advance(30)
     return phone.codeAt(clock.now())

@@ -1,7 +1,7 @@
 import { createTotp, generateFernetKey, problemReply, problemResponse, TotpError, type TotpOptions } from 'totp-kit'
 import { jwtTokens } from 'totp-kit/jwt'
 import { memoryStore } from 'totp-kit/store/memory'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
 
 const NOON = 1_800_000_000
@@ -9,7 +9,7 @@ const ANN = { id: 'ann', accountName: 'ann@example.com' }
 
 /** A service without any adapter, and Ann, whose phone was enrolled at noon. */
 async function host(options: Partial<TotpOptions<unknown>> = {}) {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const totp = await createTotp({
     issuer: 'Acme',
     encryptionKey: generateFernetKey(),
@@ -17,7 +17,7 @@ async function host(options: Partial<TotpOptions<unknown>> = {}) {
     clock: clock.now,
     ...options,
   })
-  const phone = phoneFor((await totp.createTotpSetup(ANN)).uri)
+  const phone = authenticatorFor((await totp.createTotpSetup(ANN)).uri)
   const confirmed = await totp.confirmTotpSetup('ann', phone.codeAt(NOON))
   const nextCode = () => {
     clock.advance(30)
@@ -212,11 +212,11 @@ describe('createTotpSetup', () => {
     const second = await totp.createTotpSetup({ ...ANN, name: 'second' })
     expect(second.replaces).toBeNull()
     clock.advance(60)
-    await totp.confirmTotpSetup('ann', phoneFor(second.uri).codeAt(clock.now()))
+    await totp.confirmTotpSetup('ann', authenticatorFor(second.uri).codeAt(clock.now()))
     await totp.verifyTotpCode('ann', nextCode())
     const third = await totp.createTotpSetup({ ...ANN, name: 'third' })
 
-    await totp.confirmTotpSetup('ann', phoneFor(third.uri).codeAt(clock.now()))
+    await totp.confirmTotpSetup('ann', authenticatorFor(third.uri).codeAt(clock.now()))
 
     expect(third.replaces).toMatchObject({ name: 'second' })
     const { authenticators } = await totp.getStatus('ann')

@@ -89,7 +89,7 @@ for (const { name, isThere, open } of databases) {
         const now = noon + n * 1000
         const challenge = challengeOf(user, `challenge ${n}`, { expiresAt: now + 120 })
         await store.spend(byStep(user, firstStep + n, { challenge, now }))
-        await store.burnToken({ tokenId: `link ${n}`, expiresAt: now + 120 }, now)
+        await store.consumeToken({ tokenId: `link ${n}`, expiresAt: now + 120 }, now)
         await store.openFamily({ id: `f${n}`, userId: 'ann', tokenId: 't', expiresAt: now + 120 }, 1, now)
         await store.keepTrustedDevice(device(`d${n}`, { createdAt: now, expiresAt: now + 120 }), 1)
         await store.countCall({ keyDigest: `key ${n}`, windowSeconds: 60, now })
@@ -104,10 +104,10 @@ for (const { name, isThere, open } of databases) {
     test('goes two rows at a time, so that no log-in pays for a table that has been left to grow', async () => {
       const { store, column } = database
       await store.deleteExpired(noon + 90_000)
-      for (const n of [1, 2, 3, 4, 5]) await store.burnToken({ tokenId: `old ${n}`, expiresAt: noon + 60 }, noon)
+      for (const n of [1, 2, 3, 4, 5]) await store.consumeToken({ tokenId: `old ${n}`, expiresAt: noon + 60 }, noon)
 
       // A burnt mark outlives its token by 60 s.
-      await store.burnToken({ tokenId: 'new', expiresAt: noon + 1000 }, noon + 121)
+      await store.consumeToken({ tokenId: 'new', expiresAt: noon + 1000 }, noon + 121)
 
       assert.equal((await column('token_id', 'totp_burnt_token')).length, 4)
     })
@@ -116,7 +116,7 @@ for (const { name, isThere, open } of databases) {
       const { store, column } = database
       await store.putPending('ann', pending('new'), 1, limits)
       for (const n of [1, 2, 3, 4, 5]) {
-        await store.burnToken({ tokenId: `token ${n}`, expiresAt: noon + 60 }, noon)
+        await store.consumeToken({ tokenId: `token ${n}`, expiresAt: noon + 60 }, noon)
         await begin(store, `family ${n}`)
         await store.keepTrustedDevice(device(`device ${n}`), 1)
         await store.countCall({ keyDigest: `key ${n}`, windowSeconds: 60, now: noon })

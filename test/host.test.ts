@@ -12,7 +12,7 @@ import {
 import { fetchTotp } from 'totp-kit/fetch'
 import { jwtTokens } from 'totp-kit/jwt'
 import { memoryStore } from 'totp-kit/store/memory'
-import { givenClock, type Phone, phoneFor } from 'totp-kit/testing'
+import { type AuthenticatorApp, authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { describe, test } from 'vitest'
 
 const NOON = 1_800_000_000
@@ -47,15 +47,15 @@ const types: readonly TotpEvent['type'][] = [
 
 /** A service as a host calls it itself, without an endpoint, and what it announced since it was last asked. */
 async function host(options: Partial<TotpOptions<string>> = {}) {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const store = options.store ?? memoryStore()
   const encryptionKey = options.encryptionKey ?? generateFernetKey()
   const totp = await createTotp<string>({ issuer: 'Acme', clock: clock.now, ...options, store, encryptionKey })
   const heard: TotpEvent[] = []
   for (const type of types) totp.on(type, (event) => void heard.push(event), { awaited: true })
   const announced = () => heard.splice(0)
-  const enroll = async (id = 'ann'): Promise<{ phone: Phone; backupCodes: string[] }> => {
-    const phone = phoneFor((await totp.createTotpSetup({ id, accountName: id })).uri)
+  const enroll = async (id = 'ann'): Promise<{ phone: AuthenticatorApp; backupCodes: string[] }> => {
+    const phone = authenticatorFor((await totp.createTotpSetup({ id, accountName: id })).uri)
     const backupCodes = (await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))).backupCodes ?? []
     clock.advance(30)
     announced()
@@ -84,12 +84,12 @@ async function challengeFor(totp: Awaited<ReturnType<typeof host>>['totp'], amr?
 describe('what is announced', () => {
   test('of an enrollment, a second authenticator and its removal', async () => {
     const { totp, clock, announced } = await host({ maxAuthenticators: 2 })
-    const first = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+    const first = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
     await totp.confirmTotpSetup('ann', first.codeAt(NOON))
-    const second = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann', name: 'Tablet' })).uri)
+    const second = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann', name: 'Tablet' })).uri)
     await totp.confirmTotpSetup('ann', second.codeAt(NOON))
     clock.advance(60)
-    const third = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+    const third = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
     await totp.confirmTotpSetup('ann', third.codeAt(clock.now()))
     const { authenticators } = await totp.getStatus('ann')
     const removed = authenticators.find(({ name }) => name !== 'Tablet')?.id ?? ''
@@ -146,7 +146,7 @@ describe('what is announced', () => {
   })
 
   test('of wrong codes: when the next has to wait, and when the second factor is locked', async () => {
-    const { totp, clock, announced, enroll } = await host({ failures: { hardCap: 6 } })
+    const { totp, clock, announced, enroll } = await host({ failures: { lockAfter: 6 } })
     const { phone } = await enroll()
     const wrong = phone.codeAt(NOON + 100_000)
     for (let attempt = 1; attempt <= 6; attempt++) {
@@ -348,7 +348,7 @@ test('a first factor brings no second one along: `mfa` and `otp` of the host are
     assert.ok('proof' in login)
     assert.deepEqual(login.proof.amr, ['fed'])
     const { access } = await tokens.issueTokens(login.proof)
-    assert.equal((await tokens.readAuthorization(`Bearer ${access}`))?.verifiedAt, null)
+    assert.equal((await tokens.verifyAccessToken(`Bearer ${access}`))?.verifiedAt, null)
     await assert.rejects(totp.trustDevice(login.proof), TypeError)
   }
   clock.advance(30)
@@ -507,7 +507,7 @@ test('the wrong code that begins a delay says how long it is, and those before i
 
 test('of two confirmations at once one switches 2FA on, and the other is told that it is on', async () => {
   const { totp, announced } = await host()
-  const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+  const phone = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
   announced()
   const confirm = () => totp.confirmTotpSetup('ann', phone.codeAt(NOON))
 
@@ -526,7 +526,7 @@ test('of two confirmations at once one switches 2FA on, and the other is told th
 
 test('a phone whose clock is slow is resynchronized by its next code, when it enrolls as well', async () => {
   const { totp, clock, announced } = await host()
-  const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+  const phone = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
   announced()
   const shown = () => phone.codeAt(clock.now() - 90)
 
@@ -592,7 +592,7 @@ test('the last authenticator is not removed, and one that is not there is not fo
 })
 
 test('a lock is lifted by the host, and the factors stay', async () => {
-  const { totp, clock, enroll } = await host({ failures: { hardCap: 5 } })
+  const { totp, clock, enroll } = await host({ failures: { lockAfter: 5 } })
   const { phone } = await enroll()
   for (let attempt = 0; attempt < 5; attempt++) await assert.rejects(totp.verifyTotpCode('ann', '000000000'))
   await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(clock.now())), refusing('second_factor_locked'))

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { createTotp, generateFernetKey, type TotpEvent, type TotpOptions } from 'totp-kit'
 import { memoryStore } from 'totp-kit/store/memory'
 import { sqliteStore } from 'totp-kit/store/sqlite'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { describe, test } from 'vitest'
 import { encodeBase32 } from '../src/otp/base32.ts'
 import django from './vectors/django-totp.json' with { type: 'json' }
@@ -11,7 +11,7 @@ import django from './vectors/django-totp.json' with { type: 'json' }
 const NOON = 1_800_000_000
 
 async function host(options: Partial<TotpOptions<unknown>> = {}) {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const store = options.store ?? memoryStore()
   const usual = { issuer: 'Acme', encryptionKey: generateFernetKey(), clock: clock.now }
   const totp = await createTotp({ ...usual, ...options, store })
@@ -19,7 +19,7 @@ async function host(options: Partial<TotpOptions<unknown>> = {}) {
   for (const type of ['totp.imported', 'totp.confirmed', 'backup_codes.rotated'] as const) {
     totp.on(type, (event) => void events.push(event))
   }
-  const phoneOf = (secret: string, path = '') => phoneFor(`otpauth://totp/Acme:ann?secret=${secret}${path}`)
+  const phoneOf = (secret: string, path = '') => authenticatorFor(`otpauth://totp/Acme:ann?secret=${secret}${path}`)
   return { totp, store, clock, events, phoneOf }
 }
 
@@ -60,12 +60,12 @@ test('10,000 authenticators in every common spelling log in, and a second import
 }, 120_000)
 
 const LIMITS = {
-  beforeDelay: 5,
+  delayAfter: 5,
   firstDelaySeconds: 30,
   maxDelaySeconds: 900,
-  hardCap: 100,
-  total: 300,
-  totalDays: 30,
+  lockAfter: 100,
+  maxPerPeriod: 300,
+  periodDays: 30,
 }
 
 const SECRET = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'

@@ -239,12 +239,12 @@ describe('a door', () => {
       './redis': ['withRedis'],
       './jwt': ['jwtTokens'],
       './recovery': ['accountRecovery'],
-      './mail': ['mailNotices', 'nodemailerSender'],
+      './mail': ['nodemailerSender', 'notifyByMail'],
       './http': ['createHandle'],
       './express': ['expressTotp'],
       './node': ['nodeTotp'],
       './fetch': ['fetchTotp'],
-      './testing': ['givenClock', 'phoneFor', 'storeCases'],
+      './testing': ['authenticatorFor', 'fakeClock', 'storeCases'],
     })
   })
 })

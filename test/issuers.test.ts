@@ -1,10 +1,10 @@
 import { SignJWT } from 'jose'
 import { createTotp, generateFernetKey, type TotpStore } from 'totp-kit'
 import { jwtTokens } from 'totp-kit/jwt'
-import type { Notice } from 'totp-kit/mail'
+import type { Notification } from 'totp-kit/mail'
 import { accountRecovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
 import { createKeyring } from '../src/crypto/keyring.ts'
 import { contextOf } from '../src/flows/context.ts'
@@ -14,8 +14,8 @@ const NOON = 1_800_000_000
 const KEY = generateFernetKey()
 
 /** A service with all modules, in which users must have a second factor. */
-async function serviceOf(issuer: string, store: TotpStore, clock = givenClock(NOON)) {
-  const links: Notice[] = []
+async function serviceOf(issuer: string, store: TotpStore, clock = fakeClock(NOON)) {
+  const links: Notification[] = []
   const totp = await createTotp({
     issuer,
     encryptionKey: KEY,
@@ -35,7 +35,7 @@ async function serviceOf(issuer: string, store: TotpStore, clock = givenClock(NO
   const tokens = jwtTokens(totp, { authenticate: async () => 'ann' })
   const enroll = async () => {
     const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
-    const phone = phoneFor(uri)
+    const phone = authenticatorFor(uri)
     return { phone, backupCodes: (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))).backupCodes ?? [] }
   }
   /** The links that a request for recovery mails, as they are posted: to confirm, and to cancel only. */
@@ -75,11 +75,11 @@ describe.each([
     const device = String(await staging.totp.trustDevice(proof))
     const [link, cancelLink] = await staging.recoveryLinks()
 
-    expect(await production.tokens.readAuthorization(`Bearer ${session.access}`)).toBeNull()
+    expect(await production.tokens.verifyAccessToken(`Bearer ${session.access}`)).toBeNull()
     await expect(production.tokens.verifyToken(session.access)).rejects.toMatchObject({ code: 'invalid_token' })
     await expect(production.tokens.verifyToken(session.refresh)).rejects.toMatchObject({ code: 'invalid_token' })
     await expect(production.tokens.refreshTokens(session.refresh)).rejects.toMatchObject({ code: 'invalid_token' })
-    await expect(production.tokens.endFamily(session.refresh)).rejects.toMatchObject({ code: 'invalid_token' })
+    await expect(production.tokens.logout(session.refresh)).rejects.toMatchObject({ code: 'invalid_token' })
     await expect(production.totp.verifyChallengeToken(challenge)).rejects.toMatchObject({ code: 'challenge_invalid' })
     expect(await production.totp.startLogin('ann', { trustedDevice: device })).toHaveProperty('challengeToken')
     const invalid = { code: 'recovery_link_invalid' }
@@ -88,7 +88,7 @@ describe.each([
     await expect(production.recovery.cancelRecovery(cancelLink)).rejects.toMatchObject(invalid)
 
     // None of that used them up where they belong.
-    expect(await staging.tokens.readAuthorization(`Bearer ${session.access}`)).toMatchObject({ id: 'ann' })
+    expect(await staging.tokens.verifyAccessToken(`Bearer ${session.access}`)).toMatchObject({ id: 'ann' })
     await staging.tokens.refreshTokens(session.refresh)
     expect(await staging.totp.verifyChallengeToken(challenge)).toBe('ann')
     expect(await staging.totp.startLogin('ann', { trustedDevice: device })).toHaveProperty('proof')
@@ -119,7 +119,7 @@ test("two processes of one service, with one issuer, accept each other's tokens"
 
   const session = await one.tokens.issueTokens(await one.totp.verifyBackupCode('ann', String(backupCodes[0])))
 
-  expect(await other.tokens.readAuthorization(`Bearer ${session.access}`)).toMatchObject({ id: 'ann' })
+  expect(await other.tokens.verifyAccessToken(`Bearer ${session.access}`)).toMatchObject({ id: 'ann' })
   expect(await other.totp.verifyChallengeToken(await one.totp.generateChallengeToken('ann'))).toBe('ann')
 })
 
@@ -136,9 +136,9 @@ test('a token of the session names its issuer, and one that names no or another 
 
   expect(iss).toBe('Acme')
   expect(claimsOf(refresh).iss).toBe('Acme')
-  expect(await service.tokens.readAuthorization(`Bearer ${await signed({ ...nameless, iss })}`)).not.toBeNull()
+  expect(await service.tokens.verifyAccessToken(`Bearer ${await signed({ ...nameless, iss })}`)).not.toBeNull()
   for (const claims of [nameless, { ...nameless, iss: 'Acme staging' }, { ...nameless, iss: '' }]) {
-    expect(await service.tokens.readAuthorization(`Bearer ${await signed(claims)}`)).toBeNull()
+    expect(await service.tokens.verifyAccessToken(`Bearer ${await signed(claims)}`)).toBeNull()
   }
 })
 

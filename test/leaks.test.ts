@@ -4,7 +4,7 @@ import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { currentTables } from '../src/store/sql/migrations.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
-import { useEverything } from './http/everything.ts'
+import { exerciseAll } from './http/exercise-all.ts'
 import { FETCH, startService } from './http/harness.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
@@ -63,7 +63,7 @@ describe.each(databases)('$name', ({ isThere, open }) => {
     }
     service.post = (path, json, bearer) => service.call({ method: 'POST', path, json, bearer })
 
-    await useEverything(service)
+    await exerciseAll(service)
     service.broken.add('spend')
     await service.totp.verifyBackupCode('1', 'AAAA-AAAA-AAAA-AAAA').catch(() => undefined)
 

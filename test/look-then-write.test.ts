@@ -6,12 +6,12 @@ import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { type StoreCase, storeCases } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import type { Dialect, Parameters, SqlValue } from '../src/store/sql/dialect.ts'
+import type { Dialect, SqlParameters, SqlValue } from '../src/store/sql/dialect.ts'
 import { currentTables } from '../src/store/sql/migrations.ts'
 import { type Runner, sqlStore } from '../src/store/sql/sql-store.ts'
 import { type StatementName, statementsFor } from '../src/store/sql/statements.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
-import type { Result, Step, Work } from '../src/store/sql/work.ts'
+import type { Query, Result, Work } from '../src/store/sql/work.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
 /**
@@ -60,7 +60,7 @@ const mutants: readonly Mutant[] = [
   {
     promise: 'a challenge is burnt once, whatever the code',
     operation: 'spend',
-    believes: ['burnToken'],
+    believes: ['consumeToken'],
     fails: [
       'spend: exactly one of any number of callers gets `spent` for a challenge, though each has a good code of its own',
     ],
@@ -80,7 +80,7 @@ const mutants: readonly Mutant[] = [
       'reserveAttempt: of any number of attempts at once, no more are reserved than the limits allow',
       'reserveAttempt: of any number of first codes of an enrollment at once, no more are reserved than the limits allow',
       'reserveAttempt: when a delay is over, exactly one of any number of attempts at once is reserved',
-      'reserveAttempt: of any number of attempts at once, no more are reserved than are left to `hardCap`',
+      'reserveAttempt: of any number of attempts at once, no more are reserved than are left to `lockAfter`',
       'reserveAttempt: of any number of attempts at once, no more are reserved than are left of the total',
     ],
   },
@@ -129,7 +129,7 @@ const mutants: readonly Mutant[] = [
   {
     promise: 'factors are removed with a recovery link once',
     operation: 'removeFactors',
-    believes: ['lockUser', 'burnToken'],
+    believes: ['lockUser', 'consumeToken'],
     fails: [
       'removeFactors: exactly one of any number of callers removes factors with a `token`, and it dies with them',
     ],
@@ -142,9 +142,9 @@ const mutants: readonly Mutant[] = [
   },
   {
     promise: 'a token that is given up is burnt once',
-    operation: 'burnToken',
-    believes: ['burnToken'],
-    fails: ['burnToken: true for exactly one caller per `tokenId`'],
+    operation: 'consumeToken',
+    believes: ['consumeToken'],
+    fails: ['consumeToken: true for exactly one caller per `tokenId`'],
   },
   {
     promise: 'a trusted device is used once per token',
@@ -187,9 +187,9 @@ const mutants: readonly Mutant[] = [
   },
   {
     promise: 'many that start keep one canary',
-    operation: 'keepCanary',
-    believes: ['keepCanary', 'getCanary'],
-    fails: ['keepCanary: of many that start on an empty store, all get the same'],
+    operation: 'keepKeyCheck',
+    believes: ['keepKeyCheck', 'getKeyCheck'],
+    fails: ['keepKeyCheck: of many that start on an empty store, all get the same'],
   },
   {
     promise: 'no call is lost',
@@ -235,11 +235,11 @@ interface Database {
   dialect: Dialect
   store: TotpStore
   execute(sql: string): Promise<unknown>
-  query(sql: string, names: readonly string[], parameters: Parameters): Promise<Result>
+  query(sql: string, names: readonly string[], parameters: SqlParameters): Promise<Result>
   close(): Promise<unknown>
 }
 
-const valuesOf = (names: readonly string[], given: Parameters) => names.map((name) => given[name] ?? null)
+const valuesOf = (names: readonly string[], given: SqlParameters) => names.map((name) => given[name] ?? null)
 
 const databases: { name: string; isThere: boolean; connect: () => Promise<Database> }[] = [
   {
@@ -427,7 +427,7 @@ function looking(database: Database, { believes, writes }: Mutant, crowd: Crowd)
   const ask = asking(database)
   const write: Runner['write'] = async (work, keep) => {
     const looked: { statement: StatementName; result: Result }[] = []
-    const look = async (step: Step) => {
+    const look = async (step: Query) => {
       const result = await ask(step)
       looked.push({ statement: step.statement, result })
       return result
@@ -440,7 +440,7 @@ function looking(database: Database, { believes, writes }: Mutant, crowd: Crowd)
     const believed = looked.filter(({ statement }) => believes.includes(statement))
     const seen: Seen = (statement, column) =>
       looked.findLast((one) => one.statement === statement)?.result.rows[0]?.[column] ?? null
-    const act = async (step: Step) => {
+    const act = async (step: Query) => {
       const index = believed.findIndex(({ statement }) => statement === step.statement)
       const [before] = index === -1 ? [] : believed.splice(index, 1)
       if (before === undefined) return ask(step)
@@ -463,7 +463,7 @@ function inPieces(database: Database, crowd: Crowd): Runner {
 
 function asking({ dialect, query }: Database) {
   const statements = statementsFor(dialect, tablesOf())
-  return ({ statement, parameters }: Step, rewrite?: (sql: string) => string): Promise<Result> => {
+  return ({ statement, parameters }: Query, rewrite?: (sql: string) => string): Promise<Result> => {
     const { text, parameters: names } = statements[statement]
     const asked = rewrite ? rewrite(text) : text
     if (rewrite && asked === text) throw new Error(`${statement} has another wording by now`)
@@ -471,7 +471,7 @@ function asking({ dialect, query }: Database) {
   }
 }
 
-async function perform<T>(work: Work<T>, ask: (step: Step) => Promise<Result>): Promise<T> {
+async function perform<T>(work: Work<T>, ask: (step: Query) => Promise<Result>): Promise<T> {
   let next = work.next()
   while (!next.done) next = work.next(await ask(next.value))
   return next.value

@@ -6,10 +6,16 @@ import PostalMime, { type Email } from 'postal-mime'
 import { SMTPServer } from 'smtp-server'
 import { createTotp, generateFernetKey, type Totp, type TotpEvent } from 'totp-kit'
 import { jwtTokens } from 'totp-kit/jwt'
-import { type MailTransport, mailNotices, type Notice, nodemailerSender, type SendNotice } from 'totp-kit/mail'
+import {
+  type MailTransport,
+  type Notification,
+  nodemailerSender,
+  notifyByMail,
+  type SendNotification,
+} from 'totp-kit/mail'
 import { accountRecovery, type Recovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { expect, onTestFinished, test, vi } from 'vitest'
 
 const FROM = '"Acme, Inc." <security@acme.example>'
@@ -41,7 +47,7 @@ async function smtpServer({ refuses, quotes = false }: { refuses?: string; quote
   return { received, port: (server.server.address() as AddressInfo).port }
 }
 
-function senderTo(port: number, templates = {}): SendNotice {
+function senderTo(port: number, templates = {}): SendNotification {
   const timeouts = { connectionTimeout: 500, greetingTimeout: 500, socketTimeout: 500 }
   return nodemailerSender(createTransport({ host: '127.0.0.1', port, ...timeouts }), { from: FROM, templates })
 }
@@ -49,18 +55,18 @@ function senderTo(port: number, templates = {}): SendNotice {
 interface Host {
   totp: Totp
   recovery: Recovery
-  phone: ReturnType<typeof phoneFor>
-  clock: ReturnType<typeof givenClock>
+  phone: ReturnType<typeof authenticatorFor>
+  clock: ReturnType<typeof fakeClock>
   events: TotpEvent[]
   errors: unknown[]
 }
 
 /** Ann, with two addresses and a second factor, in a service that mails through `send`. */
 async function serviceThatMails(
-  send: SendNotice,
+  send: SendNotification,
   addressesOf = async () => ['ann@example.com', 'ann@home.example'],
 ): Promise<Host> {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const errors: unknown[] = []
   const events: TotpEvent[] = []
   const totp = await createTotp({
@@ -72,10 +78,10 @@ async function serviceThatMails(
     onError: (error) => void errors.push(error),
   })
   const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann@example.com' })
-  const phone = phoneFor(uri)
+  const phone = authenticatorFor(uri)
   await totp.confirmTotpSetup('ann', phone.codeAt(NOON))
   totp.on('mail.failed', (event) => void events.push(event))
-  mailNotices(totp, { addressesOf, send })
+  notifyByMail(totp, { addressesOf, send })
   const recovery = accountRecovery(totp, {
     findAccount: async (email) => (email === 'ann@example.com' ? { userId: 'ann', email } : null),
     addressesOf,
@@ -223,7 +229,7 @@ test('the owner is told that a refresh token was used again, once, and not of a 
   const refused = (refresh: string) =>
     noticesOf(() => assert.rejects(tokens.refreshTokens(refresh), { code: 'invalid_token' }))
   const { refresh } = await tokens.refreshTokens(copied.refresh)
-  await tokens.endFamily(loggedOut.refresh)
+  await tokens.logout(loggedOut.refresh)
 
   assert.deepEqual(await refused(copied.refresh), ['refresh_token_reused'])
   assert.deepEqual(await refused(copied.refresh), [], 'nobody can fill a mailbox with an old token')
@@ -239,7 +245,7 @@ test('each kind of notice has words of its own, and they can be replaced kind by
   const { received, port } = await smtpServer()
   const common = { to: 'ann@example.com', userId: 'ann', issuer: 'Acme', at: NOON }
   const link = { url: 'https://app.example/#uid=a&token=b', worksFrom: NOON + 60, expiresAt: NOON + 3600 }
-  const notices: Notice[] = [
+  const notices: Notification[] = [
     { ...common, ...link, kind: 'recovery_link' },
     { ...common, ...link, kind: 'recovery_requested' },
     { ...common, kind: 'recovery_confirmed' },
@@ -264,7 +270,10 @@ test('each kind of notice has words of its own, and they can be replaced kind by
     { ...common, kind: 'recovery_locked' },
   ]
   const send = senderTo(port, {
-    totp_enabled: ({ issuer, at }: Notice) => ({ subject: `Hello\r\nBcc: eve@example.com`, text: `${issuer} ${at}` }),
+    totp_enabled: ({ issuer, at }: Notification) => ({
+      subject: `Hello\r\nBcc: eve@example.com`,
+      text: `${issuer} ${at}`,
+    }),
     backup_code_used: ({ remaining }: { remaining: number }) => ({
       subject: 'Used',
       text: `${remaining}`,
@@ -376,8 +385,8 @@ test('an SMTP server that quotes the link in its answer does not get it into an 
 })
 
 test('when the addresses of a user cannot be had, or one mail fails at once, that is told and the rest goes on', async () => {
-  const notices: Notice[] = []
-  const send: SendNotice = (notice) => {
+  const notices: Notification[] = []
+  const send: SendNotification = (notice) => {
     if (notice.to === 'ann@example.com') throw new Error('a sender that throws')
     notices.push(notice)
     return Promise.resolve()
@@ -473,7 +482,7 @@ test('a mail that hangs holds up neither the other mails nor close for longer th
 })
 
 test('addresses that do not come hold up close for ten seconds, and no link goes out without its warnings', async () => {
-  const sent: Notice[] = []
+  const sent: Notification[] = []
   const { totp, recovery, events } = await serviceThatMails(
     async (notice) => void sent.push(notice),
     () => new Promise(() => undefined),

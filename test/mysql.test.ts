@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, test } from 'vitest'
 import { currentTables } from '../src/store/sql/migrations.ts'
 import { enroll, limits, noon } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, services } from './services.ts'
-import { until } from './until.ts'
+import { until } from './wait-until.ts'
 
 describe.skipIf(!services.mysql)('the lock under which MariaDB makes the tables', () => {
   let database: Awaited<ReturnType<typeof mysqlPool>>

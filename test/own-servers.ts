@@ -9,8 +9,8 @@ import { promisify } from 'node:util'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { createClient } from 'redis'
-import { leftOut } from './left-out.ts'
-import { until } from './until.ts'
+import { reportSkipped } from './skipped.ts'
+import { until } from './wait-until.ts'
 
 /** A server of a test's own, in a folder of its own, which the test may kill. It is running. */
 export interface OwnServer {
@@ -102,7 +102,7 @@ export const ownRedis = kindOf({
 function kindOf(kind: Kind): (() => Promise<OwnServer>) | null {
   const missing = Object.keys(kind.programs).filter((program) => kind.programs[program] === null)
   if (missing.length === 0) return () => make(kind)
-  leftOut(`no ${missing.join(', ')} on this machine: the tests that kill ${kind.name} are LEFT OUT`)
+  reportSkipped(`no ${missing.join(', ')} on this machine: the tests that kill ${kind.name} are LEFT OUT`)
   return null
 }
 

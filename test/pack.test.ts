@@ -245,9 +245,9 @@ describe('an application that has older packages', () => {
       import { createTotp, generateFernetKey } from 'totp-kit'
       import { expressTotp } from 'totp-kit/express'
       import { memoryStore } from 'totp-kit/store/memory'
-      import { givenClock, phoneFor } from 'totp-kit/testing'
+      import { fakeClock, authenticatorFor } from 'totp-kit/testing'
 
-      const clock = givenClock(1_800_000_000)
+      const clock = fakeClock(1_800_000_000)
       const store = memoryStore()
       const encryptionKey = generateFernetKey()
       const totp = await createTotp({ issuer: 'Acme', encryptionKey, store, clock: clock.now })
@@ -264,7 +264,7 @@ describe('an application that has older packages', () => {
       }
       const setup = await call('totp/create/', {})
       assert.equal(setup.status, 201)
-      const phone = phoneFor(setup.body.uri)
+      const phone = authenticatorFor(setup.body.uri)
       const confirmed = await call('totp/confirm/', { input_code: phone.codeAt(clock.now()) })
       assert.equal(confirmed.body.backup_codes.length, 10)
       clock.advance(30)

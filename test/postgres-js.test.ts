@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import postgres from 'postgres'
 import { createTotp, generateFernetKey } from 'totp-kit'
 import { postgresStore } from 'totp-kit/store/postgres'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import { wayTo } from './flaky-proxy.ts'
 import { postgresPool, services } from './services.ts'
-import { until } from './until.ts'
-import { wayTo } from './way.ts'
+import { until } from './wait-until.ts'
 
 describe.skipIf(!services.postgres)('a store over postgres.js', () => {
   let database: Awaited<ReturnType<typeof postgresPool>>
@@ -64,12 +64,12 @@ describe.skipIf(!services.postgres)('a store over postgres.js', () => {
 
   test('an enrollment commits with a transaction of sql.begin or not at all, and its event is told after the commit', async () => {
     const sql = postgres(database.url, { max: 3 })
-    const clock = givenClock(noon)
+    const clock = fakeClock(noon)
     const store = postgresStore(sql)
     const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store, clock: clock.now })
     const heard: string[] = []
     totp.on('totp.confirmed', ({ userId }) => void heard.push(userId))
-    const phone = phoneFor((await totp.createTotpSetup({ id: 'cleo', accountName: 'cleo' })).uri)
+    const phone = authenticatorFor((await totp.createTotpSetup({ id: 'cleo', accountName: 'cleo' })).uri)
     const confirm = (fails: boolean) =>
       totp.transaction((within) =>
         sql.begin(async (tx) => {

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import pg from 'pg'
 import { createTotp, generateFernetKey } from 'totp-kit'
 import { postgresStore } from 'totp-kit/store/postgres'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { statementsFor } from '../src/store/sql/statements.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
@@ -25,7 +25,7 @@ import {
   pending,
 } from '../src/testing/store-fixtures.ts'
 import { postgresPool, services } from './services.ts'
-import { until } from './until.ts'
+import { until } from './wait-until.ts'
 
 describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
   let database: Awaited<ReturnType<typeof postgresPool>>
@@ -54,11 +54,11 @@ describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
 
   test('the second step of a login takes two statements: one counts, one spends', async () => {
     const { pool, asked } = listeningPool()
-    const clock = givenClock(noon)
+    const clock = fakeClock(noon)
     const options = { issuer: 'Acme', encryptionKey: generateFernetKey(), clock: clock.now }
     const totp = await createTotp({ ...options, store: postgresStore(pool) })
     const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
-    const phone = phoneFor(uri)
+    const phone = authenticatorFor(uri)
     const [backupCode = ''] = (await totp.confirmTotpSetup('ann', phone.codeAt(noon))).backupCodes ?? []
     clock.advance(30)
     const asksOf = async (call: () => Promise<unknown>) => {

@@ -257,7 +257,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
         const other = await make()
         const answers = await race<string>(racers, other.url, (racer) => [
           ['migrate'],
-          ['keepCanary', `${n} of ${racer}`],
+          ['keepKeyCheck', `${n} of ${racer}`],
         ])
 
         assert.equal(new Set(answers.map(([, canary]) => canary)).size, 1)

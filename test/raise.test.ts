@@ -6,7 +6,7 @@ import { expressTotp } from 'totp-kit/express'
 import { createHandle } from 'totp-kit/http'
 import { jwtTokens } from 'totp-kit/jwt'
 import { sqliteStore } from 'totp-kit/store/sqlite'
-import { type GivenClock, givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, type FakeClock, fakeClock } from 'totp-kit/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { listen } from './http/harness.ts'
 
@@ -31,12 +31,12 @@ interface Client {
 }
 
 interface Host {
-  clock: GivenClock
+  clock: FakeClock
   client: Client
 }
 
-async function service(): Promise<{ totp: Totp; clock: GivenClock }> {
-  const clock = givenClock(NOON)
+async function service(): Promise<{ totp: Totp; clock: FakeClock }> {
+  const clock = fakeClock(NOON)
   const store = await sqliteStore(':memory:')
   const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store, clock: clock.now })
   onTestFinished(() => totp.close())
@@ -68,7 +68,7 @@ async function withOurTokens(): Promise<Host> {
   const twoFactor = expressTotp(totp, {
     jwt,
     async caller(request): Promise<Caller | null> {
-      const token = await jwt.readAuthorization(request.headers.authorization)
+      const token = await jwt.verifyAccessToken(request.headers.authorization)
       return token && { ...token, accountName: 'ann@example.com' }
     },
   })
@@ -216,7 +216,7 @@ async function withOwnTokens(): Promise<Host> {
 async function enroll({ client, clock }: Host) {
   expect(await client.logIn()).toEqual({ challenge: null })
   const { body } = await client.post('/api/totp/create/')
-  const phone = phoneFor(String(body.uri))
+  const phone = authenticatorFor(String(body.uri))
   const confirmed = await client.post('/api/totp/confirm/', { input_code: phone.codeAt(clock.now()) })
   expect(confirmed.status).toBe(200)
   const nextCode = () => {

@@ -1,10 +1,10 @@
 import { createTotp, generateFernetKey, TotpError, type TotpEvent } from 'totp-kit'
 import { jwtTokens } from 'totp-kit/jwt'
-import { mailNotices, type Notice } from 'totp-kit/mail'
+import { type Notification, notifyByMail } from 'totp-kit/mail'
 import { accountRecovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { sqliteStore } from 'totp-kit/store/sqlite'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
 
 const NOON = 1_800_000_000
@@ -23,9 +23,9 @@ const stores = [
 
 describe.each(stores)('$name', ({ open }) => {
   /** Ann and Bob with 2FA, Ann with two addresses; Cid without; Dan, who may not log in any more. */
-  async function service({ delaySeconds = 0, hardCap = 100 } = {}) {
-    const clock = givenClock(NOON)
-    const mails: Notice[] = []
+  async function service({ delaySeconds = 0, lockAfter = 100 } = {}) {
+    const clock = fakeClock(NOON)
+    const mails: Notification[] = []
     const events: TotpEvent[] = []
     const errors: unknown[] = []
     let passwordsJudged = 0
@@ -41,7 +41,7 @@ describe.each(stores)('$name', ({ open }) => {
       clock: clock.now,
       findUser: (id) => (gone.has(id) ? null : { id }),
       trustedDevices: { days: 30 },
-      failures: { hardCap },
+      failures: { lockAfter },
       onError: (error) => void errors.push(error),
     })
     for (const type of ['recovery.requested', 'recovery.refused', 'recovery.confirmed', 'recovery.canceled'] as const) {
@@ -64,7 +64,7 @@ describe.each(stores)('$name', ({ open }) => {
     })
     const enroll = async (id: string) => {
       const { uri } = await totp.createTotpSetup({ id, accountName: `${id}@example.com` })
-      const phone = phoneFor(uri)
+      const phone = authenticatorFor(uri)
       await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
       return phone
     }
@@ -78,7 +78,7 @@ describe.each(stores)('$name', ({ open }) => {
       await recovery.requestRecovery(email)
       await totp.close()
       const sent = mails.slice(before)
-      const isLink = ({ kind }: Notice) => kind === 'recovery_link'
+      const isLink = ({ kind }: Notification) => kind === 'recovery_link'
       return [...sent.filter(isLink), ...sent.filter((mail) => !isLink(mail))]
     }
     const linkFor = async (email: string) => linkIn((await mailsFor(email))[0])
@@ -271,7 +271,7 @@ describe.each(stores)('$name', ({ open }) => {
   })
 
   test('wrong passwords up to the hard cap lock the recovery, and time does not open it', async () => {
-    const { totp, clock, linkFor, confirm, passwordsJudged, events } = await service({ hardCap: 6 })
+    const { totp, clock, linkFor, confirm, passwordsJudged, events } = await service({ lockAfter: 6 })
     const link = await linkFor('ann@example.com')
     for (let n = 0; n < 5; n++) await confirm(link, 'wrong horse')
     clock.advance(30)
@@ -331,7 +331,7 @@ describe.each(stores)('$name', ({ open }) => {
   })
 
   test('a hard cap of wrong passwords is lifted when the password changes, and not by canceling', async () => {
-    const { totp, clock, linkFor, confirm, cancel } = await service({ hardCap: 6 })
+    const { totp, clock, linkFor, confirm, cancel } = await service({ lockAfter: 6 })
     const lock = async () => {
       const link = await linkFor('ann@example.com')
       for (let n = 1; n <= 6; n++) {
@@ -364,11 +364,14 @@ describe.each(stores)('$name', ({ open }) => {
   })
 
   test('wrong passwords that set in a wait, and those that lock, are announced once each and mailed', async () => {
-    const { totp, clock, linkFor, confirm } = await service({ hardCap: 6 })
+    const { totp, clock, linkFor, confirm } = await service({ lockAfter: 6 })
     const told: TotpEvent[] = []
     const kinds: string[] = []
     for (const type of ['totp.failing', 'totp.locked'] as const) totp.on(type, (event) => void told.push(event))
-    mailNotices(totp, { addressesOf: async () => ['ann@example.com'], send: async ({ kind }) => void kinds.push(kind) })
+    notifyByMail(totp, {
+      addressesOf: async () => ['ann@example.com'],
+      send: async ({ kind }) => void kinds.push(kind),
+    })
     const link = await linkFor('ann@example.com')
     await Promise.all(Array.from({ length: 20 }, () => confirm(link, 'wrong')))
     clock.advance(30)
@@ -509,7 +512,7 @@ async function outcome(work: Promise<unknown>): Promise<string> {
 }
 
 /** What the page behind the link posts. */
-function linkIn(mail: Notice | undefined): Link {
+function linkIn(mail: Notification | undefined): Link {
   if (mail === undefined || !('url' in mail)) throw new TypeError('a mail without a link')
   const said = new URLSearchParams(new URL(mail.url).hash.slice(1))
   return { uid: String(said.get('uid')), token: String(said.get('token')) }

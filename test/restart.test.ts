@@ -9,7 +9,7 @@ import type { Spent } from '../src/store/store.ts'
 import { byStep, type Enrolled, enroll, firstStep, tally } from '../src/testing/store-fixtures.ts'
 import { type Demo, enrolled, startDemo } from './demo/demo-process.ts'
 import { type OwnServer, ownMariadb, ownPostgres, ownRedis } from './own-servers.ts'
-import { until } from './until.ts'
+import { until } from './wait-until.ts'
 
 const env = {
   TOTP_ENCRYPTION_KEY: generateFernetKey(),

@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
-import { leftOut } from './left-out.ts'
+import { reportSkipped } from './skipped.ts'
 
 /** Where the servers are that tests may use; `.ci/run` starts them there. */
 const postgresUrl = process.env.TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/test'
@@ -22,7 +22,7 @@ async function answers(name: string, url: string): Promise<boolean> {
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
     socket.setTimeout(2000, () => resolve(false))
   })
-  if (!isThere) leftOut(`no ${name} at ${hostname}:${port}: its tests are LEFT OUT`)
+  if (!isThere) reportSkipped(`no ${name} at ${hostname}:${port}: its tests are LEFT OUT`)
   return isThere
 }
 

@@ -52,7 +52,7 @@ describe('opening', () => {
     const user = await enroll(before)
     await before.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user) }))
     await reserve(before, {}, 5)
-    await before.keepCanary('canary')
+    await before.keepKeyCheck('canary')
     const status = await before.getStatus('ann', noon, limits)
     await before.close()
 
@@ -60,8 +60,8 @@ describe('opening', () => {
 
     assert.deepEqual(await after.getStatus('ann', noon, limits), status)
     assert.deepEqual(await after.spend(byStep(user, firstStep + 1)), { outcome: 'refused' })
-    assert.equal(await after.isUnburnt('challenge'), false)
-    assert.equal(await after.keepCanary('another'), 'canary')
+    assert.equal(await after.isTokenUnused('challenge'), false)
+    assert.equal(await after.keepKeyCheck('another'), 'canary')
     await after.close()
   })
 
@@ -155,10 +155,10 @@ describe('closing', () => {
     await assert.rejects(store.getStatus('ann', noon, limits))
     await assert.rejects(store.reserveAttempt(attempt()))
     await assert.rejects(store.listBackupCodes('ann'))
-    await assert.rejects(store.isUnburnt('token'))
+    await assert.rejects(store.isTokenUnused('token'))
     await assert.rejects(store.isFamilyAlive('family', null, noon))
     await assert.rejects(store.endFamily('family'))
-    await assert.rejects(store.keepCanary('canary'))
+    await assert.rejects(store.keepKeyCheck('canary'))
   })
 })
 

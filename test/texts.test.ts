@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import type { NoticeKind } from 'totp-kit/mail'
+import type { NotificationKind } from 'totp-kit/mail'
 import { expect, test } from 'vitest'
 import { problems } from '../src/contract/problems.ts'
 import { ROOT } from './markdown.ts'
@@ -26,7 +26,7 @@ const KINDS = {
   trusted_device_copied: true,
   refresh_token_reused: true,
   totp_resynchronized: true,
-} satisfies Record<NoticeKind, true>
+} satisfies Record<NotificationKind, true>
 
 test('the list of texts for end users has every refusal, every kind of email, field errors and the page', async () => {
   const { stdout } = await promisify(execFile)(process.execPath, ['test/texts/texts.mjs'], { cwd: ROOT })

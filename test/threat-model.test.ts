@@ -5,10 +5,10 @@ import { expect, test } from 'vitest'
 import { guessingChance } from '../src/guessing.ts'
 import type { PolicyOptions } from '../src/policy.ts'
 import { resolvePolicy } from '../src/resolve-policy.ts'
-import { useEverything } from './http/everything.ts'
+import { enroll, nextCode, STEP } from './http/actors.ts'
+import { exerciseAll } from './http/exercise-all.ts'
 import { FETCH, startService } from './http/harness.ts'
 import { EVENT_TYPES } from './http/leaks.ts'
-import { enroll, nextCode, STEP } from './http/people.ts'
 import { tableOf } from './markdown.ts'
 
 /** A user whose two codes in a row were seen, so many seconds since the second one left the screen. */
@@ -109,7 +109,7 @@ test('everything that happens to a second factor is announced, with whose it is 
   for (const type of EVENT_TYPES) {
     service.totp.on(type, (event) => void heard.set(type, event))
   }
-  await useEverything(service)
+  await exerciseAll(service)
   // These need more than a walk through the endpoints, and have tests of their own.
   const rare = ['totp.failing', 'totp.locked', 'totp.unlocked', 'totp.resynchronized', 'enrollment.required']
   const others = [

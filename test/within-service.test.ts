@@ -3,7 +3,7 @@ import { createTotp, generateFernetKey, type TotpEvent } from 'totp-kit'
 import { memoryStore } from 'totp-kit/store/memory'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { noon } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
@@ -43,7 +43,7 @@ for (const { name, isThere, make } of databases) {
 
     /** A service, a half enrolled user, and a transaction that is open on a lent connection. */
     async function begun(userId: string) {
-      const clock = givenClock(noon)
+      const clock = fakeClock(noon)
       const { store } = database
       const totp = await createTotp({ issuer: 'Acme', encryptionKey: sharedKey, store, clock: clock.now })
       const heard: TotpEvent['type'][] = []
@@ -58,7 +58,7 @@ for (const { name, isThere, make } of databases) {
         new Promise<void>((resolve) => {
           arrived = resolve
         })
-      const phone = phoneFor((await totp.createTotpSetup({ id: userId, accountName: userId })).uri)
+      const phone = authenticatorFor((await totp.createTotpSetup({ id: userId, accountName: userId })).uri)
       const client = await database.lend()
       await client.query('START TRANSACTION')
       const confirm = () => totp.within(client, (inside) => inside.confirmTotpSetup(userId, phone.codeAt(clock.now())))

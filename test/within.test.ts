@@ -5,7 +5,7 @@ import { createTotp, generateFernetKey, type Totp, type TotpStore } from 'totp-k
 import { withRedis } from 'totp-kit/redis'
 import { type MysqlConnection, mysqlStore } from 'totp-kit/store/mysql'
 import { type PostgresClient, postgresStore } from 'totp-kit/store/postgres'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { contextOf } from '../src/flows/context.ts'
 import {
@@ -93,10 +93,10 @@ for (const { name, isThere, make } of hosts) {
 
     /** A user who has scanned the QR code and has not confirmed. */
     async function halfEnrolled(userId: string) {
-      const clock = givenClock(noon)
+      const clock = fakeClock(noon)
       const totp = await serviceOn(host.store, clock.now)
       const { uri } = await totp.createTotpSetup({ id: userId, accountName: userId })
-      return { totp, clock, phone: phoneFor(uri) }
+      return { totp, clock, phone: authenticatorFor(uri) }
     }
 
     test('an activation commits with the row of the host, and nobody sees it before', async () => {

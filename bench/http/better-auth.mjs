@@ -10,7 +10,7 @@ import { twoFactor } from 'better-auth/plugins'
 import { SqliteDialect } from 'kysely'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
-import { phoneFor } from '../../dist/testing/index.js'
+import { authenticatorFor } from '../../dist/testing/index.js'
 import { openSqlite } from '../databases.mjs'
 import { inBatches } from '../measure.mjs'
 import { config, post, serve } from './server-process.mjs'
@@ -92,7 +92,7 @@ async function signUp() {
 async function enroll() {
   const user = await signUp()
   const { totpURI, backupCodes } = await (await call('/two-factor/enable', { password }, user.session)).json()
-  const phone = phoneFor(totpURI)
+  const phone = authenticatorFor(totpURI)
   const verified = await call('/two-factor/verify-totp', { code: phone.codeAt(now()) }, user.session)
   return { ...user, session: cookiesOf(verified), phone, codes: backupCodes }
 }

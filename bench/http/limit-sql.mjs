@@ -9,7 +9,7 @@ import { openSqlite } from '../databases.mjs'
 import { statementsFor, tablesOf } from '../internals.mjs'
 
 /** The defaults of `src/policy.ts`. */
-const LIMITS = { beforeDelay: 5, firstDelaySeconds: 30, maxDelaySeconds: 900, hardCap: 100, total: 300 }
+const LIMITS = { delayAfter: 5, firstDelaySeconds: 30, maxDelaySeconds: 900, lockAfter: 100, maxPerPeriod: 300 }
 const numbersAt = (now) => ({ ...LIMITS, period: Math.floor(now / (30 * 86_400)) })
 
 export async function openLimitSql({ kind, url }) {
@@ -68,7 +68,7 @@ function onSqlite(database) {
     spend: (spending) =>
       transaction('BEGIN IMMEDIATE', () => {
         if (first('lockUser', spending).generation !== spending.generation) throw new Error('stale')
-        must(run('burnToken', spending))
+        must(run('consumeToken', spending))
         run('forgetTwoBurntTokens', spending)
         if (spending.method === 'totp') must(run('spendStep', { ...spending, driftSteps: 0 }))
         else must(run('spendBackupCode', spending))
@@ -170,7 +170,7 @@ function onMysql(pool) {
       transaction('write', async (on) => {
         const { generation } = await one(on, 'lockUser', spending)
         if (Number(generation) !== spending.generation) throw new Error('stale')
-        must(await run(on, 'burnToken', spending))
+        must(await run(on, 'consumeToken', spending))
         await run(on, 'forgetTwoBurntTokens', spending)
         if (spending.method === 'totp') must(await run(on, 'spendStep', { ...spending, driftSteps: 0 }))
         else must(await run(on, 'spendBackupCode', spending))

@@ -1,5 +1,5 @@
 /** Users of totp-kit, and requests of theirs that are ready to be sent: for totp-kit itself and for the limit. */
-import { phoneFor } from '../../dist/testing/index.js'
+import { authenticatorFor } from '../../dist/testing/index.js'
 import { inBatches } from '../measure.mjs'
 import { post } from './server-process.mjs'
 
@@ -9,7 +9,7 @@ export function preparer(totp, tokens, clock) {
 
   async function enroll() {
     const id = `user-${enrolled.length}-${Math.random().toString(36).slice(2)}`
-    const phone = phoneFor((await totp.createTotpSetup({ id, accountName: `${id}@example.com` })).uri)
+    const phone = authenticatorFor((await totp.createTotpSetup({ id, accountName: `${id}@example.com` })).uri)
     const { backupCodes: codes } = await totp.confirmTotpSetup(id, phone.codeAt(clock.now()))
     return { id, phone, codes, bearer: null }
   }

@@ -10,14 +10,14 @@ import { jwtTokens } from '../../dist/jwt/index.js'
 import { mysqlStore } from '../../dist/store/mysql.js'
 import { postgresStore } from '../../dist/store/postgres.js'
 import { sqliteStore } from '../../dist/store/sqlite.js'
-import { givenClock } from '../../dist/testing/index.js'
+import { fakeClock } from '../../dist/testing/index.js'
 import { openSqlite } from '../databases.mjs'
 import { preparer } from './prepare.mjs'
 import { config, serve } from './server-process.mjs'
 
 /** The parts of the service; the limit uses them as well, to prepare its users. */
 export async function openTotp({ database, encryptionKey, at }) {
-  const clock = givenClock(at)
+  const clock = fakeClock(at)
   const store = await storeOn(database)
   await store.migrate()
   const totp = await createTotp({
@@ -44,7 +44,7 @@ export const moverOf = (clock) => (at) => clock.advance(Math.max(0, at - clock.n
 if (config.server === 'totp-kit') {
   const { totp, tokens, clock, prepare } = await openTotp(config)
   const callerOf = async (authorization) => {
-    const caller = await tokens.readAuthorization(authorization)
+    const caller = await tokens.verifyAccessToken(authorization)
     return caller && { ...caller, accountName: `${caller.id}@example.com` }
   }
   const jwt = tokens

@@ -52,8 +52,8 @@ const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
 export function expressTotp(totp: Totp, options: ExpressOptions): ExpressTotp {
   const handle = createHandle<Request>(totp, { ...options, clientAddress: addressOf })
   const answer = (request: Request, body: HttpBody): Promise<HttpReply | null> => {
-    const { method, path, baseUrl: mount, headers } = request
-    return handle({ method, path, mount, headers, body }, request)
+    const { method, path, baseUrl: basePath, headers } = request
+    return handle({ method, path, basePath, headers, body }, request)
   }
   const endpoints: RequestHandler = async (request, response, next) => {
     const reply = await answer(request, bodyOf(request))

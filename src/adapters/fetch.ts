@@ -14,9 +14,9 @@ export interface FetchOptions extends HostOptions<Request> {
    */
   clientAddress?: ((request: Request) => string | null | undefined) | undefined
   /** The path under which the endpoints stand. Default `/api`. */
-  mount?: string | undefined
+  basePath?: string | undefined
   /** Gets what is not ours. Default: answers 404. */
-  otherwise?: FetchHandler | undefined
+  fallback?: FetchHandler | undefined
 }
 
 /** A handler of the host's. */
@@ -49,15 +49,15 @@ export type FetchTotp = ((request: Request) => Promise<Response>) & {
  */
 export function fetchTotp(totp: Totp, options: FetchOptions): FetchTotp {
   const handle = createHandle<Request>(totp, options)
-  const mount = (options.mount ?? '/api').replace(/\/$/, '')
-  const otherwise = options.otherwise ?? (() => problemResponse(new TotpError('not_found')))
+  const basePath = (options.basePath ?? '/api').replace(/\/$/, '')
+  const fallback = options.fallback ?? (() => problemResponse(new TotpError('not_found')))
   const endpoints = async (request: Request): Promise<Response> => {
     const { method, headers } = request
     const { pathname } = new URL(request.url)
     const body = { read: (limit: number) => readBody(request, limit) }
-    const below = { method, path: pathname.slice(mount.length), mount, headers, body }
-    const reply = pathname.startsWith(`${mount}/`) ? await handle(below, request) : null
-    return reply ? respond(reply) : otherwise(request)
+    const below = { method, path: pathname.slice(basePath.length), basePath, headers, body }
+    const reply = pathname.startsWith(`${basePath}/`) ? await handle(below, request) : null
+    return reply ? respond(reply) : fallback(request)
   }
   return Object.assign(endpoints, {
     require: (freshness: Freshness, handler: FetchHandler) => async (request: Request) => {

@@ -10,7 +10,7 @@ import { bodyOf, send } from './node-streams.ts'
 /** The options of {@link nodeTotp}; the context is the request. */
 export interface NodeOptions extends HostOptions<IncomingMessage> {
   /** The path under which the endpoints stand. Default `/api`. */
-  mount?: string | undefined
+  basePath?: string | undefined
   /**
    * Proxies whose `X-Forwarded-For` is believed: addresses, CIDR ranges, and `unix` for whatever connects to a Unix-domain
    * socket. Default: none, the socket's address counts.
@@ -24,7 +24,7 @@ export type NodeHandler = (request: IncomingMessage, response: ServerResponse, n
 /** What {@link nodeTotp} gives: the endpoints, and what goes with them for your own routes. */
 export type NodeTotp = NodeHandler & {
   /**
-   * The guard of a route: calls `next` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers
+   * The guard of a route: calls `next` when the caller proved a second factor at most `maxAgeSeconds` ago; fallback answers
    * 401 when nobody is logged in, 403 `second_factor_required` for a user who has none, or the challenge of RFC 9470.
    */
   require(freshness: Freshness): (request: IncomingMessage, response: ServerResponse, next: () => void) => Promise<void>
@@ -44,7 +44,7 @@ export type NodeTotp = NodeHandler & {
  * ```
  */
 export function nodeTotp(totp: Totp, options: NodeOptions): NodeTotp {
-  const mount = (options.mount ?? '/api').replace(/\/$/, '')
+  const basePath = (options.basePath ?? '/api').replace(/\/$/, '')
   const proxies = options.trustedProxies ? trustedProxies(options.trustedProxies) : null
   const handle = createHandle<IncomingMessage>(totp, {
     ...options,
@@ -54,8 +54,8 @@ export function nodeTotp(totp: Totp, options: NodeOptions): NodeTotp {
     const { method = '', headers } = request
     // A target may name the whole URL: RFC 9112 §3.2.2.
     const [path = ''] = (request.url ?? '').replace(/^https?:\/\/[^/?]*/i, '').split('?')
-    const below = { method, path: path.slice(mount.length), mount, headers, body: bodyOf(request) }
-    const reply = path.startsWith(`${mount}/`) ? await handle(below, request) : null
+    const below = { method, path: path.slice(basePath.length), basePath, headers, body: bodyOf(request) }
+    const reply = path.startsWith(`${basePath}/`) ? await handle(below, request) : null
     if (reply) send(response, reply)
     else if (next) next()
     else send(response, problemReply(new TotpError('not_found')))

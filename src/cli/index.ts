@@ -17,10 +17,10 @@ const HELP = `totp-kit: two-factor authentication for TypeScript APIs
   totp-kit schema --dialect ${SCHEMA_FORMS.join('|')} [--prefix totp_] [--schema NAME]
       Prints the tables as SQL, or as a Drizzle or Prisma schema, for projects with their own migration tool.
 
-  totp-kit openapi [--modules totp,jwt,recovery] [--mount /api] [--issuer NAME]
+  totp-kit openapi [--modules totp,jwt,recovery] [--base-path /api] [--issuer NAME]
       Prints the OpenAPI document that a service serves at totp/openapi.json.
 
-  totp-kit simulate-lockout [--hard-cap 100] [--total 300] [--window 1] [--max-authenticators 1] …
+  totp-kit simulate-lockout [--lock-after 100] [--max-per-period 300] [--window 1] [--max-authenticators 1] …
       Prints the chance that an attacker who has the password guesses a code within a year, and compares it with
       the defaults of other systems. More options: ${SIMULATION_OPTIONS.filter(
         (name) => !/cap|total$|window|max-auth/.test(name),
@@ -43,7 +43,7 @@ async function main(): Promise<void> {
       prefix: { type: 'string' },
       schema: { type: 'string' },
       modules: { type: 'string' },
-      mount: { type: 'string' },
+      'base-path': { type: 'string' },
       issuer: { type: 'string' },
       ...Object.fromEntries(SIMULATION_OPTIONS.map((name) => [name, { type: 'string' as const }])),
       help: { type: 'boolean', short: 'h' },
@@ -68,12 +68,12 @@ async function main(): Promise<void> {
       print(printSchema(values.dialect, tables))
       return
     case 'openapi': {
-      const { modules = 'totp,jwt,recovery', mount = '/api', issuer = 'totp-kit' } = values
+      const { modules = 'totp,jwt,recovery', 'base-path': basePath = '/api', issuer = 'totp-kit' } = values
       const chosen = MODULES.filter((module) => modules.split(',').includes(module))
       if (chosen.length !== modules.split(',').length) {
         throw new UsageError(`openapi: --modules is a list of ${MODULES.join(', ')}`)
       }
-      print(`${openApiDocument(chosen, { issuer })(mount.replace(/\/$/, ''))}\n`)
+      print(`${openApiDocument(chosen, { issuer })(basePath.replace(/\/$/, ''))}\n`)
       return
     }
     case 'simulate-lockout':

@@ -76,8 +76,8 @@ function drizzle(dialect: Dialect, tables: Tables, all: readonly Table[]): strin
     const columns = table.columns.map((column) => {
       const type = column.type === 'number' ? words.number : words.text(column)
       used.add(type.split('(')[0] ?? '')
-      const otherwise = column.defaultNumber === null ? '' : `.default(${column.defaultNumber})`
-      return `    ${column.name}: ${type}${column.nullable ? '' : '.notNull()'}${otherwise},`
+      const defaultClause = column.defaultNumber === null ? '' : `.default(${column.defaultNumber})`
+      return `    ${column.name}: ${type}${column.nullable ? '' : '.notNull()'}${defaultClause},`
     })
     const keys = [
       `    primaryKey({ columns: [${table.key.map((column) => `table.${column}`).join(', ')}] }),`,
@@ -122,8 +122,8 @@ function prisma(dialect: Dialect, tables: Tables, all: readonly Table[]): string
           : dialect === 'mysql' && (column.type === 'user' || column.type === 'id')
             ? 'Bytes'
             : 'String'
-      const otherwise = column.defaultNumber === null ? '' : ` @default(${column.defaultNumber})`
-      return `  ${column.name} ${type}${column.nullable ? '?' : ''}${otherwise}${native(column)}`
+      const defaultClause = column.defaultNumber === null ? '' : ` @default(${column.defaultNumber})`
+      return `  ${column.name} ${type}${column.nullable ? '?' : ''}${defaultClause}${native(column)}`
     })
     const name = nameIn(tables, table)
     const indexes = table.indexes.map((column) => `  @@index([${column}], map: "${name}_${column}")`)

@@ -4,12 +4,12 @@ import { resolvePolicy } from '../resolve-policy.ts'
 
 /** Options of the command, and the limit that each sets. */
 const LIMITS = {
-  'before-delay': 'beforeDelay',
+  'delay-after': 'delayAfter',
   'first-delay-seconds': 'firstDelaySeconds',
   'max-delay-seconds': 'maxDelaySeconds',
-  'hard-cap': 'hardCap',
-  total: 'total',
-  'total-days': 'totalDays',
+  'lock-after': 'lockAfter',
+  'max-per-period': 'maxPerPeriod',
+  'period-days': 'periodDays',
 } as const satisfies Record<string, keyof FailureLimits>
 
 const TOTP = { window: 'window' } as const
@@ -49,7 +49,7 @@ export function simulateLockout(given: Readonly<Record<string, string | undefine
     ...(most === undefined ? {} : { maxAuthenticators: Number(most) }),
   })
   const { perGuess, ownerAway, ownerDaily } = guessingChance(policy)
-  const { beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap, total, totalDays } = policy.failures
+  const { delayAfter, firstDelaySeconds, maxDelaySeconds, lockAfter, maxPerPeriod, periodDays } = policy.failures
   const verdict =
     ownerDaily.chance > MAX_CHANCE_PER_YEAR
       ? `Rejected at startup: above ${percent(MAX_CHANCE_PER_YEAR)} (unless failures.unsafe is true)`
@@ -57,8 +57,8 @@ export function simulateLockout(given: Readonly<Record<string, string | undefine
   return `The attacker knows the password and guesses codes for one year at the highest rate that the limits allow.
 
 This configuration
-  delay after ${beforeDelay} failures in a row, ${firstDelaySeconds} s doubling to ${maxDelaySeconds} s; lock after ${hardCap} in a row;
-  at most ${total} in ${totalDays} days; codes of 6 digits, window ${policy.totp.window}, authenticators ${policy.maxAuthenticators}: ${perGuess.toExponential(0)} per guess
+  delay after ${delayAfter} failures in a row, ${firstDelaySeconds} s doubling to ${maxDelaySeconds} s; lock after ${lockAfter} in a row;
+  at most ${maxPerPeriod} in ${periodDays} days; codes of 6 digits, window ${policy.totp.window}, authenticators ${policy.maxAuthenticators}: ${perGuess.toExponential(0)} per guess
 ${row('the owner never logs in', ownerAway)}
 ${row('the owner logs in daily', ownerDaily)}
   ${verdict}

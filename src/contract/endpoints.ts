@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../errors.ts'
-import { code, email, flag, names, password, text, time } from './fields.ts'
+import { booleanField, codeField, emailField, names, passwordField, textField, timeField } from './fields.ts'
 
 /** One row of the wire: the only place where an endpoint is declared. */
 export interface Endpoint<Body extends z.ZodType = z.ZodType, Reply extends z.ZodType | null = z.ZodType | null> {
@@ -39,7 +39,12 @@ const tokenPair = named('TokenPair', z.object({ access: z.string(), refresh: z.s
 const raised = { access: z.string().optional(), refresh: z.string().optional() }
 const authenticator = named(
   'Authenticator',
-  z.object({ id: z.string(), name: z.string().nullable(), created_at: time(), last_used_at: time().nullable() }),
+  z.object({
+    id: z.string(),
+    name: z.string().nullable(),
+    created_at: timeField(),
+    last_used_at: timeField().nullable(),
+  }),
 )
 const methods = z.array(z.enum(['totp', 'backup_code']))
 const setup = named(
@@ -62,13 +67,13 @@ const status = named(
   'Status',
   z.object({
     is_totp_enabled: z.boolean(),
-    confirmed_at: time().nullable(),
+    confirmed_at: timeField().nullable(),
     backup_codes_remaining: z.int(),
-    backup_codes_saved_at: time().nullable(),
+    backup_codes_saved_at: timeField().nullable(),
     authenticators: z.array(authenticator),
     pending: z.object({ expires_in: z.int() }).nullable(),
     trusted_devices: z.int(),
-    locked_until: time().nullable(),
+    locked_until: timeField().nullable(),
     policy: named(
       'Policy',
       z.object({
@@ -88,9 +93,9 @@ const trustedDevice = named(
   z.object({
     id: z.string(),
     name: z.string().nullable(),
-    created_at: time(),
-    last_used_at: time(),
-    expires_at: time(),
+    created_at: timeField(),
+    last_used_at: timeField(),
+    expires_at: timeField(),
     is_current: z.boolean(),
   }),
 )
@@ -118,7 +123,7 @@ const enrollmentRequired = named(
     expires_in: z.int(),
   }),
 )
-const either = z.object({ otp_code: code().optional(), backup_code: code().optional() })
+const either = z.object({ otp_code: codeField().optional(), backup_code: codeField().optional() })
 const exactlyOneCode = ({ otp_code, backup_code }: z.output<typeof either>) =>
   (otp_code === undefined) !== (backup_code === undefined)
 /** {@link exactlyOneCode} in the words of JSON Schema. */
@@ -127,7 +132,7 @@ const exactlyOne = <Schema extends z.ZodType>(schema: Schema) => {
   return schema
 }
 const EITHER = { message: 'Send either otp_code or backup_code, but not both.', path: ['otp_code'] }
-const stepUp = z.object({ input_code: code().optional() })
+const stepUp = z.object({ input_code: codeField().optional() })
 const judged = ['invalid_code', 'code_already_used', 'too_many_attempts', 'second_factor_locked'] as const
 
 export const endpoints = {
@@ -139,7 +144,7 @@ export const endpoints = {
     access: 'caller',
     opensToEnrollment: true,
     throttled: true,
-    body: stepUp.extend({ name: text(64).optional(), resume: flag().optional() }),
+    body: stepUp.extend({ name: textField(64).optional(), resume: booleanField().optional() }),
     status: 201,
     reply: setup,
     refusals: ['step_up_required', ...judged],
@@ -152,7 +157,7 @@ export const endpoints = {
     access: 'caller',
     opensToEnrollment: true,
     throttled: true,
-    body: z.object({ input_code: code() }),
+    body: z.object({ input_code: codeField() }),
     status: 200,
     reply: named('Confirmation', z.object({ backup_codes: z.array(z.string()).nullable(), ...raised })),
     refusals: ['invalid_code', 'totp_not_set_up', 'totp_already_enabled', 'too_many_attempts', 'second_factor_locked'],
@@ -215,7 +220,7 @@ export const endpoints = {
     throttled: true,
     body: exactlyOne(either.refine(exactlyOneCode, EITHER)),
     status: 200,
-    reply: named('Verification', z.object({ verified_at: time(), amr: z.array(z.string()), ...raised })),
+    reply: named('Verification', z.object({ verified_at: timeField(), amr: z.array(z.string()), ...raised })),
     refusals: ['totp_not_set_up', 'totp_not_enabled', ...judged],
   }),
   listBackupCodes: endpoint({
@@ -229,7 +234,7 @@ export const endpoints = {
     status: 200,
     reply: named(
       'ViewedBackupCodes',
-      z.object({ backup_codes: z.array(z.object({ code: z.string(), used_at: time().nullable() })) }),
+      z.object({ backup_codes: z.array(z.object({ code: z.string(), used_at: timeField().nullable() })) }),
     ),
     refusals: ['step_up_required', 'totp_not_set_up', 'totp_not_enabled', 'not_found'],
   }),
@@ -240,7 +245,7 @@ export const endpoints = {
     summary: 'Give an authenticator another name',
     access: 'caller',
     throttled: false,
-    body: z.object({ name: text(64) }),
+    body: z.object({ name: textField(64) }),
     status: 200,
     reply: authenticator,
     refusals: ['not_found'],
@@ -301,7 +306,7 @@ export const endpoints = {
       'Log in with user name and password: a token pair; a challenge where 2FA is on; a token for enrollment only where it must be',
     access: 'anonymous',
     throttled: true,
-    body: z.object({ username: text(255), password: password(), trusted_device: text(4096).optional() }),
+    body: z.object({ username: textField(255), password: passwordField(), trusted_device: textField(4096).optional() }),
     status: 200,
     reply: named('Login', z.union([loggedIn, challenge, enrollmentRequired])),
     refusals: ['invalid_credentials'],
@@ -316,9 +321,9 @@ export const endpoints = {
     body: exactlyOne(
       either
         .extend({
-          totp_challenge_token: text(4096),
-          trust_device: flag().optional(),
-          device_name: text(64).optional(),
+          totp_challenge_token: textField(4096),
+          trust_device: booleanField().optional(),
+          device_name: textField(64).optional(),
         })
         .refine(exactlyOneCode, EITHER),
     ),
@@ -336,7 +341,7 @@ export const endpoints = {
     summary: 'A new token pair for a refresh token, which is dead from then on',
     access: 'anonymous',
     throttled: false,
-    body: z.object({ refresh: text(4096) }),
+    body: z.object({ refresh: textField(4096) }),
     status: 200,
     reply: tokenPair,
     refusals: ['invalid_token'],
@@ -348,19 +353,19 @@ export const endpoints = {
     summary: 'Ask whether an access or refresh token is good',
     access: 'anonymous',
     throttled: false,
-    body: z.object({ token: text(4096) }),
+    body: z.object({ token: textField(4096) }),
     status: 200,
     reply: nothing,
     refusals: ['invalid_token'],
   }),
-  endFamily: endpoint({
+  logout: endpoint({
     module: 'jwt',
     method: 'POST',
     path: 'jwt/logout',
     summary: 'Log out: the refresh token and its whole family are dead',
     access: 'anonymous',
     throttled: false,
-    body: z.object({ refresh: text(4096) }),
+    body: z.object({ refresh: textField(4096) }),
     status: 204,
     reply: null,
     refusals: ['invalid_token'],
@@ -372,7 +377,7 @@ export const endpoints = {
     summary: 'Ask for a link by mail that switches 2FA off. The answer is the same whatever is true',
     access: 'anonymous',
     throttled: true,
-    body: z.object({ email: email() }),
+    body: z.object({ email: emailField() }),
     status: 200,
     reply: z.object({ details: z.string() }),
     refusals: [],
@@ -384,7 +389,7 @@ export const endpoints = {
     summary: 'Switch 2FA off with the link and the password',
     access: 'anonymous',
     throttled: true,
-    body: z.object({ uid: text(1400), token: text(4096), password: password() }),
+    body: z.object({ uid: textField(1400), token: textField(4096), password: passwordField() }),
     status: 204,
     reply: null,
     refusals: ['recovery_link_invalid', 'invalid_credentials', 'too_many_attempts', 'second_factor_locked'],
@@ -396,7 +401,7 @@ export const endpoints = {
     summary: 'Say that it was somebody else who asked: all links die, and the sessions of the user',
     access: 'anonymous',
     throttled: true,
-    body: z.object({ uid: text(1400), token: text(4096) }),
+    body: z.object({ uid: textField(1400), token: textField(4096) }),
     status: 204,
     reply: null,
     refusals: ['recovery_link_invalid'],

@@ -1,22 +1,22 @@
 import { z } from 'zod'
 
 /** Text that people type: trimmed, not blank, no NUL character and no half of a surrogate pair. */
-export function text(longest: number) {
+export function textField(longest: number) {
   return wellFormed(z.string().trim().min(1).max(longest))
 }
 
 /** A password: taken as it is, spaces included. */
-export function password() {
+export function passwordField() {
   return wellFormed(z.string().min(1).max(1024))
 }
 
 /** A code of the app or a backup code, as typed. */
-export function code() {
-  return text(64)
+export function codeField() {
+  return textField(64)
 }
 
 /** A yes or no; a form writes it as a word. */
-export function flag() {
+export function booleanField() {
   const words = { error: 'This field must be true or false.' }
   return z
     .union([z.boolean(), z.enum(['true', 'false'])], words)
@@ -31,13 +31,13 @@ function wellFormed(schema: z.ZodString) {
 }
 
 /** A time on the wire: ISO 8601 in UTC, whole seconds. */
-export function time() {
+export function timeField() {
   return z.iso.datetime()
 }
 
 /** An e-mail address, as far as its form can say: something, an at sign, something, and no white space. */
-export function email() {
-  return text(254).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), 'This must be an email address.')
+export function emailField() {
+  return textField(254).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), 'This must be an email address.')
 }
 
 /**

@@ -15,9 +15,9 @@ export const OPENAPI_PATH = 'totp/openapi.json'
 export function openApiDocument(
   modules: readonly Endpoint['module'][],
   { issuer, securityScheme = BEARER }: { issuer: string; securityScheme?: SecurityScheme | undefined },
-): (mount: string) => string {
+): (basePath: string) => string {
   const rest = JSON.stringify(withoutServers(modules, issuer, securityScheme)).slice(1)
-  return (mount) => `{"servers":${JSON.stringify([{ url: mount === '' ? '/' : mount }])},${rest}`
+  return (basePath) => `{"servers":${JSON.stringify([{ url: basePath === '' ? '/' : basePath }])},${rest}`
 }
 
 /** How the host's callers authenticate: a Security Scheme Object of OpenAPI (§4.8.27), such as a cookie of its session. */

@@ -119,7 +119,7 @@ function sealChallenge(
 export async function verifyChallengeToken(ctx: Context, token: string): Promise<string> {
   const { userId, challenge } = openChallenge(ctx, token, ctx.clock())
   const { generation } = await ctx.store.getUser(userId)
-  if (generation !== challenge.generation || !(await ctx.store.isUnburnt(challenge.tokenId))) {
+  if (generation !== challenge.generation || !(await ctx.store.isTokenUnused(challenge.tokenId))) {
     throw new TotpError('challenge_invalid')
   }
   return userId

@@ -46,7 +46,7 @@ export interface Context {
   findUser: ((userId: string) => unknown) | undefined
   enforcement: Enforcement | undefined
   /** Does something after the request has been answered; what it throws goes to `onError`. `close` waits for it. */
-  later: (work: () => Promise<void>) => void
+  afterResponse: (work: () => Promise<void>) => void
   /** Hears what a client must not: the causes of `unavailable`, and what listeners threw. */
   onError: (error: unknown) => void
 }
@@ -141,14 +141,14 @@ export function backgroundTasks(random: (bytes: number) => Uint8Array, onError: 
   const open = new Set<Promise<void>>()
   const wait = () => new Promise((resolve) => setTimeout(resolve, random(1)[0]))
   return {
-    later(work: () => Promise<void>): void {
+    afterResponse(work: () => Promise<void>): void {
       const done = wait()
         .then(work)
         .catch(onError)
         .finally(() => open.delete(done))
       open.add(done)
     },
-    async settled(): Promise<void> {
+    async drain(): Promise<void> {
       while (open.size > 0) await Promise.all(open)
     },
   }

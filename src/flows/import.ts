@@ -7,7 +7,7 @@ import { decodeBase32, encodeBase32 } from '../otp/base32.ts'
 import type { OtpAlgorithm } from '../otp/hotp.ts'
 import { stepAt, type TotpParameters } from '../otp/totp.ts'
 import { readTypedCode } from '../otp/typed-code.ts'
-import { HASH_BYTES, whole } from '../policy.ts'
+import { HASH_BYTES, integerInRange } from '../policy.ts'
 import { checkForeignCodes, sealBackupCodes } from './backup-codes.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId, newId } from './context.ts'
@@ -104,8 +104,8 @@ function readImport(ctx: Context, given: AuthenticatorImport, now: UnixSeconds) 
   if (!Object.hasOwn(HASH_BYTES, algorithm)) throw new TypeError('algorithm must be SHA1, SHA256 or SHA512')
   const parameters = {
     algorithm,
-    digits: whole('digits', given.digits ?? 6, 6, 8),
-    periodSeconds: whole('periodSeconds', given.periodSeconds ?? 30, 15, 120),
+    digits: integerInRange('digits', given.digits ?? 6, 6, 8),
+    periodSeconds: integerInRange('periodSeconds', given.periodSeconds ?? 30, 15, 120),
   }
   checkGuessing(ctx, parameters)
   const latest = stepAt(now + ctx.policy.totp.maxDriftSeconds, parameters.periodSeconds)
@@ -114,7 +114,7 @@ function readImport(ctx: Context, given: AuthenticatorImport, now: UnixSeconds) 
     // A time in seconds or milliseconds would have spent every code of years to come.
     throw new RangeError('lastUsedStep must be the number of a past time step: Unix seconds divided by periodSeconds')
   }
-  whole('confirmedAt', confirmedAt, 1, now)
+  integerInRange('confirmedAt', confirmedAt, 1, now)
   if (backupCodes !== null) checkForeignCodes(backupCodes)
   return { secret, name, parameters, lastUsedStep, backupCodes, confirmedAt }
 }

@@ -218,9 +218,9 @@ export async function announceFailures(
   failed: { userId: string; method: FailureKind; consecutive: number; now: UnixSeconds },
 ): Promise<void> {
   const { userId, method, consecutive, now: at } = failed
-  const { beforeDelay, hardCap } = ctx.policy.failures
-  if (consecutive === beforeDelay) await ctx.announce({ type: 'totp.failing', userId, method, consecutive, at })
-  if (consecutive === hardCap) await ctx.announce({ type: 'totp.locked', userId, method, at })
+  const { delayAfter, lockAfter } = ctx.policy.failures
+  if (consecutive === delayAfter) await ctx.announce({ type: 'totp.failing', userId, method, consecutive, at })
+  if (consecutive === lockAfter) await ctx.announce({ type: 'totp.locked', userId, method, at })
 }
 
 export function announceResynchronized(

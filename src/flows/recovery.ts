@@ -47,8 +47,8 @@ const MAILS_WINDOW_SECONDS = 3600
  */
 export async function requestRecovery(ctx: Context, parts: RecoveryParts, email: string): Promise<void> {
   // Both parts of the store that the rest needs: burnt tokens may be kept in Redis.
-  await Promise.all([ctx.store.isUnburnt(newId(ctx)), ctx.store.getUser(newId(ctx))])
-  ctx.later(() => sendLinks(ctx, parts, email))
+  await Promise.all([ctx.store.isTokenUnused(newId(ctx)), ctx.store.getUser(newId(ctx))])
+  ctx.afterResponse(() => sendLinks(ctx, parts, email))
 }
 
 async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Promise<void> {
@@ -151,7 +151,7 @@ export async function cancelRecovery(
   if (opened === null) throw new TotpError('recovery_link_invalid')
   const { userId, link } = opened
   const { generation } = await ctx.store.getUser(userId)
-  if (link.generation !== generation || !(await ctx.store.burnToken(link, now))) {
+  if (link.generation !== generation || !(await ctx.store.consumeToken(link, now))) {
     throw await refusal(ctx, userId, 'recovery_link_invalid', now)
   }
   // Whoever asked may have asked several times: with the mailbox and the password, each link would be good by itself.

@@ -1,6 +1,6 @@
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
-import { whole } from '../policy.ts'
+import { integerInRange } from '../policy.ts'
 import type { UserRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
 import { firstFactorOf, type Proof, proveCode, typedCode } from './proof.ts'
@@ -85,7 +85,7 @@ export interface Freshness {
  * (RFC 9470)
  */
 export async function requireFresh(ctx: Context, caller: Caller | Nobody, { maxAgeSeconds }: Freshness): Promise<void> {
-  whole('maxAgeSeconds', maxAgeSeconds, 1, 86_400)
+  integerInRange('maxAgeSeconds', maxAgeSeconds, 1, 86_400)
   if (!caller) throw new TotpError('unauthenticated')
   checkUserId(caller.id)
   const user = await ctx.store.getUser(caller.id)

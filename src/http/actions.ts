@@ -196,8 +196,8 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return {}
   },
 
-  async endFamily({ jwt }, { refresh }) {
-    await jwt.endFamily(refresh)
+  async logout({ jwt }, { refresh }) {
+    await jwt.logout(refresh)
     return null
   },
 

@@ -92,10 +92,10 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
   const routes = routesOf(
     (Object.keys(endpoints) as OperationId[]).filter((id) => mounted.includes(endpoints[id].module)),
   )
-  let documentAt: ((mount: string) => string) | undefined
-  const document = (mount: string): HttpReply => {
+  let documentAt: ((basePath: string) => string) | undefined
+  const document = (basePath: string): HttpReply => {
     documentAt ??= openApiDocument(mounted, { issuer: ctx.policy.issuer, securityScheme })
-    return { status: 200, headers: { ...NO_STORE, 'content-type': 'application/json' }, body: documentAt(mount) }
+    return { status: 200, headers: { ...NO_STORE, 'content-type': 'application/json' }, body: documentAt(basePath) }
   }
 
   const handle = async (request: HttpRequest, context: Context): Promise<HttpReply | null> => {
@@ -107,7 +107,7 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
     const allowed = [...(route?.keys() ?? ['GET'])]
     if (!allowed.includes(request.method)) return methodNotAllowed(allowed.join(', '))
     try {
-      if (operationId === undefined) return document(request.mount ?? '')
+      if (operationId === undefined) return document(request.basePath ?? '')
       return await perform(ctx, { operationId, id, request, header: lookup(request.headers), options, context })
     } catch (error) {
       return refused(ctx, error)

@@ -7,10 +7,10 @@ export type HeaderLookup = (name: string) => string | undefined
 export interface HttpRequest {
   /** `GET`, `POST`, … */
   method: string
-  /** Below the mount, without the query: `/totp/create/`. */
+  /** Below the basePath, without the query: `/totp/create/`. */
   path: string
   /** Where the endpoints are mounted, for the OpenAPI document: `/api`. Default: the root. */
-  mount?: string | undefined
+  basePath?: string | undefined
   /** The headers, with names in lower case where it is a plain object; or a function that looks one up. */
   headers: Headers | Readonly<Record<string, string | readonly string[] | undefined>> | HeaderLookup
   /** Default: there is none. */

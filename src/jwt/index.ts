@@ -4,7 +4,7 @@ import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { contextOf, isActive, newId } from '../flows/context.ts'
 import { checkProof, type Proof } from '../flows/proof.ts'
-import { whole } from '../policy.ts'
+import { integerInRange } from '../policy.ts'
 
 export interface JwtOptions {
   /**
@@ -25,7 +25,7 @@ export interface TokenPair {
 }
 
 /** What an access token says of its bearer; spread it into the caller that the adapter asks for. */
-export interface AccessToken {
+export interface AccessTokenClaims {
   id: string
   /** RFC 8176 §2. */
   amr: readonly string[]
@@ -48,7 +48,7 @@ export interface JwtTokens {
    * New tokens for a session that has proved a second factor: the family goes on with a new `auth_time` and `amr`, and its
    * earlier refresh token is dead. Null when the family is not alive any more, or the factors have changed since.
    *
-   * @param sessionId - the family, as {@link AccessToken.sessionId} names it
+   * @param sessionId - the family, as {@link AccessTokenClaims.sessionId} names it
    * @throws TypeError when `proof` was not made by this service, or is of a first factor only
    */
   raiseSession(proof: Proof, sessionId: string): Promise<TokenPair | null>
@@ -57,9 +57,9 @@ export interface JwtTokens {
   /** Passes for a living access or refresh token of a user who may log in. @throws TotpError `invalid_token` */
   verifyToken(token: string): Promise<void>
   /** Ends the family of a refresh token, dead or alive. @throws TotpError `invalid_token` when it is not one of ours */
-  endFamily(refresh: string): Promise<void>
+  logout(refresh: string): Promise<void>
   /** Reads `Bearer …`; null for no header, another scheme, and a token that is not a valid access token of ours. */
-  readAuthorization(header: string | undefined): Promise<AccessToken | null>
+  verifyAccessToken(header: string | undefined): Promise<AccessTokenClaims | null>
 }
 
 type Kind = 'access' | 'refresh'
@@ -87,7 +87,7 @@ interface Claims {
  * const tokens = jwtTokens(totp, {
  *   authenticate: async (username, password) => (username === 'ada' && password === 'correct horse' ? '42' : null),
  * })
- * const bearer = await tokens.readAuthorization('Bearer …')
+ * const bearer = await tokens.verifyAccessToken('Bearer …')
  * ```
  *
  * @throws RangeError when a lifetime is outside its range
@@ -95,8 +95,8 @@ interface Claims {
 export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   const ctx = contextOf(totp)
   const lifetimes = {
-    access: whole('accessTokenSeconds', options.accessTokenSeconds ?? 300, 30, 86_400),
-    refresh: whole('refreshTokenSeconds', options.refreshTokenSeconds ?? 86_400, 60, 7_776_000),
+    access: integerInRange('accessTokenSeconds', options.accessTokenSeconds ?? 300, 30, 86_400),
+    refresh: integerInRange('refreshTokenSeconds', options.refreshTokenSeconds ?? 86_400, 60, 7_776_000),
   }
   const { issuer } = ctx.policy
   // The claim and the key both name the service: RFC 8725 §3.8, for services that share an encryption key.
@@ -155,7 +155,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   const isReuse = async ({ userId, familyId: tokenId, issuedAt }: Claims, now: UnixSeconds): Promise<boolean> => {
     const { changedAt } = await ctx.store.getUser(userId)
     if (changedAt !== null && issuedAt <= changedAt) return false
-    return ctx.store.burnToken({ tokenId, expiresAt: now + lifetimes.refresh }, now)
+    return ctx.store.consumeToken({ tokenId, expiresAt: now + lifetimes.refresh }, now)
   }
 
   return {
@@ -214,11 +214,11 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       if (!alive) throw new TotpError('invalid_token')
     },
 
-    async endFamily(refresh) {
+    async logout(refresh) {
       await ctx.store.endFamily((await openRefresh(refresh)).familyId)
     },
 
-    async readAuthorization(header) {
+    async verifyAccessToken(header) {
       const [, token] = header?.match(/^Bearer +([\w.-]+) *$/i) ?? []
       const claims = token === undefined ? null : await open('access', token)
       if (claims === null) return null

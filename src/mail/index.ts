@@ -1,4 +1,4 @@
-export { mailNotices } from './mail-notices.ts'
 export { type MailTransport, nodemailerSender, type SenderOptions } from './nodemailer.ts'
-export type { Notice, NoticeKind, SendNotice } from './notice.ts'
+export type { Notification, NotificationKind, SendNotification } from './notification.ts'
+export { notifyByMail } from './notify-by-mail.ts'
 export type { Mail, MailTemplates } from './templates.ts'

@@ -1,4 +1,4 @@
-import type { Notice, SendNotice } from './notice.ts'
+import type { Notification, SendNotification } from './notification.ts'
 import { defaultMail, type Mail, type MailTemplates, oneLine } from './templates.ts'
 
 /** What is needed of a transport of `nodemailer`. */
@@ -37,9 +37,9 @@ export interface SenderOptions {
  * })
  * ```
  */
-export function nodemailerSender(transport: MailTransport, { from, templates = {} }: SenderOptions): SendNotice {
+export function nodemailerSender(transport: MailTransport, { from, templates = {} }: SenderOptions): SendNotification {
   return async (notice) => {
-    const template = templates[notice.kind] as ((notice: Notice) => Mail) | undefined
+    const template = templates[notice.kind] as ((notice: Notification) => Mail) | undefined
     const { subject, text, html } = (template ?? defaultMail)(notice)
     const sent = transport.sendMail({
       from,

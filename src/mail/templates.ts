@@ -1,5 +1,5 @@
 import type { UnixSeconds } from '../clock.ts'
-import type { Notice, NoticeKind } from './notice.ts'
+import type { Notification, NotificationKind } from './notification.ts'
 
 /** A mail's words. Without `html` the mail has text only. */
 export interface Mail {
@@ -9,7 +9,7 @@ export interface Mail {
 }
 
 /** Words of your own for some kinds of notice; each gets the notice of its kind, values as they are, unescaped. */
-export type MailTemplates = { [Kind in NoticeKind]?: (notice: Extract<Notice, { kind: Kind }>) => Mail }
+export type MailTemplates = { [Kind in NotificationKind]?: (notice: Extract<Notification, { kind: Kind }>) => Mail }
 
 /** What a mail says: a heading, paragraphs, and a link where there is one to follow. */
 interface Letter {
@@ -21,7 +21,7 @@ interface Letter {
 }
 
 /** The mail of a notice in our own words: the same as text and as HTML. */
-export function defaultMail(notice: Notice): Mail {
+export function defaultMail(notice: Notification): Mail {
   const { subject, paragraphs, link, after = [] } = letterOf(notice)
   const text = [...paragraphs, ...(link ? [`${link.label}:\n${link.url}`] : []), ...after].join('\n\n')
   const title = `${notice.issuer}: ${subject}`
@@ -46,7 +46,7 @@ const PASSWORD_IS_KNOWN =
   'If this was not you, someone knows your password. Change it now. Two-factor authentication still protects your account.'
 const NOTHING_WITHOUT_PASSWORD = 'Nothing changes without your password.'
 
-function letterOf(notice: Notice): Letter {
+function letterOf(notice: Notification): Letter {
   const account = `your ${notice.issuer} account`
   const at = moment(notice.at)
   switch (notice.kind) {

@@ -2,8 +2,8 @@ import type { Totp } from '../create-totp.ts'
 import { tokenSealer } from '../crypto/sealed-token.ts'
 import { contextOf } from '../flows/context.ts'
 import { cancelRecovery, confirmRecovery, type RecoveryParts, requestRecovery } from '../flows/recovery.ts'
-import type { Notice } from '../mail/notice.ts'
-import { whole } from '../policy.ts'
+import type { Notification } from '../mail/notification.ts'
+import { integerInRange } from '../policy.ts'
 
 export interface RecoveryOptions {
   /**
@@ -16,7 +16,7 @@ export interface RecoveryOptions {
   /** Whether this is the user's password. */
   checkPassword: (userId: string, password: string) => Promise<boolean>
   /** Sends one mail; `nodemailerSender` of `totp-kit/mail` makes one. No request waits for it; it has ten seconds. */
-  send: (notice: Notice) => Promise<void>
+  send: (notice: Notification) => Promise<void>
   /**
    * The page of yours that a link opens: it posts `uid`, `token` and the password to `totp/recovery_confirm/`; `from` and
    * `until` say in Unix seconds when the link works. They are
@@ -58,8 +58,8 @@ export interface Recovery {
  */
 export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery {
   const ctx = contextOf(totp)
-  const linkValidSeconds = whole('linkValidSeconds', options.linkValidSeconds ?? 3600, 60, 86_400)
-  const delaySeconds = whole('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
+  const linkValidSeconds = integerInRange('linkValidSeconds', options.linkValidSeconds ?? 3600, 60, 86_400)
+  const delaySeconds = integerInRange('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)
   const { pageUrl } = options
   if (typeof pageUrl === 'string' && !URL.canParse(pageUrl)) throw new TypeError('pageUrl must be a valid URL')
   const lifetime = delaySeconds + linkValidSeconds

@@ -84,7 +84,7 @@ function inFrontOf(
   return {
     ...store,
 
-    async isUnburnt(tokenId) {
+    async isTokenUnused(tokenId) {
       return !(await isBurnt(tokenId))
     },
 
@@ -111,7 +111,7 @@ function inFrontOf(
       return removed
     },
 
-    burnToken: burn,
+    consumeToken: burn,
 
     async countCall({ keyDigest, windowSeconds, now }) {
       const key = `${prefix}calls:${keyDigest}`

@@ -3,8 +3,8 @@ import type { FailureLimits } from '../policy.ts'
 import type { FailureBudget, Reservation } from './store.ts'
 
 /**
- * The failures of one user and method. They are counted in periods of `totalDays`; this period and the whole one before
- * it together hold every failure of the last `totalDays` days and some older ones, so the total is never exceeded, and
+ * The failures of one user and method. They are counted in periods of `periodDays`; this period and the whole one before
+ * it together hold every failure of the last `periodDays` days and some older ones, so the total is never exceeded, and
  * two numbers do for it.
  */
 export interface FailureCount {
@@ -33,7 +33,7 @@ export function refusalOf(
   now: UnixSeconds,
   limits: FailureLimits,
 ): Extract<Reservation, { outcome: 'delayed' | 'locked' }> | null {
-  if (count.consecutive >= limits.hardCap) return { outcome: 'locked' }
+  if (count.consecutive >= limits.lockAfter) return { outcome: 'locked' }
   const retryAt = Math.max(count.blockedUntil, totalHoldsUntil(count, limits))
   return retryAt > now ? { outcome: 'delayed', retryAt } : null
 }
@@ -43,20 +43,20 @@ export function budgetOf(count: FailureCount, now: UnixSeconds, limits: FailureL
   const { consecutive, inPeriod, inPreviousPeriod } = count
   const refused = refusalOf(count, now, limits)
   const lockedUntil = refused === null ? null : refused.outcome === 'locked' ? 'forever' : refused.retryAt
-  const inTotal = limits.total - inPeriod - inPreviousPeriod
+  const inTotal = limits.maxPerPeriod - inPeriod - inPreviousPeriod
   // Past the first delay each failure sets the next one, so there is one attempt at a time.
-  const beforeWaiting = Math.max(1, limits.beforeDelay - consecutive)
-  const attemptsLeft = refused ? 0 : Math.min(beforeWaiting, limits.hardCap - consecutive, inTotal)
+  const beforeWaiting = Math.max(1, limits.delayAfter - consecutive)
+  const attemptsLeft = refused ? 0 : Math.min(beforeWaiting, limits.lockAfter - consecutive, inTotal)
   return { consecutive, attemptsLeft, lockedUntil }
 }
 
 /** The start of the period in which one more failure fits into the total; 0 when one fits now. */
 function totalHoldsUntil({ period, inPeriod, inPreviousPeriod }: FailureCount, limits: FailureLimits): UnixSeconds {
-  if (inPeriod + inPreviousPeriod < limits.total) return 0
-  const periodsToWait = inPeriod < limits.total ? 1 : 2
+  if (inPeriod + inPreviousPeriod < limits.maxPerPeriod) return 0
+  const periodsToWait = inPeriod < limits.maxPerPeriod ? 1 : 2
   return (period + periodsToWait) * periodSeconds(limits)
 }
 
-function periodSeconds({ totalDays }: FailureLimits): number {
-  return totalDays * 86_400
+function periodSeconds({ periodDays }: FailureLimits): number {
+  return periodDays * 86_400
 }

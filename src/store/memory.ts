@@ -155,7 +155,7 @@ export function memoryStore(): TotpStore {
       const user = keep(userId)
       user.pending = { ...pending, ...unused, parameters: { ...pending.parameters } }
       const failures = user.failures.get('totp')
-      if (failures && user.confirmedAt === null && failures.consecutive >= limits.hardCap) failures.consecutive = 0
+      if (failures && user.confirmedAt === null && failures.consecutive >= limits.lockAfter) failures.consecutive = 0
       return true
     },
 
@@ -225,7 +225,7 @@ export function memoryStore(): TotpStore {
       if (token) burn(token, now)
       user.pending = null
       for (const failures of user.failures.values()) {
-        if (user.confirmedAt === null && failures.consecutive < limits.hardCap) continue
+        if (user.confirmedAt === null && failures.consecutive < limits.lockAfter) continue
         failures.consecutive = 0
         if (user.confirmedAt !== null) failures.blockedUntil = 0
       }
@@ -264,9 +264,9 @@ export function memoryStore(): TotpStore {
       users.set(userId, { ...newUser(), generation, changedAt })
     },
 
-    isUnburnt: (tokenId) => !burnt.has(tokenId),
+    isTokenUnused: (tokenId) => !burnt.has(tokenId),
 
-    burnToken(token, now) {
+    consumeToken(token, now) {
       if (token.expiresAt < now || burnt.has(token.tokenId)) return false
       burn(token, now)
       return true
@@ -337,7 +337,7 @@ export function memoryStore(): TotpStore {
       families.delete(familyId)
     },
 
-    keepCanary(sealed) {
+    keepKeyCheck(sealed) {
       canary ??= sealed
       return canary
     },
@@ -415,7 +415,7 @@ function authenticatorOf(record: AuthenticatorRecord): AuthenticatorRecord {
 /** The count with one more failure at `now`. */
 function oneMore(count: FailureCount, now: UnixSeconds, limits: FailureLimits): FailureCount {
   const consecutive = count.consecutive + 1
-  const further = consecutive - limits.beforeDelay
+  const further = consecutive - limits.delayAfter
   const delay = Math.min(limits.firstDelaySeconds * 2 ** further, limits.maxDelaySeconds)
   return { ...count, consecutive, blockedUntil: further < 0 ? 0 : now + delay, inPeriod: count.inPeriod + 1 }
 }

@@ -1,4 +1,4 @@
-import type { Parameters, Statement } from './sql/dialect.ts'
+import type { SqlParameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, type WithinOptions } from './sql/host-transaction.ts'
 import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { sqlStore } from './sql/sql-store.ts'
@@ -136,7 +136,7 @@ function sessionOn(connection: MysqlConnection, statements: Statements): Omit<Se
 }
 
 /** Sends a statement that the server parses once per connection. */
-async function ask(connection: MysqlConnection, statement: Statement, parameters: Parameters): Promise<Result> {
+async function ask(connection: MysqlConnection, statement: Statement, parameters: SqlParameters): Promise<Result> {
   const values = statement.parameters.map((parameter) => parameters[parameter] ?? null)
   return toResult(await connection.execute(statement.text, values as never[]))
 }

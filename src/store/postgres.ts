@@ -7,7 +7,7 @@ import {
   postgresJsClient,
   postgresJsSession,
 } from './postgres-clients.ts'
-import type { Parameters, Statement } from './sql/dialect.ts'
+import type { SqlParameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, inTurn, takeTurn, type WithinOptions } from './sql/host-transaction.ts'
 import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { limitNumbers, type Runner, refusal, sqlStore, toAuthenticator, toUser } from './sql/sql-store.ts'
@@ -280,7 +280,7 @@ function sessionOn(client: PostgresClient, statements: Statements): Omit<Session
 }
 
 /** Sends a statement that the server parses and plans once per connection; PGlite plans each time. */
-async function ask(client: PostgresClient, statement: Statement, parameters: Parameters): Promise<Result> {
+async function ask(client: PostgresClient, statement: Statement, parameters: SqlParameters): Promise<Result> {
   const { name, text, parameters: names } = statement
   const values = names.map((parameter) => parameters[parameter] ?? null)
   if ('waitReady' in client) return toResult(await client.query(text, values))

@@ -4,7 +4,7 @@ import { createTable, migrationTable, statementsAfter } from './sql/migrations.t
 import { type Runner, sqlStore } from './sql/sql-store.ts'
 import { statementsFor } from './sql/statements.ts'
 import { type TableOptions, type Tables, tablesOf } from './sql/tables.ts'
-import type { Result, Row, Step, Work } from './sql/work.ts'
+import type { Query, Result, Row, Work } from './sql/work.ts'
 import type { TotpStore } from './store.ts'
 
 /** The parameters of a statement, by name. */
@@ -176,7 +176,7 @@ function runnerOn(connection: SqliteDatabase, tables: Tables): { runner: Runner;
       { statement: connection.prepare(text), parameters, reads: text.startsWith('SELECT') },
     ]),
   )
-  const query = ({ statement: name, parameters: given }: Step): Result => {
+  const query = ({ statement: name, parameters: given }: Query): Result => {
     const found = prepared.get(name)
     if (found === undefined) throw new Error('the store is closed')
     // Drivers refuse a parameter that the statement does not name, so each gets its own and no more.

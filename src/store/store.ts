@@ -176,9 +176,9 @@ export interface TotpStore {
    * settled is a failure. Each method has a budget of its own. Nothing is counted when the outcome is not
    * `reserved`.
    *
-   * After `beforeDelay` consecutive failures the n-th further one delays the next attempt by
-   * `firstDelaySeconds` × 2^n, at most `maxDelaySeconds`. At `hardCap` consecutive failures the outcome is `locked`.
-   * In any `totalDays` days at most `total` attempts fail, successes in between or not.
+   * After `delayAfter` consecutive failures the n-th further one delays the next attempt by
+   * `firstDelaySeconds` × 2^n, at most `maxDelaySeconds`. At `lockAfter` consecutive failures the outcome is `locked`.
+   * In any `periodDays` days at most `total` attempts fail, successes in between or not.
    *
    * It counts at once, outside any transaction of the host (Vikunja, CVE-2026-35597).
    */
@@ -325,10 +325,10 @@ export interface TotpStore {
   forgetUser(userId: string, now: UnixSeconds): Promise<void>
 
   /** False when `tokenId` is burnt. Reads only; {@link spend} burns. */
-  isUnburnt(tokenId: string): Promise<boolean>
+  isTokenUnused(tokenId: string): Promise<boolean>
 
   /** Burns a token that leads to nothing any more. True for exactly one caller per `tokenId`, for none once it has expired. */
-  burnToken(token: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: UnixSeconds): Promise<boolean>
+  consumeToken(token: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: UnixSeconds): Promise<boolean>
 
   /** Keeps a device. False, and nothing done, when the user's generation is not `generation` any more. */
   keepTrustedDevice(device: TrustedDeviceRecord, generation: number): Promise<boolean>
@@ -396,7 +396,7 @@ export interface TotpStore {
    * Keeps `sealed` as the canary unless there is one, and gives back the one that is kept. Of many processes that start
    * on an empty store, all get the same.
    */
-  keepCanary(sealed: string): Promise<string>
+  keepKeyCheck(sealed: string): Promise<string>
 
   /**
    * Counts one call under a key in windows that begin with its first call, for a throttle that all processes share.

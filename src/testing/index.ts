@@ -1,3 +1,3 @@
-export { type GivenClock, givenClock } from './given-clock.ts'
-export { type Phone, phoneFor } from './phone.ts'
+export { type AuthenticatorApp, authenticatorFor } from './authenticator-app.ts'
+export { type FakeClock, fakeClock } from './fake-clock.ts'
 export { type StoreCase, storeCases } from './store-cases.ts'

@@ -17,16 +17,16 @@ import { endFamily, isFamilyAlive, openFamily, raiseFamily, rotateFamily } from 
 import { importAuthenticator } from './store-cases/import.ts'
 import { endTrustedDevices, getPending, noteBackupCodesSaved, renameAuthenticator } from './store-cases/kept.ts'
 import {
-  burnToken,
   clearFailures,
+  consumeToken,
   getFailureBudget,
   recoveryPassword,
   removeFactorsByToken,
 } from './store-cases/recovery.ts'
 import { listBackupCodes, raiseGeneration, removeFactors, replaceBackupCodes } from './store-cases/removal.ts'
 import { returnAttempt } from './store-cases/returned.ts'
-import { isUnburnt, spend } from './store-cases/spending.ts'
-import { getStatus, getUser, keepCanary, values } from './store-cases/values.ts'
+import { isTokenUnused, spend } from './store-cases/spending.ts'
+import { getStatus, getUser, keepKeyCheck, values } from './store-cases/values.ts'
 
 /** One promise of {@link TotpStore}, as a test for any runner. */
 export interface StoreCase {
@@ -63,8 +63,8 @@ const operations = {
   listBackupCodes,
   noteBackupCodesSaved,
   raiseGeneration: { ...raiseGeneration, ...endDevices },
-  isUnburnt,
-  burnToken,
+  isTokenUnused,
+  consumeToken,
   keepTrustedDevice,
   rotateTrustedDevice,
   listTrustedDevices,
@@ -75,7 +75,7 @@ const operations = {
   raiseFamily,
   isFamilyAlive,
   endFamily,
-  keepCanary,
+  keepKeyCheck,
   countCall,
   deleteExpired,
   values,

@@ -26,16 +26,21 @@ export const noon = periodStart + DAY / 2
 
 /** The library's own limits. */
 export const limits: FailureLimits = {
-  beforeDelay: 5,
+  delayAfter: 5,
   firstDelaySeconds: 30,
   maxDelaySeconds: 15 * 60,
-  hardCap: 100,
-  total: 300,
-  totalDays: 30,
+  lockAfter: 100,
+  maxPerPeriod: 300,
+  periodDays: 30,
 }
 
 /** Neither a delay nor a hard cap, so that the total is alone. */
-export const totalOf = (total: number): FailureLimits => ({ ...limits, beforeDelay: 9999, hardCap: 9999, total })
+export const totalOf = (total: number): FailureLimits => ({
+  ...limits,
+  delayAfter: 9999,
+  lockAfter: 9999,
+  maxPerPeriod: total,
+})
 
 /** Many calls at once, dealt out to four connections. */
 export async function race<T>(open: Open, call: (store: TotpStore, n: number) => Promise<T>, calls = 50): Promise<T[]> {

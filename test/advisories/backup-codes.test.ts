@@ -1,7 +1,7 @@
 import type { TotpEvent } from 'totp-kit'
 import { expect, test } from 'vitest'
+import { challenge, type Enrolled, enroll, linkIn, logInWith, nextCode, wrongCode } from '../http/actors.ts'
 import { FETCH, NODE, type Service, startService } from '../http/harness.ts'
-import { challenge, type Enrolled, enroll, linkIn, logInWith, nextCode, wrongCode } from '../http/people.ts'
 
 async function answer(service: Service, { person }: Enrolled, backup_code: string) {
   const totp_challenge_token = await challenge(service, person)

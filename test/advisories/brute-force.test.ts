@@ -6,17 +6,17 @@ import { memoryStore } from 'totp-kit/store/memory'
 import { type MysqlConnection, mysqlStore } from 'totp-kit/store/mysql'
 import { type PostgresClient, postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
-import { givenClock, phoneFor } from 'totp-kit/testing'
+import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { addressKey, clientAddress, trustedProxies } from '../../src/http/client-address.ts'
+import { challenge, enroll, logInWith, logInWithPhone, nextCode, STEP, sessionIn, wrongCode } from '../http/actors.ts'
 import { FETCH, NODE, NOON, startService } from '../http/harness.ts'
 import { paths } from '../http/matrix/paths.ts'
-import { challenge, enroll, logInWith, logInWithPhone, nextCode, STEP, sessionIn, wrongCode } from '../http/people.ts'
 import { mysqlPool, postgresPool, services } from '../services.ts'
 
 /** The functions alone, with only what must be given, and a user with a phone. */
 async function bare(options: Partial<TotpOptions<unknown>> = {}) {
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const encryptionKey = generateFernetKey()
   const totp = await createTotp({
     issuer: 'Acme',
@@ -27,7 +27,7 @@ async function bare(options: Partial<TotpOptions<unknown>> = {}) {
     ...options,
   })
   onTestFinished(() => totp.close())
-  const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+  const phone = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
   await totp.confirmTotpSetup('ann', phone.codeAt(NOON))
   clock.advance(STEP)
   const right = () => phone.codeAt(clock.now())
@@ -90,12 +90,15 @@ test('CVE-2024-0227, GHSA-chcr-x7hc-8fp8 (devise-two-factor): a service made wit
 
 test('laravel/fortify #190, #191: limits need not be set up, and limits that let too many guesses through stop the start unless they are named unsafe', async () => {
   const start = (options: object) => bare(options)
-  for (const failures of [{ total: 5000 }, { hardCap: 1000, beforeDelay: 100, total: 100_000, firstDelaySeconds: 1 }]) {
+  for (const failures of [
+    { maxPerPeriod: 5000 },
+    { lockAfter: 1000, delayAfter: 100, maxPerPeriod: 100_000, firstDelaySeconds: 1 },
+  ]) {
     await expect(start({ failures })).rejects.toThrow(/^with failures, .* set failures\.unsafe to true to allow this$/)
     await start({ failures: { ...failures, unsafe: true } })
   }
   for (const none of [0, Number.POSITIVE_INFINITY, '5', -1]) {
-    await expect(start({ failures: { beforeDelay: none } })).rejects.toThrow(RangeError)
+    await expect(start({ failures: { delayAfter: none } })).rejects.toThrow(RangeError)
   }
   const service = await startService(FETCH, { rateLimit: '10/minute' })
   const calls = Array.from({ length: 11 }, () => service.post('jwt/create/', { username: 'nobody', password: 'x' }))

@@ -3,8 +3,6 @@ import { generateFernetKey, type Proof } from 'totp-kit'
 import { expect, test } from 'vitest'
 import { createKeyring } from '../../src/crypto/keyring.ts'
 import { tokenSealer } from '../../src/crypto/sealed-token.ts'
-import { answerOf } from '../http/answer.ts'
-import { FETCH, NODE, type Person, type Service, startService } from '../http/harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -15,7 +13,9 @@ import {
   logInWithPhone,
   nextCode,
   sessionIn,
-} from '../http/people.ts'
+} from '../http/actors.ts'
+import { answerOf } from '../http/answer.ts'
+import { FETCH, NODE, type Person, type Service, startService } from '../http/harness.ts'
 import { callerRows, posts } from '../http/rows.ts'
 
 /** Every text in a body, however deep. */
@@ -258,7 +258,7 @@ test('CVE-2026-56350, GHSA-vjf3-2gpj-233v (n8n): members that nobody declared ch
     verified_at: service.clock.now(),
     backup_codes: ['AAAA-AAAA-AAAA-AAAA'],
     secret: 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP',
-    failures: { consecutive: 0, total: 100_000 },
+    failures: { consecutive: 0, maxPerPeriod: 100_000 },
     maxAuthenticators: 5,
   }
   const before = await Promise.all([alice, bob].map(({ person }) => service.totp.getStatus(person.id)))

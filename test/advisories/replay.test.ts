@@ -1,12 +1,11 @@
 import fc from 'fast-check'
 import { generateFernetKey } from 'totp-kit'
 import { sqliteStore } from 'totp-kit/store/sqlite'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { expect, test } from 'vitest'
 import { createKeyring } from '../../src/crypto/keyring.ts'
 import { sealValue } from '../../src/crypto/sealed-value.ts'
 import { limits } from '../../src/testing/store-fixtures.ts'
-import { FETCH, NODE, NOON, type Service, startService } from '../http/harness.ts'
 import {
   challenge,
   type Enrolled,
@@ -17,7 +16,8 @@ import {
   STEP,
   sessionIn,
   wrongCode,
-} from '../http/people.ts'
+} from '../http/actors.ts'
+import { FETCH, NODE, NOON, type Service, startService } from '../http/harness.ts'
 
 /** The second step of a login, with a challenge of its own. */
 async function answer(service: Service, { person }: Pick<Enrolled, 'person'>, otp_code: string) {
@@ -55,7 +55,7 @@ test("CVE-2022-25838 (Laravel Fortify): two users with the same code at once are
   const store = await sqliteStore(':memory:')
   const service = await startService({ ...FETCH, store: async () => store }, { encryptionKey })
   const secret = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'
-  const phone = phoneFor(`otpauth://totp/Acme:both?secret=${secret}&issuer=Acme`)
+  const phone = authenticatorFor(`otpauth://totp/Acme:both?secret=${secret}&issuer=Acme`)
   const both = ['alice', 'bob'].map((name) => service.register(name))
   for (const person of both) {
     const { access } = await logIn(service, person)

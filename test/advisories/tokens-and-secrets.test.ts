@@ -3,7 +3,7 @@ import { createTotp, generateFernetKey, generateTotpSecret, type Totp } from 'to
 import { accountRecovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import ts from 'typescript'
 import { expect, onTestFinished, test } from 'vitest'
 import { endpoints } from '../../src/contract/endpoints.ts'
@@ -13,9 +13,6 @@ import { decodeBase32 } from '../../src/otp/base32.ts'
 import { currentTables } from '../../src/store/sql/migrations.ts'
 import { tablesOf } from '../../src/store/sql/tables.ts'
 import { startDemo } from '../demo/demo-process.ts'
-import { useEverything } from '../http/everything.ts'
-import { FETCH, NODE, type Service, startService } from '../http/harness.ts'
-import { oneOfEachKind } from '../http/matrix/paths.ts'
 import {
   beginEnrollment,
   challenge,
@@ -26,7 +23,10 @@ import {
   nextCode,
   STEP,
   sessionIn,
-} from '../http/people.ts'
+} from '../http/actors.ts'
+import { exerciseAll } from '../http/exercise-all.ts'
+import { FETCH, NODE, type Service, startService } from '../http/harness.ts'
+import { oneOfEachKind } from '../http/matrix/paths.ts'
 import { fields } from '../http/rows.ts'
 import { filesUnder, readText } from '../markdown.ts'
 
@@ -261,7 +261,7 @@ test('GHSA-m9h4-7j9c-55x9 (authentik), rustdesk-console #221, NexaSphere #3208: 
   )
   expect(declared.map(([id]) => id)).toEqual(['createTotpSetup'])
   const service = await startService(FETCH, { maxAuthenticators: 2 })
-  const seen = await useEverything(service)
+  const seen = await exerciseAll(service)
   const secrets = (seen.createTotpSetup ?? []).flatMap(({ body }) =>
     typeof body.secret === 'string' ? [body.secret] : [],
   )
@@ -317,7 +317,7 @@ test('medplum/medplum #9997, rotp #42, QRCoder #391, better-auth (by running it)
     expect(url.searchParams.get('issuer')).toBe(issuer)
     const parsed = OTPAuth.URI.parse(uri)
     expect([parsed.issuer, parsed.label, parsed.secret.base32]).toEqual([issuer, accountName, secret])
-    expect(phoneFor(uri)).toMatchObject({ issuer, accountName })
+    expect(authenticatorFor(uri)).toMatchObject({ issuer, accountName })
   }
   const options = { encryptionKey: generateFernetKey(), store: memoryStore() }
   await expect(createTotp({ ...options, issuer: 'Acme: shop' })).rejects.toThrow(TypeError)

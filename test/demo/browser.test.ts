@@ -2,15 +2,15 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import PostalMime from 'postal-mime'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { leftOut } from '../left-out.ts'
+import { reportSkipped } from '../skipped.ts'
 import { chromiumPath, launchChromium, readQr } from './chromium.ts'
 import { type Demo, enrolled, now, startDemo } from './demo-process.ts'
 import { visitor } from './visitor.ts'
 
 if (chromiumPath === null) {
-  leftOut('no Chromium on this machine: the browser tests are LEFT OUT (install chromium, or set CHROMIUM)')
+  reportSkipped('no Chromium on this machine: the browser tests are LEFT OUT (install chromium, or set CHROMIUM)')
 }
 
 describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
@@ -84,7 +84,7 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
 
     await click('setup')
     await view('setup')
-    const phone = phoneFor(await readQr(page.locator('[data-qr]')))
+    const phone = authenticatorFor(await readQr(page.locator('[data-qr]')))
     expect(phone).toMatchObject({ issuer: 'Küche & Söhne', accountName: 'walker@example.com' })
     await type('000000')
     await error('Incorrect code')
@@ -219,7 +219,7 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
     await page.fill('[name=name]', 'Phone of the year')
     await click('begin-new-phone')
     await view('setup')
-    const phone = phoneFor(await readQr(page.locator('[data-qr]')))
+    const phone = authenticatorFor(await readQr(page.locator('[data-qr]')))
     const confirmedAt = now()
     await type(phone.codeAt(confirmedAt))
     await click('confirm')
@@ -248,7 +248,7 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
       await page.fill('[name=name]', 'Tablet')
       await click('begin-new-phone')
       await view('setup')
-      const tablet = phoneFor(await readQr(page.locator('[data-qr]')))
+      const tablet = authenticatorFor(await readQr(page.locator('[data-qr]')))
       const confirmedAt = now()
       await type(tablet.codeAt(confirmedAt))
       await notice('The new authenticator is set up')

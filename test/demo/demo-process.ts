@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 
 const SERVER = new URL('../../dist-demo/server.js', import.meta.url).pathname
 
@@ -109,7 +109,7 @@ export async function registered(demo: Demo, username: string) {
 export async function enrolled(demo: Demo, username: string) {
   const user = await registered(demo, username)
   const setup = await demo.call('POST', '/api/totp/create/', { bearer: user.access })
-  const phone = phoneFor(setup.body.uri)
+  const phone = authenticatorFor(setup.body.uri)
   const confirmingCode = phone.codeAt(now())
   const confirmed = await demo.call('POST', '/api/totp/confirm/', {
     bearer: user.access,

@@ -1,7 +1,7 @@
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { grounds } from './databases.ts'
 import { type Answer, now, startDemo } from './demo-process.ts'
-import { grounds } from './grounds.ts'
 
 /** The code of a refusal, the status of a success. */
 async function outcome(call: Promise<Answer>): Promise<string | number> {
@@ -40,7 +40,7 @@ describe.for(Object.entries(grounds))('%s', ([, { isThere, make }]) => {
 
       const { uri } = await bodyOf(post('totp/create/', {}, byPassword.access), 201)
       expect((await bodyOf(get('totp/status/', byPassword.access))).is_totp_enabled).toBe(false)
-      const phone = phoneFor(uri)
+      const phone = authenticatorFor(uri)
       const confirming = phone.codeAt(now())
       expect(await outcome(post('totp/confirm/', { input_code: '000000' }, byPassword.access))).toBe('invalid_code')
       const { backup_codes } = await bodyOf(post('totp/confirm/', { input_code: confirming }, byPassword.access))

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import PostalMime, { type Email } from 'postal-mime'
 import { SMTPServer } from 'smtp-server'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { until } from '../until.ts'
+import { until } from '../wait-until.ts'
 import { type Demo, enrolled, startDemo } from './demo-process.ts'
 
 interface Mails {

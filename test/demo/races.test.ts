@@ -1,7 +1,7 @@
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Ground, grounds } from './databases.ts'
 import { type Answer, type Demo, enrolled, now, registered, startDemo } from './demo-process.ts'
-import { type Ground, grounds } from './grounds.ts'
 
 describe.for([
   { on: 'SQLite', workers: 1 },
@@ -101,7 +101,7 @@ describe.for([
     test('ten parallel confirmations with the right code switch 2FA on once, with one set of backup codes', async () => {
       const user = await registered(demo, 'race-activate')
       const setup = await demo.call('POST', '/api/totp/create/', { bearer: user.access })
-      const input_code = phoneFor(setup.body.uri).codeAt(now())
+      const input_code = authenticatorFor(setup.body.uri).codeAt(now())
 
       const answers = await times(10, () =>
         demo.call('POST', '/api/totp/confirm/', { bearer: user.access, body: { input_code } }),

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import PostalMime from 'postal-mime'
 import { openSqlite } from 'totp-kit/store/sqlite'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { chromiumPath, launchChromium, readQr } from './chromium.ts'
 import { type Demo, enrolled, now, startDemo } from './demo-process.ts'
@@ -97,7 +97,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     await click('show-key')
     await click('start-over')
     await vi.waitFor(async () => expect(await secretOnScreen()).not.toBe(secret))
-    await type(phoneFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
+    await type(authenticatorFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
     await view('backup-codes')
   })
 
@@ -137,7 +137,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     await account()
     await click('setup')
     await view('setup')
-    await type(phoneFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
+    await type(authenticatorFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
     await view('backup-codes')
 
     expect(await page.locator('[data-action=saved]').getAttribute('aria-disabled')).toBe('true')
@@ -180,7 +180,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     await account()
     await click('setup')
     await view('setup')
-    await type(phoneFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
+    await type(authenticatorFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
     await keepCodes()
     await account()
     await page.getByText('Logged in with password and second factor').waitFor()
@@ -195,7 +195,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     await view('setup')
     await page.reload()
     await view('setup')
-    await type(phoneFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
+    await type(authenticatorFor(await readQr(page.locator('[data-qr]'))).codeAt(now()))
     await keepCodes()
     await account()
     await click('open-vault')
@@ -263,7 +263,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
 
     // The picture first: what the browser does with a link that no app opens is its own affair.
     await click('show-qr')
-    const phone = phoneFor(await readQr(page.locator('[data-qr]')))
+    const phone = authenticatorFor(await readQr(page.locator('[data-qr]')))
     expect(phone.accountName).toBe('f9@example.com')
     await fits()
     await page.locator('[data-action=open-app]').dispatchEvent('click')

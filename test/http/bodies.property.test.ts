@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { beginEnrollment, challenge, enroll, logIn, logInWithPhone } from './actors.ts'
 import { STATUS_OF } from './answer.ts'
 import { type Call, EXPRESS_WITH_PARSERS, FETCH, type Front, NODE, type Service, startService } from './harness.ts'
-import { beginEnrollment, challenge, enroll, logIn, logInWithPhone } from './people.ts'
 import { type Row, rows } from './rows.ts'
 
 /** Fewer where every request is a real one. */

@@ -18,12 +18,12 @@ import {
 import { expressTotp } from 'totp-kit/express'
 import { fetchTotp } from 'totp-kit/fetch'
 import { type JwtOptions, type JwtTokens, jwtTokens } from 'totp-kit/jwt'
-import type { Notice } from 'totp-kit/mail'
+import type { Notification } from 'totp-kit/mail'
 import { nodeTotp } from 'totp-kit/node'
 import { accountRecovery, type Recovery } from 'totp-kit/recovery'
 import { memoryStore } from 'totp-kit/store/memory'
 import { sqliteStore } from 'totp-kit/store/sqlite'
-import { type GivenClock, givenClock } from 'totp-kit/testing'
+import { type FakeClock, fakeClock } from 'totp-kit/testing'
 import { onTestFinished } from 'vitest'
 import { type Answer, answerOf, expectRulesOfEveryEndpoint } from './answer.ts'
 import { expectDocumented, type OpenApi } from './documented.ts'
@@ -90,7 +90,7 @@ export interface ServiceOptions
 export interface Service {
   totp: Totp<Person>
   tokens: JwtTokens
-  clock: GivenClock
+  clock: FakeClock
   people: Map<string, Person>
   /** Where a server listens on loopback; 0 for Fetch, which needs none. */
   port: number
@@ -103,7 +103,7 @@ export interface Service {
   /** What was secret so far, and where it must not be. */
   leaks: LeakScan
   /** What was mailed, links included. */
-  mails: Notice[]
+  mails: Notification[]
   /** Waits until so many mails have been sent. */
   mailed(count: number): Promise<void>
   /** What reached `onVerified`. */
@@ -173,7 +173,7 @@ function chosen(all: readonly Front[]): readonly Front[] {
 export async function startService(front: Front, options: ServiceOptions = {}): Promise<Service> {
   const { tokens, jwt = true, recovery = true, behindProxy = false, accountName, ...rest } = options
   const { people = new Map<string, Person>(), idPrefix = '', encryptionKey = generateFernetKey(), ...policy } = rest
-  const clock = givenClock(NOON)
+  const clock = fakeClock(NOON)
   const broken = new Set<keyof TotpStore>()
   const deactivated = new Set<string>()
   const errors: unknown[] = []
@@ -196,7 +196,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     ...policy,
   })
   const leaks = new LeakScan(totp as Totp, encryptionKey)
-  const mails: Notice[] = []
+  const mails: Notification[] = []
   let waiting = () => {}
   const lost = accountRecovery(totp, {
     findAccount: async (email) => {
@@ -224,7 +224,7 @@ export async function startService(front: Front, options: ServiceOptions = {}): 
     async caller(authorization) {
       // A host looks its session up somewhere: the answer does not come within the same turn of the event loop.
       await setImmediate()
-      const token = await pairs.readAuthorization(authorization ?? undefined)
+      const token = await pairs.verifyAccessToken(authorization ?? undefined)
       const person = token && find(({ id }) => id === token.id)
       if (!token || !person) return null
       return { ...token, accountName: accountName ?? person.email }
@@ -360,7 +360,7 @@ async function openFetch({ totp, modules, caller, onVerified, behindProxy }: App
     ...host,
     ...modules,
     clientAddress: (request) => (behindProxy ? request.headers.get('x-forwarded-for') : '127.0.0.1'),
-    otherwise: ({ url }) =>
+    fallback: ({ url }) =>
       url.endsWith('/api/host')
         ? new Response('of the host')
         : new Response('nothing of the host either', { status: 404 }),

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Totp, TotpEvent } from 'totp-kit'
-import type { Notice } from 'totp-kit/mail'
+import type { Notification } from 'totp-kit/mail'
 import { expect } from 'vitest'
 
 /** Members of bodies that hold a secret, a code or a token, whichever way they travel. */
@@ -78,7 +78,7 @@ export class LeakScan {
   }
 
   /** A mail: what its link holds is secret too, outside that mail. */
-  mailed(notice: Notice): void {
+  mailed(notice: Notification): void {
     if ('url' in notice) {
       this.keep(new URLSearchParams(new URL(notice.url).hash.slice(1)).get('token'))
       const { url: _, ...rest } = notice

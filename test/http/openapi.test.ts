@@ -6,11 +6,11 @@ import { fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createHandle } from '../../src/http/handle.ts'
+import { enroll, logInWith } from './actors.ts'
 import { answerOf, expectRulesOfEveryEndpoint, STATUS_OF } from './answer.ts'
 import { expectDocumented, type OpenApi, type Operation } from './documented.ts'
-import { useEverything } from './everything.ts'
+import { exerciseAll } from './exercise-all.ts'
 import { FETCH, fronts, listen, type Service, startService } from './harness.ts'
-import { enroll, logInWith } from './people.ts'
 import { fields, rows } from './rows.ts'
 
 async function documentOf(service: Service, path = 'totp/openapi.json'): Promise<OpenApi> {
@@ -101,22 +101,22 @@ describe('an operation of the OpenAPI document', () => {
     })
   })
 
-  test('names the mount as its server', async () => {
+  test('names the basePath as its server', async () => {
     const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
     const host = { caller: () => null }
-    for (const [mount, url] of [
+    for (const [basePath, url] of [
       ['/v1/auth/', '/v1/auth'],
       ['/', '/'],
       ['', '/'],
     ] as const) {
-      const handler = fetchTotp(totp, { ...host, mount, clientAddress: () => null })
-      const path = `http://service.test${mount.replace(/\/$/, '')}/totp/openapi.json`
+      const handler = fetchTotp(totp, { ...host, basePath, clientAddress: () => null })
+      const path = `http://service.test${basePath.replace(/\/$/, '')}/totp/openapi.json`
       const byFetch = (await (await handler(new Request(path))).json()) as OpenApi
       expect(byFetch.servers).toEqual([{ url }])
-      const app = express().use(mount === '' ? '/' : mount, expressTotp(totp, host))
+      const app = express().use(basePath === '' ? '/' : basePath, expressTotp(totp, host))
       const { send, close } = await listen(app)
       onTestFinished(close)
-      const answer = await send(`${mount.replace(/\/$/, '')}/totp/openapi.json`, {})
+      const answer = await send(`${basePath.replace(/\/$/, '')}/totp/openapi.json`, {})
       expect(((await answer.json()) as OpenApi).servers).toEqual([{ url }])
     }
   })
@@ -125,8 +125,8 @@ describe('an operation of the OpenAPI document', () => {
 test('the document is made once, however clients spell the path to it', async () => {
   const totp = await createTotp({ issuer: 'Acme', encryptionKey: generateFernetKey(), store: memoryStore() })
   const handle = createHandle(totp, { caller: () => null })
-  const documentAt = async (mount: string) => {
-    return (await handle({ method: 'GET', path: '/totp/openapi.json', mount, headers: {} }, undefined))?.body
+  const documentAt = async (basePath: string) => {
+    return (await handle({ method: 'GET', path: '/totp/openapi.json', basePath, headers: {} }, undefined))?.body
   }
   /** Processor time of 300 answers, in milliseconds. */
   const costOf = async (spellings: readonly string[]) => {
@@ -147,7 +147,7 @@ test('the document is made once, however clients spell the path to it', async ()
 
 test.each(fronts)('$name: what is answered is what the document declares', async (front) => {
   const service = await startService(front, { maxAuthenticators: 2 })
-  const seen = await useEverything(service)
+  const seen = await exerciseAll(service)
   expect(Object.keys(seen).sort()).toEqual(rows.map(({ operationId }) => operationId).sort())
   for (const [operationId, answers] of Object.entries(seen)) {
     const statuses = answers.map(({ status }) => status)

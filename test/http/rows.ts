@@ -43,7 +43,7 @@ export const rows: readonly Row[] = [
   }),
   row('refreshTokens', 'POST', 'jwt/refresh', { required: { refresh: 'not-a-token' } }),
   row('verifyToken', 'POST', 'jwt/verify', { required: { token: 'not-a-token' } }),
-  row('endFamily', 'POST', 'jwt/logout', { required: { refresh: 'not-a-token' } }),
+  row('logout', 'POST', 'jwt/logout', { required: { refresh: 'not-a-token' } }),
   row('requestRecovery', 'POST', 'totp/recovery', { required: { email: 'nobody@example.com' } }),
   row('confirmRecovery', 'POST', 'totp/recovery_confirm', {
     required: { uid: 'bm9ib2R5', token: 'not-a-token', password: 'wrong horse' },

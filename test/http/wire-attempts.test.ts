@@ -1,6 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { type Answer, waitIn } from './answer.ts'
-import { FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -13,7 +11,9 @@ import {
   STEP,
   sessionIn,
   wrongCode,
-} from './people.ts'
+} from './actors.ts'
+import { type Answer, waitIn } from './answer.ts'
+import { FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 
 const WRONG_BACKUP_CODE = 'AAAA-AAAA-AAAA-AAAA'
 const DAY = 86_400

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { beginEnrollment, type Enrolled, enroll, logIn, logInWithPhone, nextCode, wrongCode } from './actors.ts'
 import { frameworks, type Service, startService } from './harness.ts'
-import { beginEnrollment, type Enrolled, enroll, logIn, logInWithPhone, nextCode, wrongCode } from './people.ts'
 
 const two = { maxAuthenticators: 2, tokens: { accessTokenSeconds: 86_400 } }
 

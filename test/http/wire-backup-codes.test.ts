@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { challenge, claimsIn, enroll, logIn, logInWith, logInWithPhone, nextCode } from './actors.ts'
 import { FETCH, frameworks, startService } from './harness.ts'
-import { challenge, claimsIn, enroll, logIn, logInWith, logInWithPhone, nextCode } from './people.ts'
 
 describe.each(frameworks)('$name: a backup code', (front) => {
   test('logs in once, says how many are left, and that no authenticator was used', async () => {

@@ -1,7 +1,7 @@
 import type { TotpEvent } from 'totp-kit'
 import { describe, expect, test } from 'vitest'
+import { beginEnrollment, type Enrolled, enroll, logIn } from './actors.ts'
 import { frameworks, NODE, type Service, startService } from './harness.ts'
-import { beginEnrollment, type Enrolled, enroll, logIn } from './people.ts'
 
 const longSessions = { tokens: { accessTokenSeconds: 86_400 } }
 

@@ -1,7 +1,7 @@
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
+import { enroll, logIn, logInWithPhone } from './actors.ts'
 import { frameworks, NODE, NOON, type Person, type Service, startService } from './harness.ts'
-import { enroll, logIn, logInWithPhone } from './people.ts'
 import { callerRows } from './rows.ts'
 
 const dueAt = (from: number | boolean) => ({
@@ -41,7 +41,7 @@ describe.each(frameworks)('$name: a user who must have a second factor and has n
 
     expect((await service.get('totp/status/', token)).body.is_totp_enabled).toBe(false)
     const created = await service.post('totp/create/', undefined, token)
-    const phone = phoneFor(String(created.body.uri))
+    const phone = authenticatorFor(String(created.body.uri))
     expect(phone.accountName).toBe(person.email)
     const input_code = phone.codeAt(service.clock.now())
     const confirmed = await service.post('totp/confirm/', { input_code }, token)

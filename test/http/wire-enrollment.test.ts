@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { FETCH, frameworks, NOON, startService } from './harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -10,7 +9,8 @@ import {
   nextCode,
   STEP,
   wrongCode,
-} from './people.ts'
+} from './actors.ts'
+import { FETCH, frameworks, NOON, startService } from './harness.ts'
 
 const MINUTE = 60
 

@@ -1,8 +1,6 @@
 import { createTotp, generateFernetKey } from 'totp-kit'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, test } from 'vitest'
-import type { Answer } from './answer.ts'
-import { FETCH, frameworks, NODE_OVER_A_FILE, NOON, type Service, startService } from './harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -14,7 +12,9 @@ import {
   nextCode,
   STEP,
   wrongCode,
-} from './people.ts'
+} from './actors.ts'
+import type { Answer } from './answer.ts'
+import { FETCH, frameworks, NODE_OVER_A_FILE, NOON, type Service, startService } from './harness.ts'
 
 const ID = expect.stringMatching(/^[\w-]{22}$/)
 

@@ -2,10 +2,9 @@ import type { TotpStore } from 'totp-kit'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { sqliteStore } from 'totp-kit/store/sqlite'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { mysqlPool, postgresPool, services } from '../services.ts'
-import { FETCH, type Front, type Service, type ServiceOptions, startService } from './harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -16,7 +15,8 @@ import {
   nextCode,
   STEP,
   wrongCode,
-} from './people.ts'
+} from './actors.ts'
+import { FETCH, type Front, type Service, type ServiceOptions, startService } from './harness.ts'
 
 /** What each endpoint answers, row by row, on each kind of database. */
 
@@ -304,7 +304,7 @@ for (const { name, isThere, store } of databases) {
     test('totp/verify, totp/confirm, totp/disable, totp/backup_codes', async () => {
       const service = await start()
       const { access } = await logIn(service, service.register('alice'))
-      const phone = phoneFor(String((await service.post('totp/create/', undefined, access)).body.uri))
+      const phone = authenticatorFor(String((await service.post('totp/create/', undefined, access)).body.uri))
       const confirmed = await service.post('totp/confirm/', { input_code: phone.codeAt(service.clock.now()) }, access)
       holds(confirmed.body, { backup_codes: Array(10).fill(text), access: text, refresh: text })
       const otp_code = nextCode(service, phone)

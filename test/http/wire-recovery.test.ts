@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { beginEnrollment, challenge, type Enrolled, enroll, linkIn, logIn, logInWithPhone, nextCode } from './actors.ts'
 import { waitIn } from './answer.ts'
 import { frameworks, NODE, type Service, startService } from './harness.ts'
-import { beginEnrollment, challenge, type Enrolled, enroll, linkIn, logIn, logInWithPhone, nextCode } from './people.ts'
 
 const ANSWER = {
   details: 'If an account with that email exists and has TOTP enabled, a recovery email has been sent.',
@@ -201,7 +201,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
     const service = await startService(front)
     const { person } = await enroll(service)
     // Burnt tokens may be kept in Redis, and users are not.
-    for (const part of ['isUnburnt', 'getUser'] as const) {
+    for (const part of ['isTokenUnused', 'getUser'] as const) {
       service.broken.add(part)
       for (const email of [person.email, 'nobody@example.com']) {
         expect((await service.post('totp/recovery/', { email })).outcome).toBe('503 unavailable')

@@ -9,9 +9,9 @@ import { jwtTokens } from 'totp-kit/jwt'
 import { nodeTotp } from 'totp-kit/node'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { challenge, enroll, logIn, STEP, wrongCode } from './actors.ts'
 import { answerOf, challengeIn, expectRulesOfEveryEndpoint } from './answer.ts'
 import { EXPRESS, FETCH, type Front, fronts, listen, NODE, type Service, startService } from './harness.ts'
-import { challenge, enroll, logIn, STEP, wrongCode } from './people.ts'
 import { callerRows, fields, posts, type Row, rows } from './rows.ts'
 
 const MAX_BODY_BYTES = 16 * 1024
@@ -527,12 +527,12 @@ describe('where the host has nothing else', () => {
     }
   })
 
-  test.each(['', '/', '/v1/auth', '/v1/auth/'])('the endpoints stand under the mount %j', async (mount) => {
+  test.each(['', '/', '/v1/auth', '/v1/auth/'])('the endpoints stand under the basePath %j', async (basePath) => {
     const { totp, host } = await unthrottled()
-    const base = mount.replace(/\/$/, '')
-    const { send, close } = await listen(nodeTotp(totp, { ...host, mount }))
+    const base = basePath.replace(/\/$/, '')
+    const { send, close } = await listen(nodeTotp(totp, { ...host, basePath }))
     onTestFinished(close)
-    const handler = fetchTotp(totp, { ...host, mount, clientAddress: () => null })
+    const handler = fetchTotp(totp, { ...host, basePath, clientAddress: () => null })
     const path = `${base}/totp/create/`
     const [byNode, byFetch] = await Promise.all([
       send(path, { method: 'POST' }),

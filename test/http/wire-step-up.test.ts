@@ -1,6 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { challengeIn } from './answer.ts'
-import { EXPRESS, FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
   beginEnrollment,
   enroll,
@@ -12,7 +10,9 @@ import {
   STEP,
   sessionIn,
   wrongCode,
-} from './people.ts'
+} from './actors.ts'
+import { challengeIn } from './answer.ts'
+import { EXPRESS, FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 
 const MAX_AGE = 300
 

@@ -10,9 +10,9 @@ import { jwtTokens } from 'totp-kit/jwt'
 import { nodeTotp } from 'totp-kit/node'
 import { memoryStore } from 'totp-kit/store/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { enroll, logIn } from './actors.ts'
 import { waitIn } from './answer.ts'
 import { EXPRESS, EXPRESS_WITH_PARSERS, FETCH, fronts, NODE, type Service, startService } from './harness.ts'
-import { enroll, logIn } from './people.ts'
 import { rows } from './rows.ts'
 
 /** Whatever takes a code, a password or work. */

@@ -1,6 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { challengeIn } from './answer.ts'
-import { frameworks, NOON, type Service, startService } from './harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -14,7 +12,9 @@ import {
   type Session,
   STEP,
   sessionIn,
-} from './people.ts'
+} from './actors.ts'
+import { challengeIn } from './answer.ts'
+import { frameworks, NOON, type Service, startService } from './harness.ts'
 
 const refresh = (service: Service, { refresh }: Session) => service.post('jwt/refresh/', { refresh })
 const verify = (service: Service, token: string) => service.post('jwt/verify/', { token })

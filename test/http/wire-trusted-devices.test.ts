@@ -1,6 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import type { Answer } from './answer.ts'
-import { FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -12,7 +10,9 @@ import {
   nextCode,
   sessionIn,
   wrongCode,
-} from './people.ts'
+} from './actors.ts'
+import type { Answer } from './answer.ts'
+import { FETCH, frameworks, NODE, type Service, startService } from './harness.ts'
 
 const DAYS_30 = 30 * 86_400
 const longSessions = { tokens: { accessTokenSeconds: 86_400 } }

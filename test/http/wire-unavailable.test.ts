@@ -1,11 +1,11 @@
 import { createTotp, generateFernetKey, type TotpStore } from 'totp-kit'
 import { type FetchOptions, fetchTotp } from 'totp-kit/fetch'
 import { memoryStore } from 'totp-kit/store/memory'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 import { describe, expect, test } from 'vitest'
+import { beginEnrollment, challenge, type Enrolled, enroll, logIn, logInWithPhone, nextCode } from './actors.ts'
 import { type Answer, answerOf, expectRulesOfEveryEndpoint } from './answer.ts'
 import { FETCH, frameworks, NOON, type Service, startService } from './harness.ts'
-import { beginEnrollment, challenge, type Enrolled, enroll, logIn, logInWithPhone, nextCode } from './people.ts'
 
 interface Work {
   needs: keyof TotpStore
@@ -162,7 +162,7 @@ describe("when the host's own code fails", () => {
       caller: () => ({ id: '1', accountName: 'alice' }),
       onVerified: () => Promise.reject(new Error('password of the session database')),
     })
-    const phone = phoneFor((await totp.createTotpSetup({ id: '1', accountName: 'alice' })).uri)
+    const phone = authenticatorFor((await totp.createTotpSetup({ id: '1', accountName: 'alice' })).uri)
     const { backupCodes: codes } = await totp.confirmTotpSetup('1', phone.codeAt(NOON))
     const body = JSON.stringify({ backup_code: codes?.[0] })
     const headers = { 'content-type': 'application/json' }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Totp } from 'totp-kit'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 
 /** What a case knows of its recipe. */
 export interface Recipe {
@@ -37,7 +37,7 @@ type Confirm = (userId: string, code: string) => Promise<string[] | null>
 async function begin(totp: Totp, userId: string) {
   const { uri } = await totp.createTotpSetup({ id: userId, accountName: userId })
   const now = Math.floor(Date.now() / 1000)
-  const phone = phoneFor(uri)
+  const phone = authenticatorFor(uri)
   return { code: phone.codeAt(now), nextCode: phone.codeAt(now + 30) }
 }
 

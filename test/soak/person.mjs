@@ -1,6 +1,6 @@
 // One person who uses the host all day, with an app, backup codes and a bad memory. Every answer is held against what
 // this person knows: no code is accepted twice, and no answer is a 500.
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 
 const STEP = 30
 
@@ -95,7 +95,7 @@ export function person(id, { servers, clock, say, linkOf }) {
   async function enroll() {
     const created = await ask('POST', 'totp/create', {})
     if (!created.ok) return
-    const phone = { ...phoneFor(created.answer.uri), uri: created.answer.uri }
+    const phone = { ...authenticatorFor(created.answer.uri), uri: created.answer.uri }
     const step = Math.floor(clock() / STEP)
     phones = [phone, ...phones].slice(0, 4)
     const confirmed = await ask('POST', 'totp/confirm', { input_code: phone.codeAt(step * STEP) })

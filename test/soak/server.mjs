@@ -33,7 +33,7 @@ const recovery = accountRecovery(totp, {
   pageUrl: 'http://127.0.0.1/recover',
 })
 const caller = async (request) => {
-  const bearer = await jwt.readAuthorization(request.headers.authorization)
+  const bearer = await jwt.verifyAccessToken(request.headers.authorization)
   return bearer && { ...bearer, accountName: bearer.id }
 }
 const server = createServer(nodeTotp(totp, { caller, jwt, recovery }))

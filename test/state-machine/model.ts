@@ -257,7 +257,7 @@ export function unlock(user: ModelUser): void {
 }
 
 /** Without a second factor nobody is kept from enrolling for ever: the hard cap goes, the delay stays. */
-export function liftHardCap(user: ModelUser): void {
+export function liftLock(user: ModelUser): void {
   for (const count of Object.values(user.failures)) if (count.consecutive >= HARD_CAP) count.consecutive = 0
 }
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { createTotp, type Proof, type Totp, TotpError, type TotpStore } from 'totp-kit'
 import { fetchTotp } from 'totp-kit/fetch'
 import { type JwtTokens, jwtTokens } from 'totp-kit/jwt'
-import type { Notice } from 'totp-kit/mail'
+import type { Notification } from 'totp-kit/mail'
 import { accountRecovery } from 'totp-kit/recovery'
-import { type GivenClock, givenClock } from 'totp-kit/testing'
+import { type FakeClock, fakeClock } from 'totp-kit/testing'
 import { contextOf } from '../../src/flows/context.ts'
 import { createHandle } from '../../src/http/handle.ts'
 import { Host } from './host.ts'
@@ -83,7 +83,7 @@ const GUARDED = 'guarded'
  * real one, from the Fetch adapter inwards; the model says after each answer whether it may have been given.
  */
 export class World {
-  readonly clock: GivenClock = givenClock(1_800_000_000)
+  readonly clock: FakeClock = fakeClock(1_800_000_000)
   readonly users: ModelUser[]
   readonly processes: Process[] = []
   readonly host = new Host()
@@ -109,7 +109,7 @@ export class World {
   rollOut = 0
 
   private later: (() => Promise<void>)[] = []
-  private mails: Notice[] = []
+  private mails: Notification[] = []
   private readonly errors: unknown[] = []
   private readonly random: () => number
 
@@ -166,7 +166,7 @@ export class World {
     })
     const ctx = contextOf(totp)
     // What is to be done after the answer is done at once after it: the model looks at one thing at a time.
-    ctx.later = (work) => void this.later.push(work)
+    ctx.afterResponse = (work) => void this.later.push(work)
     // A sequence that failed can be run again, to the last code.
     ctx.random = (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256))
     this.host.listenTo(totp as Totp<never>)
@@ -190,7 +190,7 @@ export class World {
     const callerOf = async (header: string | null) => {
       const ofHost = this.host.callerOf(header)
       if (ofHost) return ofHost
-      const token = await tokens.readAuthorization(header ?? undefined)
+      const token = await tokens.verifyAccessToken(header ?? undefined)
       return token && { ...token, accountName: 'someone' }
     }
     const verified = (proof: Proof, header: string) => {
@@ -216,7 +216,7 @@ export class World {
     }
     /** As adapters call it: without a `Request` it is a good deal faster. */
     const byHandle = async ({ method, path, body, headers }: Wire): Promise<WireReply> => {
-      const request = { method, path: `/${path}/`, mount: '/api', headers, body: { parsed: body } }
+      const request = { method, path: `/${path}/`, basePath: '/api', headers, body: { parsed: body } }
       const reply = await handle(request, headers.authorization)
       assert.ok(reply)
       return { status: reply.status, cookie: reply.headers['set-cookie'] ?? null, text: reply.body ?? '' }
@@ -274,7 +274,7 @@ export class World {
   }
 
   /** Mails that were sent since the last time. */
-  mailed(): Notice[] {
+  mailed(): Notification[] {
     return this.mails.splice(0)
   }
 

@@ -2,7 +2,7 @@
 export type Dialect = 'sqlite' | 'postgres' | 'mysql'
 
 export type SqlValue = string | number | bigint | null
-export type Parameters = Readonly<Record<string, SqlValue | readonly string[]>>
+export type SqlParameters = Readonly<Record<string, SqlValue | readonly string[]>>
 
 /** A statement as a driver takes it: placeholders in the dialect's own way, and the names that fill them in order. */
 export interface Statement {

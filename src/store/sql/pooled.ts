@@ -1,5 +1,5 @@
 import { deadline } from '../../clock.ts'
-import type { Dialect, Parameters } from './dialect.ts'
+import type { Dialect, SqlParameters } from './dialect.ts'
 import { createTable, migrationTable, statementsAfter } from './migrations.ts'
 import type { Runner } from './sql-store.ts'
 import type { StatementName } from './statements.ts'
@@ -8,7 +8,7 @@ import type { Result, Work } from './work.ts'
 
 /** One connection, held for as long as a transaction takes. */
 export interface Session {
-  query(statement: StatementName, parameters: Parameters): Promise<Result>
+  query(statement: StatementName, parameters: SqlParameters): Promise<Result>
   /** A statement that is not one of the store's. */
   text(sql: string): Promise<Result>
   begin(kind: 'read' | 'write'): Promise<void>
@@ -22,7 +22,7 @@ export interface Session {
 export interface ConnectionSource {
   acquire(): Promise<Session>
   /** One statement on any connection. */
-  query(statement: StatementName, parameters: Parameters): Promise<Result>
+  query(statement: StatementName, parameters: SqlParameters): Promise<Result>
   /** True when the database has undone the whole transaction for another's sake: doing it again is safe. */
   isRetryable(error: unknown): boolean
 }

@@ -72,7 +72,7 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         const { parameters, ...rest } = pending
         yield* run('deletePending', { userId })
         yield* run('insertPending', { userId, ...rest, ...parameters })
-        if (user.confirmedAt === null) yield* run('liftHardCapOfApp', { userId, hardCap: limits.hardCap })
+        if (user.confirmedAt === null) yield* run('liftLockOfApp', { userId, lockAfter: limits.lockAfter })
         return true
       }, done),
     getPending: (userId, now) =>
@@ -132,11 +132,11 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
         yield* raise(userId, generation + 1, now, null)
         yield* run('switchOff', { userId })
       }, always),
-    isUnburnt: (tokenId) =>
+    isTokenUnused: (tokenId) =>
       runner.single(function* () {
         return (yield* first('isBurnt', { tokenId })) === undefined
       }),
-    burnToken: (token, now) => runner.write(() => burnToken(token, now), done),
+    consumeToken: (token, now) => runner.write(() => consumeToken(token, now), done),
     keepTrustedDevice: (device, generation) =>
       runner.write(function* () {
         if ((yield* lockUser(device.userId)).generation !== generation) return false
@@ -183,10 +183,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
       runner.single(function* () {
         yield* run('endFamily', { familyId })
       }),
-    keepCanary: (sealed) =>
+    keepKeyCheck: (sealed) =>
       runner.write(function* () {
-        yield* run('keepCanary', { sealed })
-        return String((yield* first('getCanary', {}))?.sealed)
+        yield* run('keepKeyCheck', { sealed })
+        return String((yield* first('getKeyCheck', {}))?.sealed)
       }, always),
     countCall: ({ keyDigest, windowSeconds, now }) =>
       runner.write(function* () {
@@ -332,12 +332,12 @@ function* spendCode(spending: Spending): Work<number> {
 
 /** False when `token`, where there is one, may not be used any more; else burns it. */
 function* burnOf(user: UserRecord, token: SingleUse | null, now: number): Work<boolean> {
-  return token === null || (!isOutdated(token, user, now) && (yield* burnToken(token, now)))
+  return token === null || (!isOutdated(token, user, now) && (yield* consumeToken(token, now)))
 }
 
-function* burnToken(token: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: number): Work<boolean> {
+function* consumeToken(token: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: number): Work<boolean> {
   const { tokenId, expiresAt } = token
-  if (expiresAt < now || (yield* run('burnToken', { tokenId, expiresAt })) === 0) return false
+  if (expiresAt < now || (yield* run('consumeToken', { tokenId, expiresAt })) === 0) return false
   yield* run('forgetTwoBurntTokens', { now })
   return true
 }
@@ -395,7 +395,7 @@ function* removeFactors(removal: Parameters<TotpStore['removeFactors']>[0]): Wor
   if (user.generation !== generation || !(yield* burnOf(user, token, now))) return false
   if (user.confirmedAt === null) {
     yield* run('deletePending', { userId })
-    yield* run('liftHardCap', { userId, hardCap: limits.hardCap })
+    yield* run('liftLock', { userId, lockAfter: limits.lockAfter })
     return true
   }
   yield* run('clearConsecutiveFailures', { userId })
@@ -442,8 +442,8 @@ function* remaining(userId: string): Work<number> {
 
 /** The numbers that the failure statements compare with. */
 export function limitNumbers(now: number, limits: FailureLimits) {
-  const { beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap, total } = limits
-  return { period: periodOf(now, limits), beforeDelay, firstDelaySeconds, maxDelaySeconds, hardCap, total }
+  const { delayAfter, firstDelaySeconds, maxDelaySeconds, lockAfter, maxPerPeriod } = limits
+  return { period: periodOf(now, limits), delayAfter, firstDelaySeconds, maxDelaySeconds, lockAfter, maxPerPeriod }
 }
 
 export function toUser(row: Row | undefined): UserRecord {

@@ -146,12 +146,12 @@ function sources(dialect: Dialect, t: Tables) {
       UPDATE ${t.failure} SET consecutive = 0, blocked_until = 0
       WHERE user_id = :userId AND method = 'recovery_password'`,
     clearFailures: `DELETE FROM ${t.failure} WHERE user_id = :userId`,
-    liftHardCap: `UPDATE ${t.failure} SET consecutive = 0 WHERE user_id = :userId AND consecutive >= :hardCap`,
-    liftHardCapOfApp: `
+    liftLock: `UPDATE ${t.failure} SET consecutive = 0 WHERE user_id = :userId AND consecutive >= :lockAfter`,
+    liftLockOfApp: `
       UPDATE ${t.failure} SET consecutive = 0
-      WHERE user_id = :userId AND method = 'totp' AND consecutive >= :hardCap`,
+      WHERE user_id = :userId AND method = 'totp' AND consecutive >= :lockAfter`,
 
-    burnToken: insertNew(`${t.burntToken} (token_id, expires_at)`, 'VALUES (:tokenId, :expiresAt)'),
+    consumeToken: insertNew(`${t.burntToken} (token_id, expires_at)`, 'VALUES (:tokenId, :expiresAt)'),
     isBurnt: `SELECT 1 AS burnt FROM ${t.burntToken} WHERE token_id = :tokenId`,
     forgetTwoBurntTokens: twoExpired(dialect, t.burntToken, 'token_id', FORGOTTEN),
     deleteExpiredBurntTokens: `DELETE FROM ${t.burntToken} WHERE ${FORGOTTEN}`,
@@ -208,8 +208,8 @@ function sources(dialect: Dialect, t: Tables) {
     forgetTwoCalls: deleteTwoExpired(t.throttle, 'key_digest'),
     deleteExpiredCalls: `DELETE FROM ${t.throttle} WHERE expires_at < :now`,
 
-    keepCanary: insertNew(`${t.canary} (id, sealed)`, 'VALUES (1, :sealed)'),
-    getCanary: `SELECT sealed FROM ${t.canary} WHERE id = 1`,
+    keepKeyCheck: insertNew(`${t.canary} (id, sealed)`, 'VALUES (1, :sealed)'),
+    getKeyCheck: `SELECT sealed FROM ${t.canary} WHERE id = 1`,
   }
 }
 
@@ -235,12 +235,12 @@ function failureTerms(dialect: Dialect) {
   const inPrevious = `CASE WHEN :period > f.period + 1 THEN 0 WHEN :period = f.period + 1 THEN f.in_period
     ELSE f.in_previous_period END`
   /** The end of the delay that one more failure sets. The shift stops at 20, where every delay is at its most. */
-  const delayEnd = `CASE WHEN f.consecutive + 1 < :beforeDelay THEN 0 ELSE :now + ${least}(:maxDelaySeconds,
-    :firstDelaySeconds << CAST(${least}(f.consecutive + 1 - :beforeDelay, 20) AS ${whole})) END`
+  const delayEnd = `CASE WHEN f.consecutive + 1 < :delayAfter THEN 0 ELSE :now + ${least}(:maxDelaySeconds,
+    :firstDelaySeconds << CAST(${least}(f.consecutive + 1 - :delayAfter, 20) AS ${whole})) END`
   return {
     inPeriod,
     inPrevious,
-    mayTry: `f.consecutive < :hardCap AND f.blocked_until <= :now AND (${inPeriod}) + (${inPrevious}) < :total`,
+    mayTry: `f.consecutive < :lockAfter AND f.blocked_until <= :now AND (${inPeriod}) + (${inPrevious}) < :maxPerPeriod`,
     /** In this order: MySQL assigns from left to right and sees the new values on the right. */
     countOne: `
       blocked_until = ${delayEnd},
@@ -264,7 +264,7 @@ function postgresStatements(t: Tables) {
         AND NOT EXISTS (SELECT 1 FROM ${t.burntToken} WHERE token_id = :tokenId))),
     reserved AS (
       INSERT INTO ${t.failure} AS f (user_id, method, consecutive, blocked_until, period, in_period, in_previous_period)
-      SELECT :userId, :method, 1, CASE WHEN 1 < :beforeDelay THEN 0 ELSE :now + :firstDelaySeconds END, :period, 1, 0
+      SELECT :userId, :method, 1, CASE WHEN 1 < :delayAfter THEN 0 ELSE :now + :firstDelaySeconds END, :period, 1, 0
       FROM open_challenge WHERE EXISTS (SELECT 1 FROM factor)
       ON CONFLICT (user_id, method) DO UPDATE SET ${countOne} WHERE ${mayTry}
       RETURNING f.consecutive)

@@ -62,7 +62,7 @@ export const outcomes: Promises = {
   async 'nothing is counted when the outcome is `locked`'(open) {
     const store = await open()
     const user = await enroll(store)
-    const capped = { ...totalOf(5), hardCap: 3 }
+    const capped = { ...totalOf(5), lockAfter: 3 }
     await reserve(store, { limits: capped }, 3)
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
 

@@ -78,7 +78,7 @@ export const activateFurther: Promises = {
       }
     }
     const watch = () =>
-      race(open, (other) => other.reserveAttempt(attempt({ limits: { ...limits, beforeDelay: 9999 } })))
+      race(open, (other) => other.reserveAttempt(attempt({ limits: { ...limits, delayAfter: 9999 } })))
 
     const [, ...seen] = await Promise.all([replaceAll(), watch(), watch()])
 

@@ -71,7 +71,7 @@ export const budget: Promises = {
     assert.equal(await refusedUntil(await open()), noon + 30)
   },
 
-  async 'the n-th failure after `beforeDelay` delays by `firstDelaySeconds` × 2^n, at most `maxDelaySeconds`'(open) {
+  async 'the n-th failure after `delayAfter` delays by `firstDelaySeconds` × 2^n, at most `maxDelaySeconds`'(open) {
     const store = await open()
     await enroll(store)
     await reserve(store, {}, 5)
@@ -85,7 +85,7 @@ export const budget: Promises = {
     }
   },
 
-  async 'at `hardCap` consecutive failures the outcome is `locked`, and time does not help'(open) {
+  async 'at `lockAfter` consecutive failures the outcome is `locked`, and time does not help'(open) {
     const store = await open()
     await enroll(store)
     let now = noon
@@ -98,7 +98,7 @@ export const budget: Promises = {
     assert.equal(await refusedUntil(store, { now: now + 3650 * DAY }), 'locked')
   },
 
-  async 'of any number of attempts at once, no more are reserved than are left to `hardCap`'(open) {
+  async 'of any number of attempts at once, no more are reserved than are left to `lockAfter`'(open) {
     const store = await open()
     const withoutDelay = { ...limits, firstDelaySeconds: 0 }
     await enroll(store)
@@ -172,7 +172,7 @@ export const budget: Promises = {
 
     const retryAt = Number(await refusedUntil(store, { limits: totalOf(3) }))
 
-    assert.ok(retryAt <= noon + 2 * MONTH, 'nobody is shut out for more than twice `totalDays`')
+    assert.ok(retryAt <= noon + 2 * MONTH, 'nobody is shut out for more than twice `periodDays`')
     assert.equal(await refusedUntil(store, { now: retryAt - 1, limits: totalOf(3) }), retryAt)
     await reserve(store, { now: retryAt, limits: totalOf(3) }, 3)
   },
@@ -211,7 +211,7 @@ export const budget: Promises = {
     await reserve(store, { now: periodStart + 3 * MONTH, limits: totalOf(4) }, 4)
   },
 
-  async 'in any `totalDays` days at most `total` attempts fail, whenever they are made'(open) {
+  async 'in any `periodDays` days at most `total` attempts fail, whenever they are made'(open) {
     const store = await open()
     await enroll(store)
     const failures: number[] = []
@@ -255,21 +255,21 @@ export const budget: Promises = {
     const store = await open()
     await enroll(store)
     await reserve(store, {}, 5)
-    await reserve(store, { method: 'backup_code', limits: { ...limits, hardCap: 2 } }, 2)
+    await reserve(store, { method: 'backup_code', limits: { ...limits, lockAfter: 2 } }, 2)
 
     assert.equal(await refusedUntil(store, { now: noon - 60 * DAY }), noon + 30)
-    const backupCode = { method: 'backup_code', now: noon - 60 * DAY, limits: { ...limits, hardCap: 2 } } as const
+    const backupCode = { method: 'backup_code', now: noon - 60 * DAY, limits: { ...limits, lockAfter: 2 } } as const
     assert.equal(await refusedUntil(store, backupCode), 'locked')
   },
 
   async 'where a delay and the total both hold, it may be tried again at `retryAt`, when neither does'(open) {
     const store = await open()
     await enroll(store)
-    await reserve(store, { limits: { ...limits, total: 5 } }, 5)
+    await reserve(store, { limits: { ...limits, maxPerPeriod: 5 } }, 5)
 
-    const retryAt = Number(await refusedUntil(store, { limits: { ...limits, total: 5 } }))
+    const retryAt = Number(await refusedUntil(store, { limits: { ...limits, maxPerPeriod: 5 } }))
 
-    await reserve(store, { now: retryAt, limits: { ...limits, total: 5 } })
+    await reserve(store, { now: retryAt, limits: { ...limits, maxPerPeriod: 5 } })
   },
 
   async 'the two methods have budgets of their own'(open) {
@@ -285,7 +285,7 @@ export const budget: Promises = {
   async 'a method that is locked or has used up its total leaves the other one free'(open) {
     const store = await open()
     await enroll(store)
-    const capped = { ...limits, hardCap: 3 }
+    const capped = { ...limits, lockAfter: 3 }
     await reserve(store, { method: 'totp', limits: capped }, 3)
     assert.equal(await refusedUntil(store, { method: 'totp', limits: capped }), 'locked')
 

@@ -59,7 +59,7 @@ export const deleteExpired: Promises = {
 
     await store.deleteExpired(noon + 1)
 
-    assert.equal(await store.isUnburnt('challenge'), false)
+    assert.equal(await store.isTokenUnused('challenge'), false)
     assert.equal(await store.isFamilyAlive('family', null, noon + 1), true)
     assert.equal((await store.countCall({ ...call, now: noon + 1 })).calls, 2)
     assert.equal((await store.getStatus('ann', noon + 1, limits)).pendingUntil, noon + 15 * 60)

@@ -48,7 +48,7 @@ export const putPending: Promises = {
 
   async 'where 2FA is off, a hard cap that wrong first codes have reached is lifted; delay and total stay'(open) {
     const store = await open()
-    const low = { ...limits, beforeDelay: 3, hardCap: 3, total: 4 }
+    const low = { ...limits, delayAfter: 3, lockAfter: 3, maxPerPeriod: 4 }
     const first = { against: 'pending', limits: low } as const
     await store.putPending('ann', pending('first'), 0, low)
     await reserve(store, { method: 'backup_code', ...first }, 3)
@@ -70,7 +70,7 @@ export const putPending: Promises = {
     await store.putPending('ann', pending('second'), 0, limits)
     await reserve(store, { against: 'pending' })
     assert.equal(await refusedUntil(store, { against: 'pending' }), noon + 30)
-    const low = { ...limits, hardCap: 3 }
+    const low = { ...limits, lockAfter: 3 }
     const bob = await enroll(store, { userId: 'bob' })
     await reserve(store, { userId: 'bob', limits: low }, 3)
 

@@ -48,7 +48,7 @@ export const getFailureBudget: Promises = {
   async '`forever`: the hard cap is reached; before it, no more attempts are left than up to it'(open) {
     const store = await open()
     await enroll(store)
-    const capped = { ...limits, hardCap: 3 }
+    const capped = { ...limits, lockAfter: 3 }
     await reserve(store, { limits: capped })
 
     assert.equal((await store.getFailureBudget('ann', 'totp', noon, capped)).attemptsLeft, 2)
@@ -80,7 +80,7 @@ export const getFailureBudget: Promises = {
   async 'says what `reserveAttempt` does'(open) {
     const store = await open()
     await enroll(store)
-    const tight = { ...limits, beforeDelay: 2, hardCap: 9, total: 8 }
+    const tight = { ...limits, delayAfter: 2, lockAfter: 9, maxPerPeriod: 8 }
 
     for (let n = 0; n < 60; n++) {
       const now = noon + n * n * 40
@@ -147,7 +147,7 @@ export const recoveryPassword: Promises = {
   async 'stale: the link of a recovery was burnt'(open) {
     const store = await open()
     const link = challengeOf(await enroll(store), 'link')
-    await store.burnToken(link, noon)
+    await store.consumeToken(link, noon)
 
     assert.equal(await refusedUntil(await open(), { method: 'recovery_password', challenge: link }), 'stale')
   },
@@ -175,7 +175,7 @@ export const clearFailures: Promises = {
   async 'forgets the hard cap and the total'(open) {
     const store = await open()
     await enroll(store)
-    const capped = { ...totalOf(3), hardCap: 3 }
+    const capped = { ...totalOf(3), lockAfter: 3 }
     await reserve(store, { limits: capped }, 3)
     assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
 
@@ -212,7 +212,7 @@ export const removeFactorsByToken: Promises = {
 
     assert.deepEqual(tally(answers), { true: 1, false: 49 })
     assert.equal((await store.getUser('ann')).confirmedAt, null)
-    assert.equal(await store.isUnburnt('link'), false)
+    assert.equal(await store.isTokenUnused('link'), false)
   },
 
   async 'exactly one where 2FA is off, too'(open) {
@@ -222,14 +222,14 @@ export const removeFactorsByToken: Promises = {
     const answers = await race(open, (other) => remove(other, nobody, challengeOf(nobody, 'link')))
 
     assert.deepEqual(tally(answers), { true: 1, false: 49 })
-    assert.equal(await store.isUnburnt('link'), false)
+    assert.equal(await store.isTokenUnused('link'), false)
   },
 
   async 'false, and nothing done, when `token` is burnt, expired, or of an earlier generation'(open) {
     const store = await open()
     const user = await enroll(store)
     const burnt = challengeOf(user, 'burnt')
-    await store.burnToken(burnt, noon)
+    await store.consumeToken(burnt, noon)
     const before = await store.getStatus('ann', noon, limits)
 
     assert.equal(await remove(store, user, burnt), false)
@@ -247,7 +247,7 @@ export const removeFactorsByToken: Promises = {
 
     assert.equal(await remove(store, { ...user, generation: 0 }, { ...token, generation: 0 }), false)
 
-    assert.equal(await store.isUnburnt('link'), true)
+    assert.equal(await store.isTokenUnused('link'), true)
     assert.equal(await remove(store, user, token), true)
   },
 
@@ -268,27 +268,27 @@ export const removeFactorsByToken: Promises = {
   },
 }
 
-export const burnToken: Promises = {
+export const consumeToken: Promises = {
   async 'true for exactly one caller per `tokenId`'(open) {
     const token = { tokenId: 'link', expiresAt: noon + 120 }
 
-    const answers = await race(open, (store) => store.burnToken(token, noon))
+    const answers = await race(open, (store) => store.consumeToken(token, noon))
 
     assert.deepEqual(tally(answers), { true: 1, false: 49 })
-    assert.equal(await (await open()).burnToken({ ...token, tokenId: 'another' }, noon), true)
+    assert.equal(await (await open()).consumeToken({ ...token, tokenId: 'another' }, noon), true)
   },
 
   async 'a burnt mark outlives its token by 60 s: a process whose clock is behind still accepts the token'(open) {
     const store = await open()
     const token = { tokenId: 'link', expiresAt: noon + 60 }
-    await store.burnToken(token, noon)
+    await store.consumeToken(token, noon)
 
     // The clock of another process is ahead: for it the token has expired.
-    for (const id of ['b', 'c']) await store.burnToken({ tokenId: id, expiresAt: noon + 600 }, noon + 120)
+    for (const id of ['b', 'c']) await store.consumeToken({ tokenId: id, expiresAt: noon + 600 }, noon + 120)
     await store.deleteExpired(noon + 120)
 
-    assert.equal(await (await open()).isUnburnt('link'), false)
-    assert.equal(await store.burnToken(token, noon), false)
+    assert.equal(await (await open()).isTokenUnused('link'), false)
+    assert.equal(await store.consumeToken(token, noon), false)
   },
 
   async 'what is burnt leads to nothing any more'(open) {
@@ -296,9 +296,9 @@ export const burnToken: Promises = {
     const user = await enroll(store)
     const token = challengeOf(user, 'link')
 
-    await store.burnToken(token, noon)
+    await store.consumeToken(token, noon)
 
-    assert.equal(await (await open()).isUnburnt('link'), false)
+    assert.equal(await (await open()).isTokenUnused('link'), false)
     assert.equal(await refusedUntil(store, { challenge: token }), 'stale')
     assert.deepEqual(await store.spend(byStep(user, firstStep + 1, { challenge: token })), { outcome: 'stale' })
     assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent', 'and the step is not spent')
@@ -310,15 +310,15 @@ export const burnToken: Promises = {
     const challenge = challengeOf(user)
     await store.spend(byStep(user, firstStep + 1, { challenge }))
 
-    assert.equal(await store.burnToken(challenge, noon), false)
+    assert.equal(await store.consumeToken(challenge, noon), false)
   },
 
   async 'for none once it has expired: its burnt mark may be forgotten'(open) {
     const store = await open()
     const token = { tokenId: 'link', expiresAt: noon }
 
-    assert.equal(await store.burnToken(token, noon + 1), false)
-    assert.equal(await store.burnToken(token, noon), true)
+    assert.equal(await store.consumeToken(token, noon + 1), false)
+    assert.equal(await store.consumeToken(token, noon), true)
   },
 }
 

@@ -98,7 +98,7 @@ export const removeFactors: Promises = {
   async 'frees a user whom the hard cap has locked'(open) {
     const store = await open()
     const user = await enroll(store)
-    const capped = { ...limits, hardCap: 3 }
+    const capped = { ...limits, lockAfter: 3 }
     await reserve(store, { limits: capped }, 3)
 
     await remove(store, user)
@@ -138,7 +138,7 @@ export const removeFactors: Promises = {
 
   async 'where 2FA is off, a hard cap that wrong first codes have reached is lifted'(open) {
     const store = await open()
-    const low = { ...limits, hardCap: 3 }
+    const low = { ...limits, lockAfter: 3 }
     await store.putPending('ann', pending('phone'), 0, limits)
     await reserve(store, { against: 'pending', limits: low }, 3)
     assert.equal((await store.getStatus('ann', noon, low)).lockedUntil, 'forever')
@@ -228,7 +228,7 @@ export const replaceBackupCodes: Promises = {
       change: (store) => store.replaceBackupCodes('ann', backupCodes(['new 1', 'new 2']), user.generation),
       call: (store, n) => store.spend(byCode(user, [`old ${n}`], { challenge: challengeFor(`old ${n}`) })),
       async look(store) {
-        const unburnt = await Promise.all(codes.map((code) => store.isUnburnt(challengeFor(code).tokenId)))
+        const unburnt = await Promise.all(codes.map((code) => store.isTokenUnused(challengeFor(code).tokenId)))
         return codes.filter((_, n) => !unburnt[n])
       },
     })
@@ -349,7 +349,7 @@ export const raiseGeneration: Promises = {
   ) {
     const store = await open()
     await enroll(store)
-    const locking = { ...limits, hardCap: 5, total: 7 }
+    const locking = { ...limits, lockAfter: 5, maxPerPeriod: 7 }
     for (const method of ['recovery_password', 'totp', 'backup_code'] as const) {
       await reserve(store, { method, limits: locking }, 5)
     }
@@ -366,7 +366,7 @@ export const raiseGeneration: Promises = {
   async 'keeps the failures of recovery passwords where the password is the same'(open) {
     const store = await open()
     await enroll(store)
-    const locking = { ...limits, hardCap: 5 }
+    const locking = { ...limits, lockAfter: 5 }
     await reserve(store, { method: 'recovery_password', limits: locking }, 5)
 
     await store.raiseGeneration('ann', noon, { isPasswordSame: true })

@@ -199,7 +199,7 @@ export const spend: Promises = {
     assert.deepEqual(await store.spend(byStep(user, firstStep, { challenge })), { outcome: 'refused' })
     assert.deepEqual(await store.spend(byCode(user, ['unknown'], { challenge })), { outcome: 'refused' })
 
-    assert.equal(await store.isUnburnt(challenge.tokenId), true)
+    assert.equal(await store.isTokenUnused(challenge.tokenId), true)
     assert.equal((await store.spend(byStep(user, firstStep + 1, { challenge }))).outcome, 'spent')
   },
 
@@ -258,21 +258,21 @@ export const spend: Promises = {
   },
 }
 
-export const isUnburnt: Promises = {
+export const isTokenUnused: Promises = {
   async 'false when the token is burnt'(open) {
     const store = await open()
     const user = await enroll(store)
     await store.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user, 'burnt') }))
 
-    assert.equal(await (await open()).isUnburnt('burnt'), false)
-    assert.equal(await (await open()).isUnburnt('another'), true)
+    assert.equal(await (await open()).isTokenUnused('burnt'), false)
+    assert.equal(await (await open()).isTokenUnused('another'), true)
   },
 
   async 'reads only'(open) {
     const store = await open()
     const user = await enroll(store)
 
-    await race(open, (other) => other.isUnburnt('challenge'))
+    await race(open, (other) => other.isTokenUnused('challenge'))
 
     const answer = await store.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user) }))
     assert.equal(answer.outcome, 'spent')

@@ -87,7 +87,7 @@ export const getStatus: Promises = {
     assert.equal((await store.getStatus('ann', noon, limits)).lockedUntil, noon + 30)
     assert.equal((await store.getStatus('ann', noon + 29, limits)).lockedUntil, noon + 30)
     assert.equal((await store.getStatus('ann', noon + 30, limits)).lockedUntil, null)
-    assert.equal((await store.getStatus('ann', noon + 30, { ...limits, hardCap: 5 })).lockedUntil, 'forever')
+    assert.equal((await store.getStatus('ann', noon + 30, { ...limits, lockAfter: 5 })).lockedUntil, 'forever')
   },
 
   async '`lockedUntil` of a total is the time at which an attempt is reserved again'(open) {
@@ -95,11 +95,11 @@ export const getStatus: Promises = {
     await enroll(store)
     await reserve(store, {}, 3)
 
-    const { lockedUntil } = await store.getStatus('ann', noon, { ...limits, total: 3 })
+    const { lockedUntil } = await store.getStatus('ann', noon, { ...limits, maxPerPeriod: 3 })
 
-    const refused = await store.reserveAttempt(attempt({ limits: { ...limits, total: 3 } }))
+    const refused = await store.reserveAttempt(attempt({ limits: { ...limits, maxPerPeriod: 3 } }))
     assert.deepEqual(refused, { outcome: 'delayed', retryAt: lockedUntil })
-    await reserve(store, { now: Number(lockedUntil), limits: { ...limits, total: 3 } })
+    await reserve(store, { now: Number(lockedUntil), limits: { ...limits, maxPerPeriod: 3 } })
   },
 
   async '`lockedUntil` tells nothing of backup codes'(open) {
@@ -120,17 +120,17 @@ export const getStatus: Promises = {
   },
 }
 
-export const keepCanary: Promises = {
+export const keepKeyCheck: Promises = {
   async 'of many that start on an empty store, all get the same'(open) {
-    const kept = await race(open, (store, n) => store.keepCanary(`canary of ${n}`))
+    const kept = await race(open, (store, n) => store.keepKeyCheck(`canary of ${n}`))
 
     assert.equal(new Set(kept).size, 1)
     assert.match(String(kept[0]), /^canary of \d+$/)
   },
 
   async 'keeps the first and gives it back ever after'(open) {
-    assert.equal(await (await open()).keepCanary('first 🐤'), 'first 🐤')
-    assert.equal(await (await open()).keepCanary('second'), 'first 🐤')
+    assert.equal(await (await open()).keepKeyCheck('first 🐤'), 'first 🐤')
+    assert.equal(await (await open()).keepKeyCheck('second'), 'first 🐤')
   },
 }
 
@@ -214,7 +214,7 @@ export const values: Promises = {
       (await store.listBackupCodes('ann')).map(({ usedAt }) => usedAt),
       [null, noon],
     )
-    assert.equal(await store.isUnburnt('TOKEN'), true)
+    assert.equal(await store.isTokenUnused('TOKEN'), true)
   },
 
   async 'what goes in comes out: Unicode names, no name, long secrets, late times'(open) {

@@ -1,5 +1,3 @@
-import type { Answer } from '../answer.ts'
-import type { Person, Service } from '../harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -10,7 +8,9 @@ import {
   nextCode,
   sessionIn,
   wrongCode,
-} from '../people.ts'
+} from '../actors.ts'
+import type { Answer } from '../answer.ts'
+import type { Person, Service } from '../harness.ts'
 
 /** What a path accepts. */
 type Takes = 'app code' | 'backup code' | 'token'

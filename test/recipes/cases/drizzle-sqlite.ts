@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { sql } from 'drizzle-orm'
-import { phoneFor } from 'totp-kit/testing'
+import { authenticatorFor } from 'totp-kit/testing'
 
 // A database in memory is there for one connection only: what totp-kit writes, Drizzle would not find on another.
 process.env.DATABASE_PATH = ':memory:'
 const { db, totp } = await import('./two-factor.js')
 
-const phone = phoneFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
+const phone = authenticatorFor((await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })).uri)
 const now = Math.floor(Date.now() / 1000)
 const confirming = totp.confirmTotpSetup('ann', phone.codeAt(now))
 const rolledBack = () =>

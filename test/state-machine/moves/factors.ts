@@ -7,7 +7,7 @@ import {
   isFresh,
   isGood,
   judge,
-  liftHardCap,
+  liftLock,
   type ModelPhone,
   type ModelSession,
   type ModelUser,
@@ -82,7 +82,7 @@ export async function beginBy(
     world.count('resume')
     return true
   }
-  if (!user.enabled) liftHardCap(user)
+  if (!user.enabled) liftLock(user)
   user.mayHavePending = false
   const expiresAt = now + PENDING_SECONDS
   user.pending = { name, app, createdAt: now, lastStep: -1, drift: 0, far: null, expiresAt, beganIn }
@@ -209,7 +209,7 @@ async function disable(world: World, given: Given, session: ModelSession): Promi
   const reply = await world.call(on, 'POST', 'totp/disable', bodyOf(typed), session)
   if (!(await holdStepUp(world, on, { session, typed, reply, what: 'disable' }))) return true
   if (user.enabled || !user.mayHavePending) assert.equal(reply.status === 204, user.enabled || hadPending)
-  if (!user.enabled && reply.status === 204) liftHardCap(user)
+  if (!user.enabled && reply.status === 204) liftLock(user)
   user.pending = null
   user.mayHavePending = false
   if (!user.enabled) return true

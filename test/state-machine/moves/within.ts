@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { TotpError } from 'totp-kit'
 import { App } from '../app.ts'
-import { blockOf, fail, liftHardCap, PENDING_SECONDS, spend, succeed, switchOff, verdictOf } from '../model.ts'
+import { blockOf, fail, liftLock, PENDING_SECONDS, spend, succeed, switchOff, verdictOf } from '../model.ts'
 import type { Process, World } from '../world.ts'
 import type { Given, Move } from './move.ts'
 
@@ -90,7 +90,7 @@ async function enrollWithin(world: World, { user, on, other }: Given): Promise<S
   // The pending enrollment is the host's to keep; only what comes after is within its transaction.
   const outside = world.processes[0] as Process
   const { uri } = await outside.totp.createTotpSetup({ id: user.id, accountName: user.username, name })
-  liftHardCap(user)
+  liftLock(user)
   const app = new App(uri)
   const createdAt = outside.now()
   const times = { createdAt, expiresAt: createdAt + PENDING_SECONDS }

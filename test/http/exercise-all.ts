@@ -1,5 +1,3 @@
-import type { Answer } from './answer.ts'
-import type { Service } from './harness.ts'
 import {
   beginEnrollment,
   challenge,
@@ -10,11 +8,13 @@ import {
   nextCode,
   sessionIn,
   wrongCode,
-} from './people.ts'
+} from './actors.ts'
+import type { Answer } from './answer.ts'
+import type { Service } from './harness.ts'
 import { rows } from './rows.ts'
 
 /** Calls each operation so that it succeeds, and so that it refuses; `service.call` holds each answer to the document. */
-export async function useEverything(service: Service): Promise<Record<string, Answer[]>> {
+export async function exerciseAll(service: Service): Promise<Record<string, Answer[]>> {
   const seen: Record<string, Answer[]> = {}
   const call = async (operationId: string, json?: unknown, bearer?: string, id = 'no-such-id') => {
     const { method, template } = rows.find((row) => row.operationId === operationId) ?? { method: 'GET', template: '' }
@@ -75,8 +75,8 @@ export async function useEverything(service: Service): Promise<Record<string, An
   await call('verifyToken', { token: fresh.access })
   await call('refreshTokens', { refresh: fresh.refresh })
   await call('refreshTokens', { refresh: fresh.refresh })
-  await call('endFamily', { refresh: session.refresh })
-  await call('endFamily', { refresh: session.access })
+  await call('logout', { refresh: session.refresh })
+  await call('logout', { refresh: session.access })
   const last = await logInWithPhone(service, { person, phone: spare })
   await call('disableTotp', undefined, last.access)
   const { email } = await enroll(service, 'bob').then(({ person }) => person)

@@ -2,10 +2,12 @@ import type { Totp } from '../create-totp.ts'
 import type { TotpEvent } from '../events.ts'
 import { contextOf } from '../flows/context.ts'
 import { tryMail } from '../flows/mail.ts'
-import type { Notice, SendNotice } from './notice.ts'
+import type { Notification, SendNotification } from './notification.ts'
 
 /** A notice without what is the same in all. */
-type Told<N extends Notice = Notice> = N extends Notice ? Omit<N, 'to' | 'userId' | 'issuer' | 'at'> : never
+type Told<N extends Notification = Notification> = N extends Notification
+  ? Omit<N, 'to' | 'userId' | 'issuer' | 'at'>
+  : never
 
 /**
  * Tells the owner by mail, at every address, what changes the second factor or may be somebody else's doing: whoever
@@ -15,9 +17,9 @@ type Told<N extends Notice = Notice> = N extends Notice ? Omit<N, 'to' | 'userId
  *
  * @example
  * ```ts
- * import { mailNotices } from 'totp-kit/mail'
+ * import { notifyByMail } from 'totp-kit/mail'
  *
- * mailNotices(totp, {
+ * notifyByMail(totp, {
  *   addressesOf: async (userId) => [`${userId}@example.com`],
  *   send: async ({ kind, to }) => console.log(`${kind} to ${to}`),
  * })
@@ -25,16 +27,16 @@ type Told<N extends Notice = Notice> = N extends Notice ? Omit<N, 'to' | 'userId
  *
  * @param mails - `addressesOf`: the user's validated addresses
  */
-export function mailNotices(
+export function notifyByMail(
   totp: Totp,
-  { addressesOf, send }: { addressesOf: (userId: string) => Promise<readonly string[]>; send: SendNotice },
+  { addressesOf, send }: { addressesOf: (userId: string) => Promise<readonly string[]>; send: SendNotification },
 ): void {
   const ctx = contextOf(totp)
   const { issuer } = ctx.policy
   const tell = ({ userId, at }: TotpEvent, told: Told) =>
-    ctx.later(async () => {
+    ctx.afterResponse(async () => {
       const addresses = (await tryMail(ctx, userId, () => addressesOf(userId))) ?? []
-      const sendTo = (to: string) => send({ ...told, to, userId, issuer, at } as Notice)
+      const sendTo = (to: string) => send({ ...told, to, userId, issuer, at } as Notification)
       await Promise.all(addresses.map((to) => tryMail(ctx, userId, () => sendTo(to))))
     })
   totp.on('totp.confirmed', (event) => {

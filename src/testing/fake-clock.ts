@@ -1,14 +1,14 @@
 import type { Clock, UnixSeconds } from '../clock.ts'
 
 /** A clock that stands until it is moved. */
-export interface GivenClock {
+export interface FakeClock {
   now: Clock
   /** Moves on by so many seconds; a negative number sets the clock back. */
   advance(seconds: number): void
 }
 
 /** @param start - where the clock stands at first */
-export function givenClock(start: UnixSeconds): GivenClock {
+export function fakeClock(start: UnixSeconds): FakeClock {
   let at = start
   return {
     now: () => at,

@@ -1,5 +1,5 @@
-import type { Notice } from 'totp-kit/mail'
-import { type Phone, phoneFor } from 'totp-kit/testing'
+import type { Notification } from 'totp-kit/mail'
+import { type AuthenticatorApp, authenticatorFor } from 'totp-kit/testing'
 import { expect } from 'vitest'
 import type { Person, Service } from './harness.ts'
 
@@ -18,7 +18,7 @@ export interface Enrolled {
   session: Session
   /** The same session as confirming has raised it. */
   raised: Session
-  phone: Phone
+  phone: AuthenticatorApp
   /** What the phone showed when it was confirmed. */
   confirmingCode: string
   backupCodes: string[]
@@ -68,10 +68,10 @@ export async function beginEnrollment(
   service: Service,
   bearer: string,
   body?: Record<string, unknown>,
-): Promise<Phone> {
+): Promise<AuthenticatorApp> {
   const answer = await service.post('totp/create/', body, bearer)
   expect(answer.outcome).toBe('201')
-  return phoneFor(String(answer.body.uri))
+  return authenticatorFor(String(answer.body.uri))
 }
 
 /** Registers someone and switches the second factor on. The confirming code is still on the screen. */
@@ -89,20 +89,20 @@ export async function enroll(service: Service, username = 'alice'): Promise<Enro
 }
 
 /** What a mail's link says: behind the `#`, where no server's log sees it. */
-export function linkIn(mail: Notice): { uid: string; token: string } {
+export function linkIn(mail: Notification): { uid: string; token: string } {
   if (!('url' in mail)) throw new TypeError(`a mail of the kind ${mail.kind} has no link`)
   const said = new URLSearchParams(new URL(mail.url).hash.slice(1))
   return { uid: String(said.get('uid')), token: String(said.get('token')) }
 }
 
 /** Waits until the phone shows another code, and reads it. */
-export function nextCode({ clock }: Service, phone: Phone): string {
+export function nextCode({ clock }: Service, phone: AuthenticatorApp): string {
   clock.advance(STEP)
   return phone.codeAt(clock.now())
 }
 
 /** Six digits that the phone shows at no time near now. */
-export function wrongCode({ clock }: Service, phone: Phone): string {
+export function wrongCode({ clock }: Service, phone: AuthenticatorApp): string {
   const right = [-2, -1, 0, 1, 2].map((steps) => phone.codeAt(clock.now() + steps * STEP))
   return ['111111', '222222', '333333', '444444', '555555', '666666'].find((code) => !right.includes(code)) ?? ''
 }

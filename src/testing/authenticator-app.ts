@@ -5,7 +5,7 @@ import type { OtpAlgorithm } from '../otp/hotp.ts'
 import { totpAt } from '../otp/totp.ts'
 
 /** An authenticator app that has scanned a key URI. */
-export interface Phone {
+export interface AuthenticatorApp {
   issuer: string
   accountName: string
   /** The code on its screen at that time. */
@@ -17,7 +17,7 @@ export interface Phone {
  *
  * @throws TypeError when `uri` is not `otpauth://totp/issuer:account?secret=…`
  */
-export function phoneFor(uri: string): Phone {
+export function authenticatorFor(uri: string): AuthenticatorApp {
   const { protocol, host, pathname, searchParams } = new URL(uri)
   const secret = searchParams.get('secret')
   const [issuer, accountName] = decodeURIComponent(pathname.slice(1)).split(':')

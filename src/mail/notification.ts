@@ -5,7 +5,7 @@ import type { SecondFactorMethod } from '../events.ts'
  * Something that the owner of an account is told by mail. `recovery_link` and `recovery_requested` carry a link that
  * must reach nobody else: never log a notice whole.
  */
-export type Notice = {
+export type Notification = {
   /** One address. */
   to: string
   userId: string
@@ -38,7 +38,7 @@ export type Notice = {
     }
 )
 
-export type NoticeKind = Notice['kind']
+export type NotificationKind = Notification['kind']
 
 /** Sends one mail. Rejects when it could not be handed over. */
-export type SendNotice = (notice: Notice) => Promise<void>
+export type SendNotification = (notice: Notification) => Promise<void>
