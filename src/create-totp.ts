@@ -6,17 +6,13 @@ import { tokenSealer } from './crypto/sealed-token.ts'
 import { openValue, sealValue } from './crypto/sealed-value.ts'
 import { readEncryptionKeys } from './encryption-key.ts'
 import { createAnnouncer, type Listen, type TotpEvent } from './events.ts'
-import { deleteExpired, forgetUser, getStatuses } from './flows/account.ts'
+import { credentialsChanged, deleteExpired, forgetUser, getStatuses, unlock } from './flows/account.ts'
 import { backupCodesSaved, listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
 import {
   answerChallenge,
-  credentialsChanged,
-  type FirstFactor,
   generateChallengeToken,
   getUserFromChallengeToken,
-  type LoginStart,
   longestChallengeSeconds,
-  startLogin,
   verifyChallengeToken,
 } from './flows/challenge.ts'
 import {
@@ -36,8 +32,9 @@ import {
   type TotpSetup,
 } from './flows/enrollment.ts'
 import { type AuthenticatorImport, importAuthenticator } from './flows/import.ts'
-import { firstFactorOf, type Proof, proveCode, type TypedCode } from './flows/proof.ts'
-import { disableTotp, removeAuthenticator, renameAuthenticator, unlock } from './flows/removal.ts'
+import { type FirstFactor, type LoginStart, startLogin } from './flows/login.ts'
+import { firstFactorOf, type Proof } from './flows/proof.ts'
+import { disableTotp, removeAuthenticator, renameAuthenticator } from './flows/removal.ts'
 import { getStatus, isTotpEnabled, type Status } from './flows/status.ts'
 import { type Caller, type Freshness, grantHost, grantStepUp, type Nobody, requireFresh } from './flows/step-up.ts'
 import { memoryThrottle, storeThrottle } from './flows/throttle.ts'
@@ -48,6 +45,7 @@ import {
   type TrustedDevice,
   trustDevice,
 } from './flows/trusted-devices.ts'
+import { proveCode, type TypedCode } from './flows/verify-code.ts'
 import { contextHolding, contextWithin, tellAll, type WithinLimits } from './flows/within.ts'
 import type { PolicyOptions } from './policy.ts'
 import { resolvePolicy } from './resolve-policy.ts'

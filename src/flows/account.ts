@@ -17,6 +17,27 @@ export async function forgetUser(ctx: Context, userId: string): Promise<void> {
   await announceChange(ctx, null, { type: 'user.forgotten', userId, at: now })
 }
 
+/**
+ * Ends open challenges, recovery links, trusted devices, refresh families and earlier proofs of a user whose password or
+ * e-mail address changed.
+ */
+export async function credentialsChanged(ctx: Context, userId: string): Promise<void> {
+  checkUserId(userId)
+  const at = ctx.clock()
+  await ctx.store.raiseGeneration(userId, at)
+  await announceChange(ctx, null, { type: 'credentials.changed', userId, at })
+}
+
+/**
+ * For a support desk that knows whom it speaks to: forgets the user's wrong codes, the hard cap included. The factors
+ * stay.
+ */
+export async function unlock(ctx: Context, userId: string): Promise<void> {
+  checkUserId(userId)
+  await ctx.store.clearFailures(userId)
+  await ctx.announce({ type: 'totp.unlocked', userId, at: ctx.clock() })
+}
+
 /** The statuses of many users, by id; a user never heard of has one too. */
 export async function getStatuses(ctx: Context, userIds: Iterable<string>): Promise<Map<string, Status>> {
   const ids = [...new Set(userIds)]

@@ -6,8 +6,8 @@ import { BACKUP_CODE_BYTES, formatBackupCode, readBackupCode } from '../otp/back
 import { looksLikeTotpCode } from '../otp/typed-code.ts'
 import type { BackupCodeRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
-import { notEnabled } from './proof.ts'
 import { type ChangePermit, outdatedPermit } from './step-up.ts'
+import { notEnabled } from './verify-code.ts'
 
 /** What the fields of the endpoints take (`contract/fields.ts`), as it is typed: a longer code could not be used. */
 const MAX_IMPORTED_CODE_LENGTH = 64

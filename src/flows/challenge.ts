@@ -1,92 +1,28 @@
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
-import type { SecondFactorMethod } from '../events.ts'
-import type { SingleUse, UserRecord } from '../store/store.ts'
-import { announceChange } from './changes.ts'
+import type { SingleUse } from '../store/store.ts'
 import { type Context, checkUserId, isActive, newId } from './context.ts'
-import { mustEnroll, sealEnrollmentToken } from './enforcement.ts'
-import { firstFactorOf, makeProof, type Proof, proveCode, type TypedCode, typedCode } from './proof.ts'
-import { recognizeDevice } from './trusted-devices.ts'
-
-/** What comes after the first factor; told apart by `status`. */
-export type LoginStart =
-  /** Done. `trustedDevice`: the device's new token, when an old one has saved the user the code; otherwise null. */
-  | { status: 'complete'; proof: Proof; trustedDevice: string | null }
-  /** The challenge is to be answered with a code, within `expiresIn` seconds; `digits`: how many a TOTP code has. */
-  | {
-      status: 'challenge'
-      challengeToken: string
-      expiresIn: number
-      methods: readonly SecondFactorMethod[]
-      digits: number
-    }
-  /** The user must have a second factor and has none: the token opens enrollment and nothing else, for `expiresIn` seconds. */
-  | { status: 'enrollment_required'; enrollmentToken: string; expiresIn: number }
-
-/** What a host may tell of a login. */
-export interface FirstFactor {
-  /**
-   * How the first factor was proved (RFC 8176 §2): `['pwd']` (the default), `['hwk']`, `['fed']` … `mfa` and `otp` are
-   * left out: they say that we have seen a second factor.
-   */
-  amr?: readonly string[] | undefined
-  /** The token of a trusted device, when the client showed one. */
-  trustedDevice?: string | undefined
-}
-
-const PASSWORD = ['pwd']
-const METHODS = ['totp', 'backup_code'] as const
+import { firstFactorOf, type Proof } from './proof.ts'
+import { proveCode, type TypedCode, typedCode } from './verify-code.ts'
 
 /** How long after the first factor a login that delays have held up may be finished. */
 const CHAIN_SECONDS = 30 * 60
 /** How much longer than the wait a renewed challenge lives: time to type the code. */
 const GRACE_SECONDS = 60
 
-/** The first factor is right, says the host: what next? */
-export async function startLogin(ctx: Context, userId: string, firstFactor: FirstFactor = {}): Promise<LoginStart> {
-  checkUserId(userId)
-  const { trustedDevice } = firstFactor
-  const amr = firstFactorOf(firstFactor)
-  const user = await ctx.store.getUser(userId)
-  const { confirmedAt, generation } = user
-  if (confirmedAt === null) {
-    if (await mustEnroll(ctx, userId)) {
-      const enrollmentToken = await sealEnrollmentToken(ctx, userId, generation)
-      return { status: 'enrollment_required', enrollmentToken, expiresIn: ctx.policy.pendingEnrollmentSeconds }
-    }
-    const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr }, user)
-    return { status: 'complete', proof, trustedDevice: null }
-  }
-  const device = trustedDevice === undefined ? null : await recognizeDevice(ctx, userId, trustedDevice)
-  if (device === null) {
-    const { challengeTokenSeconds: expiresIn, totp } = ctx.policy
-    const challengeToken = await newChallenge(ctx, userId, generation, amr)
-    return { status: 'challenge', challengeToken, expiresIn, methods: METHODS, digits: totp.digits }
-  }
-  const proof = firstFactorProof(
-    ctx,
-    { userId, method: 'trusted_device', amr },
-    { ...user, generation: device.generation },
-  )
-  return { status: 'complete', proof, trustedDevice: device.token }
-}
-
-/** A proof that claims no second factor: `amr` says what the host vouched for, and step-up is still asked. */
-function firstFactorProof(
-  ctx: Context,
-  given: { userId: string; method: 'first_factor' | 'trusted_device'; amr: readonly string[] },
-  user: UserRecord,
-): Proof {
-  return makeProof(ctx, { ...given, backupCodesRemaining: null }, user, ctx.clock())
-}
-
 /** A token that says: this user has passed the first factor. Good for one success, for `challengeTokenSeconds`. */
 export async function generateChallengeToken(ctx: Context, userId: string): Promise<string> {
   checkUserId(userId)
-  return newChallenge(ctx, userId, (await ctx.store.getUser(userId)).generation, PASSWORD)
+  return newChallenge(ctx, userId, (await ctx.store.getUser(userId)).generation, firstFactorOf({}))
 }
 
-async function newChallenge(ctx: Context, userId: string, generation: number, amr: readonly string[]): Promise<string> {
+/** A challenge for a user who has passed the first factor as `amr` says. */
+export async function newChallenge(
+  ctx: Context,
+  userId: string,
+  generation: number,
+  amr: readonly string[],
+): Promise<string> {
   const now = ctx.clock()
   await ctx.announce({ type: 'login.challenged', userId, at: now })
   const expiresAt = now + ctx.policy.challengeTokenSeconds
@@ -168,17 +104,6 @@ function withRenewedChallenge(ctx: Context, said: Challenge, refusal: TotpError,
   if (expiresAt <= retryAt) return refusal
   const challengeToken = sealChallenge(ctx, { ...said, expiresAt }, now)
   return new TotpError(code, { retryAfterSeconds, attemptsLeft, clockOffsetSeconds, challengeToken })
-}
-
-/**
- * Ends open challenges, recovery links, trusted devices, refresh families and earlier proofs of a user whose password or
- * e-mail address changed.
- */
-export async function credentialsChanged(ctx: Context, userId: string): Promise<void> {
-  checkUserId(userId)
-  const at = ctx.clock()
-  await ctx.store.raiseGeneration(userId, at)
-  await announceChange(ctx, null, { type: 'credentials.changed', userId, at })
 }
 
 function openChallenge(ctx: Context, token: string, now: UnixSeconds) {

@@ -8,20 +8,13 @@ import { keyUri } from '../otp/key-uri.ts'
 import { qrSvg } from '../otp/qr.ts'
 import { readIssuer } from '../policy.ts'
 import type { PendingAuthenticator } from '../store/store.ts'
-import { judgeTotpCode } from './app-code.ts'
 import { newBackupCodes, sealBackupCodes } from './backup-codes.ts'
 import { announceChange } from './changes.ts'
 import { type Context, newId } from './context.ts'
-import {
-  announceResynchronized,
-  makeProof,
-  nothingPending,
-  type Proof,
-  reserve,
-  withSecondFactor,
-  wrongCode,
-} from './proof.ts'
+import { makeProof, type Proof, withSecondFactor } from './proof.ts'
 import { type ChangePermit, outdatedPermit } from './step-up.ts'
+import { judgeTotpCode } from './totp-code.ts'
+import { announceResynchronized, nothingPending, reserve, wrongCode } from './verify-code.ts'
 
 /** What a person needs to enroll: the picture to scan, and the same in letters. Shown once, never again. */
 export interface TotpSetup {

@@ -6,7 +6,7 @@ import type { SingleUse } from '../store/store.ts'
 import { announceChange } from './changes.ts'
 import { type Context, isActive, newId } from './context.ts'
 import { tryMail } from './mail.ts'
-import { announceFailures } from './proof.ts'
+import { announceFailures } from './verify-code.ts'
 
 /** What recovery needs beside the context; put together in `recovery/index.ts`. */
 export interface RecoveryParts {

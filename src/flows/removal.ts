@@ -1,9 +1,9 @@
 import { TotpError } from '../errors.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId } from './context.ts'
-import { notEnabled } from './proof.ts'
 import type { Status } from './status.ts'
 import { type ChangePermit, outdatedPermit } from './step-up.ts'
+import { notEnabled } from './verify-code.ts'
 
 /**
  * Switches 2FA off: authenticators and backup codes are gone, open challenges and the user's other refresh families
@@ -57,16 +57,6 @@ export async function removeAuthenticator(
     case 'stale':
       throw await outdatedPermit(ctx, userId)
   }
-}
-
-/**
- * For a support desk that knows whom it speaks to: forgets the user's wrong codes, the hard cap included. The factors
- * stay.
- */
-export async function unlock(ctx: Context, userId: string): Promise<void> {
-  checkUserId(userId)
-  await ctx.store.clearFailures(userId)
-  await ctx.announce({ type: 'totp.unlocked', userId, at: ctx.clock() })
 }
 
 /**

@@ -3,7 +3,8 @@ import { TotpError } from '../errors.ts'
 import { integerInRange } from '../policy.ts'
 import type { UserRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
-import { firstFactorOf, type Proof, proveCode, typedCode } from './proof.ts'
+import { firstFactorOf, type Proof } from './proof.ts'
+import { proveCode, typedCode } from './verify-code.ts'
 
 /** Who is calling, as the host knows: from its session or token. */
 export interface Caller {
