@@ -48,7 +48,7 @@ async function serviceOf(issuer: string, store: TotpStore, clock = fakeClock(NOO
       return { uid: String(said.get('uid')), token: String(said.get('token')) }
     }) as [{ uid: string; token: string }, { uid: string; token: string }]
   }
-  const opensEnrollment = (token: string) => enrollmentCaller(contextOf(totp), `Bearer ${token}`)
+  const opensEnrollment = (token: string) => enrollmentCaller(contextOf(totp), `Bearer ${token}`, clock.now())
   return { totp, tokens, recovery, clock, enroll, recoveryLinks, opensEnrollment }
 }
 

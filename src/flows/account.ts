@@ -1,3 +1,4 @@
+import type { UnixSeconds } from '../clock.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId } from './context.ts'
 import { type Status, visible } from './status.ts'
@@ -10,9 +11,8 @@ const STATUSES_AT_ONCE = 500
  * id, a counter and a time. A user who comes back under the same id would otherwise start counting at 0 again, and tokens
  * handed out before would be good once more.
  */
-export async function forgetUser(ctx: Context, userId: string): Promise<void> {
+export async function forgetUser(ctx: Context, userId: string, now: UnixSeconds): Promise<void> {
   checkUserId(userId)
-  const now = ctx.clock()
   await ctx.store.forgetUser(userId, now)
   await announceChange(ctx, null, { type: 'user.forgotten', userId, at: now })
 }
@@ -21,28 +21,30 @@ export async function forgetUser(ctx: Context, userId: string): Promise<void> {
  * Ends open challenges, recovery links, trusted devices, refresh families and earlier proofs of a user whose password or
  * e-mail address changed.
  */
-export async function credentialsChanged(ctx: Context, userId: string): Promise<void> {
+export async function credentialsChanged(ctx: Context, userId: string, now: UnixSeconds): Promise<void> {
   checkUserId(userId)
-  const at = ctx.clock()
-  await ctx.store.raiseGeneration(userId, at)
-  await announceChange(ctx, null, { type: 'credentials.changed', userId, at })
+  await ctx.store.raiseGeneration(userId, now)
+  await announceChange(ctx, null, { type: 'credentials.changed', userId, at: now })
 }
 
 /**
  * For a support desk that knows whom it speaks to: forgets the user's wrong codes, the hard cap included. The factors
  * stay.
  */
-export async function unlock(ctx: Context, userId: string): Promise<void> {
+export async function unlock(ctx: Context, userId: string, now: UnixSeconds): Promise<void> {
   checkUserId(userId)
   await ctx.store.clearFailures(userId)
-  await ctx.announce({ type: 'totp.unlocked', userId, at: ctx.clock() })
+  await ctx.announce({ type: 'totp.unlocked', userId, at: now })
 }
 
 /** The statuses of many users, by id; a user never heard of has one too. */
-export async function getStatuses(ctx: Context, userIds: Iterable<string>): Promise<Map<string, Status>> {
+export async function getStatuses(
+  ctx: Context,
+  userIds: Iterable<string>,
+  now: UnixSeconds,
+): Promise<Map<string, Status>> {
   const ids = [...new Set(userIds)]
   ids.forEach(checkUserId)
-  const now = ctx.clock()
   const statuses = new Map<string, Status>()
   for (let start = 0; start < ids.length; start += STATUSES_AT_ONCE) {
     const some = ids.slice(start, start + STATUSES_AT_ONCE)
@@ -53,6 +55,6 @@ export async function getStatuses(ctx: Context, userIds: Iterable<string>): Prom
 }
 
 /** Deletes what has expired. Nothing depends on it. */
-export function deleteExpired(ctx: Context): Promise<void> {
-  return ctx.store.deleteExpired(ctx.clock())
+export function deleteExpired(ctx: Context, now: UnixSeconds): Promise<void> {
+  return ctx.store.deleteExpired(now)
 }

@@ -44,9 +44,9 @@ export function sealBackupCodes(
  *
  * @throws TotpError `totp_not_set_up`, `totp_not_enabled`, `step_up_required`, `unavailable`
  */
-export async function rotateBackupCodes(ctx: Context, grant: ChangePermit): Promise<string[]> {
+export async function rotateBackupCodes(ctx: Context, grant: ChangePermit, now: UnixSeconds): Promise<string[]> {
   const codes = newBackupCodes(ctx)
-  await replaceBackupCodes(ctx, grant, codes)
+  await replaceBackupCodes(ctx, grant, codes, now)
   return codes
 }
 
@@ -56,9 +56,14 @@ export async function rotateBackupCodes(ctx: Context, grant: ChangePermit): Prom
  * @throws RangeError as {@link checkForeignCodes}
  * @throws TotpError as {@link rotateBackupCodes}
  */
-export async function storeBackupCodes(ctx: Context, grant: ChangePermit, codes: readonly string[]): Promise<void> {
+export async function storeBackupCodes(
+  ctx: Context,
+  grant: ChangePermit,
+  codes: readonly string[],
+  now: UnixSeconds,
+): Promise<void> {
   checkForeignCodes(codes)
-  await replaceBackupCodes(ctx, grant, codes)
+  await replaceBackupCodes(ctx, grant, codes, now)
 }
 
 /**
@@ -90,9 +95,9 @@ async function replaceBackupCodes(
   ctx: Context,
   { userId, user }: ChangePermit,
   codes: readonly string[],
+  now: UnixSeconds,
 ): Promise<void> {
-  const now = ctx.clock()
-  if (user.confirmedAt === null) throw await notEnabled(ctx, userId)
+  if (user.confirmedAt === null) throw await notEnabled(ctx, userId, now)
   const sealed = sealBackupCodes(ctx, userId, codes, now)
   if (!(await ctx.store.replaceBackupCodes(userId, sealed, user.generation))) throw await outdatedPermit(ctx, userId)
   await ctx.announce({ type: 'backup_codes.rotated', userId, at: now })
@@ -106,21 +111,22 @@ async function replaceBackupCodes(
 export async function listBackupCodes(
   ctx: Context,
   { userId, user }: ChangePermit,
+  now: UnixSeconds,
 ): Promise<{ code: string; usedAt: UnixSeconds | null }[]> {
   checkUserId(userId)
-  if (user.confirmedAt === null) throw await notEnabled(ctx, userId)
+  if (user.confirmedAt === null) throw await notEnabled(ctx, userId, now)
   const records = await ctx.store.listBackupCodes(userId)
   const codes: { code: string; usedAt: UnixSeconds | null }[] = []
   for (const { sealedCode, usedAt } of records) {
     if (sealedCode === null || ctx.policy.backupCodes.storage === 'hashed') throw new TotpError('not_found')
     const code = openValue(ctx.keyring, { purpose: 'backup-code', owner: userId }, sealedCode)
     if (code === null) {
-      await ctx.announce({ type: 'secret.unreadable', userId, at: ctx.clock() })
+      await ctx.announce({ type: 'secret.unreadable', userId, at: now })
       throw new TotpError('unavailable', { cause: new Error('a stored backup code does not open with any key') })
     }
     codes.push({ code, usedAt })
   }
-  await ctx.announce({ type: 'backup_codes.viewed', userId, at: ctx.clock() })
+  await ctx.announce({ type: 'backup_codes.viewed', userId, at: now })
   return codes
 }
 
@@ -129,9 +135,9 @@ export async function listBackupCodes(
  *
  * @throws TotpError `totp_not_set_up`, `totp_not_enabled`, `unavailable`
  */
-export async function backupCodesSaved(ctx: Context, userId: string): Promise<void> {
+export async function backupCodesSaved(ctx: Context, userId: string, now: UnixSeconds): Promise<void> {
   checkUserId(userId)
   const { confirmedAt } = await ctx.store.getUser(userId)
-  if (confirmedAt === null) throw await notEnabled(ctx, userId)
-  await ctx.store.noteBackupCodesSaved(userId, ctx.clock())
+  if (confirmedAt === null) throw await notEnabled(ctx, userId, now)
+  await ctx.store.noteBackupCodesSaved(userId, now)
 }

@@ -11,19 +11,18 @@ const CHAIN_SECONDS = 30 * 60
 const GRACE_SECONDS = 60
 
 /** A token that says: this user has passed the first factor. Good for one success, for `challengeTokenSeconds`. */
-export async function generateChallengeToken(ctx: Context, userId: string): Promise<string> {
+export async function generateChallengeToken(ctx: Context, userId: string, now: UnixSeconds): Promise<string> {
   checkUserId(userId)
-  return newChallenge(ctx, userId, (await ctx.store.getUser(userId)).generation, firstFactorOf({}))
+  const { generation } = await ctx.store.getUser(userId)
+  return newChallenge(ctx, { userId, generation, amr: firstFactorOf({}) }, now)
 }
 
 /** A challenge for a user who has passed the first factor as `amr` says. */
 export async function newChallenge(
   ctx: Context,
-  userId: string,
-  generation: number,
-  amr: readonly string[],
+  { userId, generation, amr }: Pick<Challenge, 'userId' | 'generation' | 'amr'>,
+  now: UnixSeconds,
 ): Promise<string> {
-  const now = ctx.clock()
   await ctx.announce({ type: 'login.challenged', userId, at: now })
   const expiresAt = now + ctx.policy.challengeTokenSeconds
   return sealChallenge(ctx, { id: newId(ctx), userId, generation, provedAt: now, expiresAt, amr }, now)
@@ -52,8 +51,8 @@ function sealChallenge(
  *
  * @throws TotpError `challenge_invalid`: altered, expired, used, of another kind, or older than a change of factors
  */
-export async function verifyChallengeToken(ctx: Context, token: string): Promise<string> {
-  const { userId, challenge } = openChallenge(ctx, token, ctx.clock())
+export async function verifyChallengeToken(ctx: Context, token: string, now: UnixSeconds): Promise<string> {
+  const { userId, challenge } = openChallenge(ctx, token, now)
   const { generation } = await ctx.store.getUser(userId)
   if (generation !== challenge.generation || !(await ctx.store.isTokenUnused(challenge.tokenId))) {
     throw new TotpError('challenge_invalid')
@@ -67,9 +66,9 @@ export async function verifyChallengeToken(ctx: Context, token: string): Promise
  * @throws TypeError when the host gave no `findUser`
  * @throws TotpError `challenge_invalid`, also when `findUser` does not know the user any more
  */
-export async function getUserFromChallengeToken(ctx: Context, token: string): Promise<unknown> {
+export async function getUserFromChallengeToken(ctx: Context, token: string, now: UnixSeconds): Promise<unknown> {
   if (ctx.findUser === undefined) throw new TypeError('getUserFromChallengeToken requires the findUser option')
-  const user = await ctx.findUser(await verifyChallengeToken(ctx, token))
+  const user = await ctx.findUser(await verifyChallengeToken(ctx, token, now))
   if (!user) throw new TotpError('challenge_invalid')
   return user
 }
@@ -80,13 +79,17 @@ export async function getUserFromChallengeToken(ctx: Context, token: string): Pr
  * @throws TotpError `challenge_invalid`, also when `findUser` does not know the user any more; and whatever
  * {@link proveCode} refuses with
  */
-export async function answerChallenge(ctx: Context, token: string, code: string | TypedCode): Promise<Proof> {
-  const now = ctx.clock()
+export async function answerChallenge(
+  ctx: Context,
+  token: string,
+  code: string | TypedCode,
+  now: UnixSeconds,
+): Promise<Proof> {
   const opened = openChallenge(ctx, token, now)
   const { userId, challenge, firstFactor } = opened
   if (!(await isActive(ctx, userId))) throw new TotpError('challenge_invalid')
   try {
-    return await proveCode(ctx, typedCode(code), { userId, challenge, firstFactor })
+    return await proveCode(ctx, typedCode(code), { userId, challenge, firstFactor }, now)
   } catch (error) {
     throw error instanceof TotpError ? withRenewedChallenge(ctx, opened.said, error, now) : error
   }

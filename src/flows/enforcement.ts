@@ -21,18 +21,22 @@ export interface EnforcementForecast {
 }
 
 /** Whether this user, who has no second factor, gets no further than enrollment. */
-export async function mustEnroll(ctx: Context, userId: string): Promise<boolean> {
+export async function mustEnroll(ctx: Context, userId: string, now: UnixSeconds): Promise<boolean> {
   const { enforcement, findUser } = ctx
   if (enforcement === undefined || findUser === undefined) return false
   const user = await findUser(userId)
   // A user who is gone is not let in for want of a rule.
   if (!user) return true
-  return isDue(await enforcement.required(user), ctx.clock())
+  return isDue(await enforcement.required(user), now)
 }
 
 /** A token that opens enrollment and nothing else, until the enrollment is confirmed or given up. */
-export async function sealEnrollmentToken(ctx: Context, userId: string, generation: number): Promise<string> {
-  const now = ctx.clock()
+export async function sealEnrollmentToken(
+  ctx: Context,
+  userId: string,
+  generation: number,
+  now: UnixSeconds,
+): Promise<string> {
   await ctx.announce({ type: 'enrollment.required', userId, at: now })
   return ctx.enrollmentTokens.seal({ id: newId(ctx), userId, generation }, now)
 }
@@ -45,11 +49,12 @@ export async function sealEnrollmentToken(ctx: Context, userId: string, generati
 export async function enrollmentCaller(
   ctx: Context,
   authorization: string | undefined,
+  now: UnixSeconds,
 ): Promise<EnrollingCaller | null> {
   const { enforcement, findUser } = ctx
   const [, token] = authorization?.match(/^Bearer +([\w=-]+) *$/i) ?? []
   if (token === undefined || enforcement === undefined || findUser === undefined) return null
-  const opened = ctx.enrollmentTokens.open(token, ctx.clock())
+  const opened = ctx.enrollmentTokens.open(token, now)
   if (opened === null) return null
   const { id, userId, generation } = opened
   const user = await findUser(userId)
@@ -68,10 +73,10 @@ export async function forecastEnforcement(
   ctx: Context,
   userIds: Iterable<string> | AsyncIterable<string>,
   required: EnforcementRule,
+  now: UnixSeconds,
 ): Promise<EnforcementForecast> {
   const { findUser } = ctx
   if (findUser === undefined) throw new TypeError('forecastEnforcement requires the findUser option')
-  const now = ctx.clock()
   const forecast = { users: 0, enabled: 0, asked: 0, shutOut: 0 }
   for await (const userId of userIds) {
     const user = await findUser(userId)

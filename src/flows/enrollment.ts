@@ -72,10 +72,10 @@ export async function createTotpSetup(
   ctx: Context,
   grant: ChangePermit,
   { accountName, name = null, issuer: ofUser, sessionId, resume = false }: SetupNames,
+  now: UnixSeconds,
 ): Promise<TotpSetup> {
   const { userId } = grant
   const issuer = ofUser === undefined ? ctx.policy.issuer : readIssuer(ofUser)
-  const now = ctx.clock()
   const sessionDigest = typeof sessionId === 'string' ? digestOf(sessionId) : null
   const begun = resume && sessionDigest !== null ? await pendingOf(ctx, userId, sessionDigest, now) : null
   const secret = begun?.secret ?? encodeBase32(ctx.random(ctx.policy.totp.secretBytes))
@@ -149,9 +149,9 @@ async function replacedBy(
 export async function confirmTotpSetup(
   ctx: Context,
   confirmation: { userId: string; code: string; sessionId: string | null; firstFactor: readonly string[] },
+  now: UnixSeconds,
 ): Promise<Confirmation> {
   const { userId, code, sessionId, firstFactor } = confirmation
-  const now = ctx.clock()
   const method = 'totp'
   const reservation = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
   const { user, authenticators, consecutive } = reservation

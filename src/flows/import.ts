@@ -53,9 +53,9 @@ export async function importAuthenticator(
   ctx: Context,
   userId: string,
   given: AuthenticatorImport,
+  now: UnixSeconds,
 ): Promise<'imported' | 'unchanged'> {
   checkUserId(userId)
-  const now = ctx.clock()
   const { secret, name, parameters, lastUsedStep, backupCodes, confirmedAt } = readImport(ctx, given, now)
   const sealedSecret = sealValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, secret, now)
   const id = newId(ctx)

@@ -1,3 +1,4 @@
+import type { UnixSeconds } from '../clock.ts'
 import type { SecondFactorMethod } from '../events.ts'
 import type { UserRecord } from '../store/store.ts'
 import { newChallenge } from './challenge.ts'
@@ -35,30 +36,36 @@ export interface FirstFactor {
 const METHODS = ['totp', 'backup_code'] as const
 
 /** The first factor is right, says the host: what next? */
-export async function startLogin(ctx: Context, userId: string, firstFactor: FirstFactor = {}): Promise<LoginStart> {
+export async function startLogin(
+  ctx: Context,
+  userId: string,
+  firstFactor: FirstFactor,
+  now: UnixSeconds,
+): Promise<LoginStart> {
   checkUserId(userId)
   const { trustedDevice } = firstFactor
   const amr = firstFactorOf(firstFactor)
   const user = await ctx.store.getUser(userId)
   const { confirmedAt, generation } = user
   if (confirmedAt === null) {
-    if (await mustEnroll(ctx, userId)) {
-      const enrollmentToken = await sealEnrollmentToken(ctx, userId, generation)
+    if (await mustEnroll(ctx, userId, now)) {
+      const enrollmentToken = await sealEnrollmentToken(ctx, userId, generation, now)
       return { status: 'enrollment_required', enrollmentToken, expiresIn: ctx.policy.pendingEnrollmentSeconds }
     }
-    const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr }, user)
+    const proof = firstFactorProof(ctx, { userId, method: 'first_factor', amr }, user, now)
     return { status: 'complete', proof, trustedDevice: null }
   }
-  const device = trustedDevice === undefined ? null : await recognizeDevice(ctx, userId, trustedDevice)
+  const device = trustedDevice === undefined ? null : await recognizeDevice(ctx, userId, trustedDevice, now)
   if (device === null) {
     const { challengeTokenSeconds: expiresIn, totp } = ctx.policy
-    const challengeToken = await newChallenge(ctx, userId, generation, amr)
+    const challengeToken = await newChallenge(ctx, { userId, generation, amr }, now)
     return { status: 'challenge', challengeToken, expiresIn, methods: METHODS, digits: totp.digits }
   }
   const proof = firstFactorProof(
     ctx,
     { userId, method: 'trusted_device', amr },
     { ...user, generation: device.generation },
+    now,
   )
   return { status: 'complete', proof, trustedDevice: device.token }
 }
@@ -68,6 +75,7 @@ function firstFactorProof(
   ctx: Context,
   given: { userId: string; method: 'first_factor' | 'trusted_device'; amr: readonly string[] },
   user: UserRecord,
+  now: UnixSeconds,
 ): Proof {
-  return makeProof(ctx, { ...given, backupCodesRemaining: null }, user, ctx.clock())
+  return makeProof(ctx, { ...given, backupCodesRemaining: null }, user, now)
 }

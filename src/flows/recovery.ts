@@ -31,6 +31,8 @@ interface RecoveryLink {
   /** For {@link confirmRecovery} where `canConfirm`, else for {@link cancelRecovery} only. */
   token: string
   canConfirm: boolean
+  /** When it was asked for. */
+  at: UnixSeconds
   worksFrom: UnixSeconds
   expiresAt: UnixSeconds
 }
@@ -45,27 +47,32 @@ const MAILS_WINDOW_SECONDS = 3600
  *
  * @throws TotpError `unavailable` when the store cannot be reached, whoever is asked for
  */
-export async function requestRecovery(ctx: Context, parts: RecoveryParts, email: string): Promise<void> {
+export async function requestRecovery(
+  ctx: Context,
+  parts: RecoveryParts,
+  email: string,
+  now: UnixSeconds,
+): Promise<void> {
   // Both parts of the store that the rest needs: burnt tokens may be kept in Redis.
   await Promise.all([ctx.store.isTokenUnused(newId(ctx)), ctx.store.getUser(newId(ctx))])
-  ctx.afterResponse(() => sendLinks(ctx, parts, email))
+  ctx.afterResponse(() => sendLinks(ctx, parts, email, now))
 }
 
-async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Promise<void> {
+async function sendLinks(ctx: Context, parts: RecoveryParts, email: string, now: UnixSeconds): Promise<void> {
   const account = await parts.findAccount(email)
   if (account === null) return
   const { userId } = account
   const { confirmedAt, generation } = await ctx.store.getUser(userId)
-  const now = ctx.clock()
   if (confirmedAt === null || !(await isActive(ctx, userId)) || !(await mayMail(ctx, userId, now))) return
   const claims = { id: newId(ctx), userId, generation }
   const common = {
     userId,
     uid: uidOf(userId),
+    at: now,
     worksFrom: now + parts.delaySeconds,
     expiresAt: now + parts.tokens.ttlSeconds,
   }
-  const addresses = await tryMail(ctx, userId, () => parts.addressesOf(userId))
+  const addresses = await tryMail(ctx, { userId, at: now }, () => parts.addressesOf(userId))
   // Without the warnings there is no link: whoever reads one mailbox must not be alone with it.
   if (addresses === null) return
   const others = addresses.filter((address) => address !== account.email)
@@ -80,7 +87,7 @@ async function sendLinks(ctx: Context, parts: RecoveryParts, email: string): Pro
     { ...common, to: account.email, token: unpadded(parts.tokens.seal(claims, now)), canConfirm: true },
   ]
   await ctx.announce({ type: 'recovery.requested', userId, at: now })
-  await Promise.all(links.map((link) => tryMail(ctx, userId, () => parts.sendLink(link))))
+  await Promise.all(links.map((link) => tryMail(ctx, { userId, at: now }, () => parts.sendLink(link))))
 }
 
 async function mayMail(ctx: Context, userId: string, now: UnixSeconds): Promise<boolean> {
@@ -100,8 +107,8 @@ export async function confirmRecovery(
   ctx: Context,
   parts: RecoveryParts,
   { uid, token, password }: { uid: string; token: string; password: string },
+  now: UnixSeconds,
 ): Promise<void> {
-  const now = ctx.clock()
   const opened = openLink(parts.tokens, { uid, token, now })
   if (opened === null) throw new TotpError('recovery_link_invalid')
   const { userId, link } = opened
@@ -145,8 +152,8 @@ export async function cancelRecovery(
   ctx: Context,
   parts: RecoveryParts,
   { uid, token }: { uid: string; token: string },
+  now: UnixSeconds,
 ): Promise<void> {
-  const now = ctx.clock()
   const opened = openLink(parts.tokens, { uid, token, now }) ?? openLink(parts.cancelTokens, { uid, token, now })
   if (opened === null) throw new TotpError('recovery_link_invalid')
   const { userId, link } = opened

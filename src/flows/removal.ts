@@ -1,3 +1,4 @@
+import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
 import { announceChange } from './changes.ts'
 import { type Context, checkUserId } from './context.ts'
@@ -11,11 +12,15 @@ import { notEnabled } from './verify-code.ts'
  *
  * @throws TotpError `totp_not_set_up`, `step_up_required`, `unavailable`
  */
-export async function disableTotp(ctx: Context, grant: ChangePermit, keepFamilyId: string | null): Promise<void> {
+export async function disableTotp(
+  ctx: Context,
+  grant: ChangePermit,
+  keepFamilyId: string | null,
+  now: UnixSeconds,
+): Promise<void> {
   const { userId, user } = grant
-  const now = ctx.clock()
   if (user.confirmedAt === null) {
-    const absent = await notEnabled(ctx, userId)
+    const absent = await notEnabled(ctx, userId, now)
     if (absent.code === 'totp_not_set_up') throw absent
   }
   const removed = await ctx.store.removeFactors({
@@ -41,8 +46,8 @@ export async function removeAuthenticator(
   ctx: Context,
   { userId, user }: ChangePermit,
   { authenticatorId, keepFamilyId }: { authenticatorId: string; keepFamilyId: string | null },
+  now: UnixSeconds,
 ): Promise<void> {
-  const now = ctx.clock()
   const { generation } = user
   const outcome = await ctx.store.removeAuthenticator({ userId, authenticatorId, generation, keepFamilyId, now })
   switch (outcome) {

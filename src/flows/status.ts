@@ -22,9 +22,9 @@ export async function isTotpEnabled(ctx: Context, userId: string): Promise<boole
 }
 
 /** What the user sees of the second factor. */
-export async function getStatus(ctx: Context, userId: string): Promise<Status> {
+export async function getStatus(ctx: Context, userId: string, now: UnixSeconds): Promise<Status> {
   checkUserId(userId)
-  return visible(await ctx.store.getStatus(userId, ctx.clock(), ctx.policy.failures))
+  return visible(await ctx.store.getStatus(userId, now, ctx.policy.failures))
 }
 
 /** What a user may see of what the store knows. */

@@ -50,7 +50,12 @@ export interface ChangePermit {
  * @param inputCode - a code of the app or a backup code, as typed; judged, counted and spent like any other
  * @throws TotpError `unauthenticated`, `step_up_required`, and whatever {@link proveCode} refuses with
  */
-export async function grantStepUp(ctx: Context, caller: Caller | Nobody, inputCode?: string): Promise<ChangePermit> {
+export async function grantStepUp(
+  ctx: Context,
+  caller: Caller | Nobody,
+  inputCode: string | undefined,
+  now: UnixSeconds,
+): Promise<ChangePermit> {
   if (!caller) throw new TotpError('unauthenticated')
   const { id: userId } = caller
   checkUserId(userId)
@@ -59,10 +64,10 @@ export async function grantStepUp(ctx: Context, caller: Caller | Nobody, inputCo
   if (stepUp === false || user.confirmedAt === null) return { userId, user, proof: null }
   if (inputCode !== undefined) {
     const question = { userId, challenge: null, firstFactor: firstFactorOf(caller) }
-    return { userId, user, proof: await proveCode(ctx, typedCode(inputCode), question) }
+    return { userId, user, proof: await proveCode(ctx, typedCode(inputCode), question, now) }
   }
-  if (!isFresh(caller, user, stepUp.maxAgeSeconds, ctx.clock())) {
-    throw await stepUpRequired(ctx, userId, stepUp.maxAgeSeconds)
+  if (!isFresh(caller, user, stepUp.maxAgeSeconds, now)) {
+    throw await stepUpRequired(ctx, userId, stepUp.maxAgeSeconds, now)
   }
   return { userId, user, proof: null }
 }
@@ -85,17 +90,27 @@ export interface Freshness {
  * @throws TotpError `unauthenticated` for nobody; `second_factor_required` for a user who has none; `step_up_required`
  * (RFC 9470)
  */
-export async function requireFresh(ctx: Context, caller: Caller | Nobody, { maxAgeSeconds }: Freshness): Promise<void> {
+export async function requireFresh(
+  ctx: Context,
+  caller: Caller | Nobody,
+  { maxAgeSeconds }: Freshness,
+  now: UnixSeconds,
+): Promise<void> {
   integerInRange('maxAgeSeconds', maxAgeSeconds, 1, 86_400)
   if (!caller) throw new TotpError('unauthenticated')
   checkUserId(caller.id)
   const user = await ctx.store.getUser(caller.id)
   if (user.confirmedAt === null) throw new TotpError('second_factor_required')
-  if (!isFresh(caller, user, maxAgeSeconds, ctx.clock())) throw await stepUpRequired(ctx, caller.id, maxAgeSeconds)
+  if (!isFresh(caller, user, maxAgeSeconds, now)) throw await stepUpRequired(ctx, caller.id, maxAgeSeconds, now)
 }
 
-async function stepUpRequired(ctx: Context, userId: string, maxAgeSeconds: number): Promise<TotpError> {
-  await ctx.announce({ type: 'step_up.refused', userId, at: ctx.clock() })
+async function stepUpRequired(
+  ctx: Context,
+  userId: string,
+  maxAgeSeconds: number,
+  now: UnixSeconds,
+): Promise<TotpError> {
+  await ctx.announce({ type: 'step_up.refused', userId, at: now })
   return new TotpError('step_up_required', { maxAgeSeconds })
 }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
 import type { TrustedDeviceRecord } from '../store/store.ts'
 import { type Context, checkUserId, newId } from './context.ts'
@@ -16,14 +17,18 @@ export type TrustedDevice = Pick<TrustedDeviceRecord, 'id' | 'name' | 'createdAt
  * @returns the token; null when the factors have changed since the proof
  * @throws TypeError when trusted devices are off, or `proof` is not one of ours or of a first factor only
  */
-export async function trustDevice(ctx: Context, proof: Proof, name: string | null): Promise<string | null> {
+export async function trustDevice(
+  ctx: Context,
+  proof: Proof,
+  name: string | null,
+  now: UnixSeconds,
+): Promise<string | null> {
   const { trustedDevices } = ctx.policy
   if (trustedDevices === null) throw new TypeError('trustDevice requires the trustedDevices option')
   checkProof(ctx, proof)
   const { userId, method, generation } = proof
   if (method !== 'totp' && method !== 'backup_code')
     throw new TypeError('trustDevice requires a Proof of a second factor')
-  const now = ctx.clock()
   const [id, tokenId] = [newId(ctx), newId(ctx)]
   const expiresAt = now + trustedDevices.seconds
   const tokenDigest = digestOf(tokenId)
@@ -43,9 +48,9 @@ export async function recognizeDevice(
   ctx: Context,
   userId: string,
   token: string,
+  now: UnixSeconds,
 ): Promise<{ token: string; generation: number } | null> {
   if (ctx.policy.trustedDevices === null) return null
-  const now = ctx.clock()
   const opened = ctx.trustedDeviceTokens.open(token, now)
   // Another user's device says nothing of this one, and is not told of.
   if (opened === null || opened.userId !== userId || opened.more === undefined) return null
@@ -69,9 +74,9 @@ export async function recognizeDevice(
 }
 
 /** The user's trusted devices, the newest first. */
-export async function listTrustedDevices(ctx: Context, userId: string): Promise<TrustedDevice[]> {
+export async function listTrustedDevices(ctx: Context, userId: string, now: UnixSeconds): Promise<TrustedDevice[]> {
   checkUserId(userId)
-  const devices = await ctx.store.listTrustedDevices(userId, ctx.clock())
+  const devices = await ctx.store.listTrustedDevices(userId, now)
   return devices.map(({ id, name, createdAt, lastUsedAt, expiresAt }) => ({
     id,
     name,
@@ -82,22 +87,31 @@ export async function listTrustedDevices(ctx: Context, userId: string): Promise<
 }
 
 /** Ends a trusted device. @throws TotpError `not_found` */
-export async function removeTrustedDevice(ctx: Context, { userId }: ChangePermit, deviceId: string): Promise<void> {
+export async function removeTrustedDevice(
+  ctx: Context,
+  { userId }: ChangePermit,
+  deviceId: string,
+  now: UnixSeconds,
+): Promise<void> {
   if (!(await ctx.store.endTrustedDevice(userId, deviceId))) throw new TotpError('not_found')
-  await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at: ctx.clock() })
+  await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at: now })
 }
 
 /** Ends all trusted devices of the user. */
-export async function removeTrustedDevices(ctx: Context, { userId }: ChangePermit): Promise<void> {
-  const at = ctx.clock()
-  const devices = await ctx.store.listTrustedDevices(userId, at)
+export async function removeTrustedDevices(ctx: Context, { userId }: ChangePermit, now: UnixSeconds): Promise<void> {
+  const devices = await ctx.store.listTrustedDevices(userId, now)
   await ctx.store.endTrustedDevices(userId)
-  for (const { id: deviceId } of devices) await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at })
+  for (const { id: deviceId } of devices)
+    await ctx.announce({ type: 'trusted_device.removed', userId, deviceId, at: now })
 }
 
 /** The id of the living trusted device that `token` was made for; null: none of the user's. Spends nothing, opens nothing. */
-export async function currentDevice(ctx: Context, userId: string, token: string): Promise<string | null> {
-  const now = ctx.clock()
+export async function currentDevice(
+  ctx: Context,
+  userId: string,
+  token: string,
+  now: UnixSeconds,
+): Promise<string | null> {
   const opened = ctx.trustedDeviceTokens.open(token, now)
   if (opened === null || opened.userId !== userId) return null
   const devices = await ctx.store.listTrustedDevices(userId, now)

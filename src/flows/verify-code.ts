@@ -35,12 +35,12 @@ export async function proveCode(
   ctx: Context,
   typed: TypedCode,
   question: { userId: string; challenge: SingleUse | null; firstFactor: readonly string[] },
+  now: UnixSeconds,
 ): Promise<Proof> {
   const { userId, challenge, firstFactor } = question
   const { method, code } = typed
   // A host may pass on what a client sent, and each further word would be a failure budget of its own.
   if (!CODE_METHODS.has(method)) throw new TypeError('method must be totp or backup_code')
-  const now = ctx.clock()
   const reservation = await reserve(ctx, { userId, method, against: 'live', challenge, now })
   const { user, authenticators, consecutive } = reservation
   const { generation } = user
@@ -85,7 +85,7 @@ export async function reserve(
     case 'reserved':
       return reservation
     case 'absent':
-      throw await (attempt.against === 'live' ? notEnabled(ctx, userId) : nothingPending(ctx, userId))
+      throw await (attempt.against === 'live' ? notEnabled(ctx, userId, now) : nothingPending(ctx, userId))
     case 'stale':
       throw await refusal(ctx, { userId, method, code: 'challenge_invalid', now })
     case 'locked':
@@ -98,8 +98,8 @@ export async function reserve(
 }
 
 /** Why there is no live factor: nothing was begun, or it was never confirmed. */
-export async function notEnabled(ctx: Context, userId: string): Promise<TotpError> {
-  const pending = await ctx.store.getPending(userId, ctx.clock())
+export async function notEnabled(ctx: Context, userId: string, now: UnixSeconds): Promise<TotpError> {
+  const pending = await ctx.store.getPending(userId, now)
   return new TotpError(pending ? 'totp_not_enabled' : 'totp_not_set_up')
 }
 

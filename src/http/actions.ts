@@ -26,6 +26,8 @@ import type { HeaderLookup } from './message.ts'
 /** What an action has beside its body. */
 export interface Call {
   ctx: Context
+  /** When the request came: the clock is read once. */
+  now: UnixSeconds
   /** @throws TotpError `unauthenticated` when the host knows no caller */
   caller: Caller
   /** The caller came with an enrollment token: there is no session yet. */
@@ -47,12 +49,12 @@ type Action<Id extends OperationId> = (call: Call, body: BodyOf<Id>) => Promise<
 /** What each endpoint does: calls one flow and puts the answer into the wire's words. */
 export const actions: { [Id in OperationId]: Action<Id> } = {
   async createTotpSetup(call, { input_code, name = null, resume }) {
-    const { ctx, caller, session: sessionId } = call
+    const { ctx, now, caller, session: sessionId } = call
     const grant = await permit(call, input_code)
     const { accountName, issuer } = caller
-    const setup = await createTotpSetup(ctx, grant, { accountName, issuer, name, sessionId, resume })
+    const setup = await createTotpSetup(ctx, grant, { accountName, issuer, name, sessionId, resume }, now)
     const { svg, uri, secret, expiresAt, digits, periodSeconds: period, algorithm, replaces } = setup
-    const shown = { svg, uri, secret, expires_in: expiresAt - ctx.clock(), digits, period, algorithm }
+    const shown = { svg, uri, secret, expires_in: expiresAt - now, digits, period, algorithm }
     return withTokens(call, grant.proof, {
       ...shown,
       issuer: setup.issuer,
@@ -62,32 +64,32 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async confirmTotpSetup(call, { input_code: code }) {
-    const { ctx, caller, verified } = call
+    const { ctx, now, caller, verified } = call
     const { id: userId, sessionId = null } = caller
     const confirmation = { userId, code, sessionId, firstFactor: firstFactorOf(caller) }
-    const { backupCodes, proof } = await confirmTotpSetup(ctx, confirmation)
+    const { backupCodes, proof } = await confirmTotpSetup(ctx, confirmation, now)
     // The codes are shown once: that the session could not be raised must not take them away.
     await verified(proof).catch(ctx.onError)
     return withTokens(call, proof, { backup_codes: backupCodes })
   },
 
   async disableTotp(call, { input_code }) {
-    await disableTotp(call.ctx, await permit(call, input_code), call.caller.sessionId ?? null)
+    await disableTotp(call.ctx, await permit(call, input_code), call.caller.sessionId ?? null, call.now)
     return null
   },
 
   async rotateBackupCodes(call, { input_code }) {
     const grant = await permit(call, input_code)
-    return withTokens(call, grant.proof, { backup_codes: await rotateBackupCodes(call.ctx, grant) })
+    return withTokens(call, grant.proof, { backup_codes: await rotateBackupCodes(call.ctx, grant, call.now) })
   },
 
-  async backupCodesSaved({ ctx, caller }) {
-    await backupCodesSaved(ctx, caller.id)
+  async backupCodesSaved({ ctx, now, caller }) {
+    await backupCodesSaved(ctx, caller.id, now)
     return null
   },
 
-  async getStatus({ ctx, caller }) {
-    const { isTotpEnabled, confirmedAt, authenticators, ...status } = await getStatus(ctx, caller.id)
+  async getStatus({ ctx, now, caller }) {
+    const { isTotpEnabled, confirmedAt, authenticators, ...status } = await getStatus(ctx, caller.id, now)
     const { backupCodesRemaining, backupCodesSavedAt, pending, trustedDevices, lockedUntil } = status
     const { policy } = ctx
     return {
@@ -96,7 +98,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
       backup_codes_remaining: backupCodesRemaining,
       backup_codes_saved_at: isoTime(backupCodesSavedAt),
       authenticators: authenticators.map(shownAuthenticator),
-      pending: pending && { expires_in: pending.expiresAt - ctx.clock() },
+      pending: pending && { expires_in: pending.expiresAt - now },
       trusted_devices: trustedDevices,
       // A lock that time does not open reads as the last moment that the notation has.
       locked_until: lockedUntil === 'forever' ? '9999-12-31T23:59:59Z' : isoTime(lockedUntil),
@@ -113,15 +115,15 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async verifySecondFactor(call, body) {
-    const { ctx, caller, verified } = call
+    const { ctx, now, caller, verified } = call
     const question = { userId: caller.id, challenge: null, firstFactor: firstFactorOf(caller) }
-    const proof = await proveCode(ctx, typedCodeOf(body), question)
+    const proof = await proveCode(ctx, typedCodeOf(body), question, now)
     await verified(proof)
     return withTokens(call, proof, { verified_at: isoTime(proof.verifiedAt), amr: [...proof.amr] })
   },
 
-  async listBackupCodes({ ctx, caller }) {
-    const codes = await listBackupCodes(ctx, await grantStepUp(ctx, caller))
+  async listBackupCodes({ ctx, now, caller }) {
+    const codes = await listBackupCodes(ctx, await grantStepUp(ctx, caller, undefined, now), now)
     return { backup_codes: codes.map(({ code, usedAt }) => ({ code, used_at: isoTime(usedAt) })) }
   },
 
@@ -130,16 +132,16 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async removeAuthenticator(call, { input_code }) {
-    const { ctx, caller, id: authenticatorId } = call
+    const { ctx, now, caller, id: authenticatorId } = call
     const grant = await permit(call, input_code)
-    await removeAuthenticator(ctx, grant, { authenticatorId, keepFamilyId: caller.sessionId ?? null })
+    await removeAuthenticator(ctx, grant, { authenticatorId, keepFamilyId: caller.sessionId ?? null }, now)
     return null
   },
 
-  async listTrustedDevices({ ctx, caller, header }) {
-    const devices = await listTrustedDevices(ctx, caller.id)
+  async listTrustedDevices({ ctx, now, caller, header }) {
+    const devices = await listTrustedDevices(ctx, caller.id, now)
     const token = deviceTokenOf(ctx.policy.trustedDevices, { header }, undefined)
-    const current = token === undefined ? null : await currentDevice(ctx, caller.id, token)
+    const current = token === undefined ? null : await currentDevice(ctx, caller.id, token, now)
     return {
       trusted_devices: devices.map(({ id, name, createdAt, lastUsedAt, expiresAt }) => ({
         id,
@@ -153,21 +155,21 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async removeTrustedDevice(call, { input_code }) {
-    await removeTrustedDevice(call.ctx, await permit(call, input_code), call.id)
+    await removeTrustedDevice(call.ctx, await permit(call, input_code), call.id, call.now)
     return null
   },
 
   async removeTrustedDevices(call, { input_code }) {
-    await removeTrustedDevices(call.ctx, await permit(call, input_code))
+    await removeTrustedDevices(call.ctx, await permit(call, input_code), call.now)
     return null
   },
 
-  async createTokens({ ctx, jwt, header, setCookie }, { username, password, trusted_device }) {
+  async createTokens({ ctx, now, jwt, header, setCookie }, { username, password, trusted_device }) {
     const userId = await jwt.authenticate(username, password)
     if (userId === null) throw new TotpError('invalid_credentials')
     const { trustedDevices } = ctx.policy
     const trustedDevice = deviceTokenOf(trustedDevices, { header }, trusted_device)
-    const login = await startLogin(ctx, userId, trustedDevice === undefined ? {} : { trustedDevice })
+    const login = await startLogin(ctx, userId, trustedDevice === undefined ? {} : { trustedDevice }, now)
     if (login.status === 'challenge') {
       const { challengeToken, expiresIn, methods, digits } = login
       const asked = { expires_in: expiresIn, methods: [...methods], digits, trusted_device_days: trustedDays(ctx) }
@@ -177,53 +179,53 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
       const { enrollmentToken, expiresIn } = login
       return { is_totp_enabled: false, must_enroll: true, enrollment_token: enrollmentToken, expires_in: expiresIn }
     }
-    const tokens = { is_totp_enabled: false as const, ...(await jwt.issueTokens(login.proof)) }
+    const tokens = { is_totp_enabled: false as const, ...(await jwt.issueTokens(login.proof, now)) }
     return withDeviceToken(trustedDevices, tokens, login.trustedDevice, setCookie)
   },
 
-  async answerChallenge({ ctx, jwt, setCookie }, body) {
-    const proof = await answerChallenge(ctx, body.totp_challenge_token, typedCodeOf(body))
+  async answerChallenge({ ctx, now, jwt, setCookie }, body) {
+    const proof = await answerChallenge(ctx, body.totp_challenge_token, typedCodeOf(body), now)
     const { trustedDevices } = ctx.policy
     const mayTrust = trustedDevices !== null && body.trust_device === true
-    const device = mayTrust ? await trustDevice(ctx, proof, body.device_name ?? null) : null
-    const tokens = withDeviceToken(trustedDevices, await jwt.issueTokens(proof), device, setCookie)
+    const device = mayTrust ? await trustDevice(ctx, proof, body.device_name ?? null, now) : null
+    const tokens = withDeviceToken(trustedDevices, await jwt.issueTokens(proof, now), device, setCookie)
     const { backupCodesRemaining } = proof
     return backupCodesRemaining === null ? tokens : { ...tokens, backup_codes_remaining: backupCodesRemaining }
   },
 
-  refreshTokens: ({ jwt }, { refresh }) => jwt.refreshTokens(refresh),
+  refreshTokens: ({ jwt, now }, { refresh }) => jwt.refreshTokens(refresh, now),
 
-  async verifyToken({ jwt }, { token }) {
-    await jwt.verifyToken(token)
+  async verifyToken({ jwt, now }, { token }) {
+    await jwt.verifyToken(token, now)
     return {}
   },
 
-  async logout({ jwt }, { refresh }) {
-    await jwt.logout(refresh)
+  async logout({ jwt, now }, { refresh }) {
+    await jwt.logout(refresh, now)
     return null
   },
 
-  async requestRecovery({ recovery }, { email }) {
-    await recovery.requestRecovery(email)
+  async requestRecovery({ recovery, now }, { email }) {
+    await recovery.requestRecovery(email, now)
     return {
       details: 'If an account with that email exists and has TOTP enabled, a recovery email has been sent.',
     }
   },
 
-  async confirmRecovery({ recovery }, link) {
-    await recovery.confirmRecovery(link)
+  async confirmRecovery({ recovery, now }, link) {
+    await recovery.confirmRecovery(link, now)
     return null
   },
 
-  async cancelRecovery({ recovery }, link) {
-    await recovery.cancelRecovery(link)
+  async cancelRecovery({ recovery, now }, link) {
+    await recovery.cancelRecovery(link, now)
     return null
   },
 }
 
 /** Leave to change factors; a code that was given with the request is told to the host, before anything changes. */
-async function permit({ ctx, caller, verified }: Call, inputCode: string | undefined): Promise<ChangePermit> {
-  const grant = await grantStepUp(ctx, caller, inputCode)
+async function permit({ ctx, now, caller, verified }: Call, inputCode: string | undefined): Promise<ChangePermit> {
+  const grant = await grantStepUp(ctx, caller, inputCode, now)
   if (grant.proof) await verified(grant.proof)
   return grant
 }
@@ -234,12 +236,12 @@ async function permit({ ctx, caller, verified }: Call, inputCode: string | undef
  * from the answer.
  */
 async function withTokens<Reply extends object>(call: Call, proof: Proof | null, reply: Reply) {
-  const { ctx, jwt, caller, isEnrolling } = call as Call & { jwt: JwtTokens | undefined }
+  const { ctx, now, jwt, caller, isEnrolling } = call as Call & { jwt: JwtTokens | undefined }
   if (proof === null || jwt === undefined) return reply
   const { sessionId } = caller
   try {
-    if (isEnrolling) return { ...reply, ...(await jwt.issueTokens(proof)) }
-    return sessionId ? { ...reply, ...(await jwt.raiseSession(proof, sessionId)) } : reply
+    if (isEnrolling) return { ...reply, ...(await jwt.issueTokens(proof, now)) }
+    return sessionId ? { ...reply, ...(await jwt.raiseSession(proof, sessionId, now)) } : reply
   } catch (error) {
     ctx.onError(error)
     return reply

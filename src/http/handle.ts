@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import type { UnixSeconds } from '../clock.ts'
 import { type Endpoint, endpoints, type OperationId } from '../contract/endpoints.ts'
 import { OPENAPI_PATH, openApiDocument, type SecurityScheme } from '../contract/openapi.ts'
 import type { Totp } from '../create-totp.ts'
@@ -116,7 +117,7 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
   return Object.assign(handle, {
     async require(freshness: Freshness, context: Context): Promise<HttpReply | null> {
       try {
-        await requireFresh(ctx, await options.caller(context), freshness)
+        await requireFresh(ctx, await options.caller(context), freshness, ctx.clock())
         return null
       } catch (error) {
         return refused(ctx, error)
@@ -145,10 +146,15 @@ async function perform<Context>(ctx: FlowContext, called: Called<Context>): Prom
   const body = request.body ?? { parsed: undefined }
   // First: a parser that fails has skipped what the host put between it and us, maybe a check of who may come here.
   checkParsable({ header, body })
-  const { caller, isEnrolling } = row.access === 'caller' ? await callerOf(ctx, row, called) : NOBODY
+  const host = row.access === 'caller' ? await options.caller(context) : null
+  if (row.access === 'caller' && !host && !row.opensToEnrollment) throw new TotpError('unauthenticated')
+  const [read] = await Promise.allSettled([row.method === 'GET' ? {} : readBody({ header, body }, row.body)])
+  // Read once, and after the body: a client that sends it slowly must not have its code judged by an earlier time.
+  const now = ctx.clock()
+  const { caller, isEnrolling } = row.access === 'caller' ? await callerOf(ctx, host, header, now) : NOBODY
   const session = caller && sessionOf(caller)
-  if (row.throttled) await checkRate(ctx, called, caller)
-  const fields = row.method === 'GET' ? {} : await readBody({ header, body }, row.body)
+  if (row.throttled) await checkRate(ctx, called, caller, now)
+  if (read.status === 'rejected') throw read.reason
   const cookies: string[] = []
   const setCookie = (cookie: string) => void cookies.push(cookie)
   let ofHost: object = {}
@@ -158,20 +164,19 @@ async function perform<Context>(ctx: FlowContext, called: Called<Context>): Prom
   }
   const { jwt, recovery } = options
   // The row says which of these an action has; the table of actions is typed by the same row.
-  const call = { ctx, caller, isEnrolling, session, jwt, recovery, verified, id, header, setCookie } as Call
+  const call = { ctx, now, caller, isEnrolling, session, jwt, recovery, verified, id, header, setCookie } as Call
   const act = actions[operationId] as (call: Call, body: unknown) => Promise<unknown>
-  const answer = reply(row, await act(call, fields), ofHost)
+  const answer = reply(row, await act(call, read.value), ofHost)
   const [cookie] = cookies
   return cookie === undefined ? answer : { ...answer, headers: { ...answer.headers, 'set-cookie': cookie } }
 }
 
 const NOBODY = { caller: null, isEnrolling: false }
 
-/** @throws TotpError `unauthenticated` when the host knows no caller, and no enrollment token opens this row */
-async function callerOf<Context>(ctx: FlowContext, row: Endpoint, { options, context, header }: Called<Context>) {
-  const caller = await options.caller(context)
-  if (caller) return { caller, isEnrolling: false }
-  const enrolling = row.opensToEnrollment ? await enrollmentCaller(ctx, header('authorization')) : null
+/** @throws TotpError `unauthenticated` when the host knows no caller, and there is no enrollment token instead */
+async function callerOf(ctx: FlowContext, host: Caller | Nobody, header: HeaderLookup, now: UnixSeconds) {
+  if (host) return { caller: host, isEnrolling: false }
+  const enrolling = await enrollmentCaller(ctx, header('authorization'), now)
   if (enrolling === null) throw new TotpError('unauthenticated')
   return { caller: enrolling, isEnrolling: true }
 }
@@ -213,12 +218,13 @@ async function checkRate<Context>(
   ctx: FlowContext,
   { operationId, options, context }: Called<Context>,
   caller: Caller | null,
+  now: UnixSeconds,
 ): Promise<void> {
   const rate = ctx.policy.throttle
   if (rate === null) return
   const address = caller ? null : addressIn(options.clientAddress?.(context))
   const who = caller ? `user ${caller.id}` : `address ${address ? addressKey(address) : ''}`
-  const { allowed, resetSeconds } = await ctx.throttle.count(`${operationId} ${who}`, rate, ctx.clock())
+  const { allowed, resetSeconds } = await ctx.throttle.count(`${operationId} ${who}`, rate, now)
   if (!allowed) throw new TotpError('throttled', { retryAfterSeconds: resetSeconds, rate })
 }
 

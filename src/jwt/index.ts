@@ -39,11 +39,11 @@ export interface AccessTokenClaims {
   sessionId: string
 }
 
-/** Token pairs for hosts that want login endpoints: a short-lived access token and a rotating refresh token. */
+/** Token pairs for hosts that want login endpoints: a short-lived access token and a rotating refresh token. `now`: the time of the request; default: the clock. */
 export interface JwtTokens {
   authenticate: JwtOptions['authenticate']
   /** Begins a family. @throws TypeError when `proof` was not made by this library */
-  issueTokens(proof: Proof): Promise<TokenPair>
+  issueTokens(proof: Proof, now?: UnixSeconds): Promise<TokenPair>
   /**
    * New tokens for a session that has proved a second factor: the family goes on with a new `auth_time` and `amr`, and its
    * earlier refresh token is dead. Null when the family is not alive any more, or the factors have changed since.
@@ -51,13 +51,13 @@ export interface JwtTokens {
    * @param sessionId - the family, as {@link AccessTokenClaims.sessionId} names it
    * @throws TypeError when `proof` was not made by this service, or is of a first factor only
    */
-  raiseSession(proof: Proof, sessionId: string): Promise<TokenPair | null>
+  raiseSession(proof: Proof, sessionId: string, now?: UnixSeconds): Promise<TokenPair | null>
   /** The old token is dead; presented again, its family ends. @throws TotpError `invalid_token` */
-  refreshTokens(refresh: string): Promise<TokenPair>
+  refreshTokens(refresh: string, now?: UnixSeconds): Promise<TokenPair>
   /** Passes for a living access or refresh token of a user who may log in. @throws TotpError `invalid_token` */
-  verifyToken(token: string): Promise<void>
+  verifyToken(token: string, now?: UnixSeconds): Promise<void>
   /** Ends the family of a refresh token, dead or alive. @throws TotpError `invalid_token` when it is not one of ours */
-  logout(refresh: string): Promise<void>
+  logout(refresh: string, now?: UnixSeconds): Promise<void>
   /** Reads `Bearer …`; null for no header, another scheme, and a token that is not a valid access token of ours. */
   verifyAccessToken(header: string | undefined): Promise<AccessTokenClaims | null>
 }
@@ -127,8 +127,8 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   })
 
   /** Null when the token is not a valid one of that kind: altered, expired, of another kind, of another service. */
-  const open = async (kind: Kind, token: string): Promise<Claims | null> => {
-    const checks = { algorithms: ['HS256'], typ: TYP[kind], issuer, currentDate: new Date(ctx.clock() * 1000) }
+  const open = async (kind: Kind, token: string, now: UnixSeconds): Promise<Claims | null> => {
+    const checks = { algorithms: ['HS256'], typ: TYP[kind], issuer, currentDate: new Date(now * 1000) }
     for (const key of keys) {
       try {
         const { payload } = await jwtVerify(token, key, { ...checks, requiredClaims: ['sub', 'jti', 'exp', 'sid'] })
@@ -142,8 +142,8 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     return null
   }
 
-  const openRefresh = async (token: string): Promise<Claims> => {
-    const claims = await open('refresh', token)
+  const openRefresh = async (token: string, now: UnixSeconds): Promise<Claims> => {
+    const claims = await open('refresh', token, now)
     if (claims === null) throw new TotpError('invalid_token')
     return claims
   }
@@ -161,9 +161,8 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   return {
     authenticate: options.authenticate,
 
-    async issueTokens(proof) {
+    async issueTokens(proof, now = ctx.clock()) {
       checkProof(ctx, proof)
-      const now = ctx.clock()
       const { userId, amr, verifiedAt: authTime, generation } = proof
       const claims = { userId, amr, authTime, generation, tokenId: newId(ctx), familyId: newId(ctx) }
       const { familyId: id, tokenId } = claims
@@ -171,13 +170,12 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       return signPair(claims, now)
     },
 
-    async raiseSession(proof, familyId) {
+    async raiseSession(proof, familyId, now = ctx.clock()) {
       checkProof(ctx, proof)
       const { userId, amr, method, verifiedAt: authTime, generation } = proof
       if (method !== 'totp' && method !== 'backup_code') {
         throw new TypeError('raiseSession requires a Proof of a second factor')
       }
-      const now = ctx.clock()
       const tokenId = newId(ctx)
       const expiresAt = now + lifetimes.refresh
       const raising = { familyId, userId, newTokenId: tokenId, expiresAt, generation, now }
@@ -185,12 +183,11 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       return signPair({ userId, amr, authTime, generation, tokenId, familyId }, now)
     },
 
-    async refreshTokens(refresh) {
-      const claims = await openRefresh(refresh)
+    async refreshTokens(refresh, now = ctx.clock()) {
+      const claims = await openRefresh(refresh, now)
       if (!(await isActive(ctx, claims.userId))) throw new TotpError('invalid_token')
       // Before the rotation: a change that comes in between leaves the new access token with the generation of before.
       const { generation } = await ctx.store.getUser(claims.userId)
-      const now = ctx.clock()
       const newTokenId = newId(ctx)
       const { familyId, tokenId } = claims
       const rotation = { familyId, tokenId, newTokenId, expiresAt: now + lifetimes.refresh, now }
@@ -206,21 +203,21 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       return signPair({ ...claims, generation, tokenId: newTokenId }, now)
     },
 
-    async verifyToken(token) {
-      const access = await open('access', token)
-      const { userId, familyId, tokenId } = access ?? (await openRefresh(token))
+    async verifyToken(token, now = ctx.clock()) {
+      const access = await open('access', token, now)
+      const { userId, familyId, tokenId } = access ?? (await openRefresh(token, now))
       if (!(await isActive(ctx, userId))) throw new TotpError('invalid_token')
-      const alive = await ctx.store.isFamilyAlive(familyId, access ? null : tokenId, ctx.clock())
+      const alive = await ctx.store.isFamilyAlive(familyId, access ? null : tokenId, now)
       if (!alive) throw new TotpError('invalid_token')
     },
 
-    async logout(refresh) {
-      await ctx.store.endFamily((await openRefresh(refresh)).familyId)
+    async logout(refresh, now = ctx.clock()) {
+      await ctx.store.endFamily((await openRefresh(refresh, now)).familyId)
     },
 
     async verifyAccessToken(header) {
       const [, token] = header?.match(/^Bearer +([\w.-]+) *$/i) ?? []
-      const claims = token === undefined ? null : await open('access', token)
+      const claims = token === undefined ? null : await open('access', token, ctx.clock())
       if (claims === null) return null
       const { userId: id, amr, authTime, generation, familyId: sessionId } = claims
       // `mfa` is a word of ours only: no first factor brings it along.

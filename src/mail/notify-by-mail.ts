@@ -35,9 +35,9 @@ export function notifyByMail(
   const { issuer } = ctx.policy
   const tell = ({ userId, at }: TotpEvent, told: Told) =>
     ctx.afterResponse(async () => {
-      const addresses = (await tryMail(ctx, userId, () => addressesOf(userId))) ?? []
+      const addresses = (await tryMail(ctx, { userId, at }, () => addressesOf(userId))) ?? []
       const sendTo = (to: string) => send({ ...told, to, userId, issuer, at } as Notification)
-      await Promise.all(addresses.map((to) => tryMail(ctx, userId, () => sendTo(to))))
+      await Promise.all(addresses.map((to) => tryMail(ctx, { userId, at }, () => sendTo(to))))
     })
   totp.on('totp.confirmed', (event) => {
     const kind = event.replaced ? 'totp_replaced' : event.added ? 'authenticator_added' : 'totp_enabled'

@@ -1,3 +1,4 @@
+import type { UnixSeconds } from '../clock.ts'
 import type { Totp } from '../create-totp.ts'
 import { tokenSealer } from '../crypto/sealed-token.ts'
 import { contextOf } from '../flows/context.ts'
@@ -29,14 +30,14 @@ export interface RecoveryOptions {
   delaySeconds?: number
 }
 
-/** Recovery for users who lost their device: a link by mail and the password switch 2FA off. */
+/** Recovery for users who lost their device: a link by mail and the password switch 2FA off. `now`: the time of the request; default: the clock. */
 export interface Recovery {
   /** Says nothing of the address; mails come later. @throws TotpError `unavailable` */
-  requestRecovery(email: string): Promise<void>
+  requestRecovery(email: string, now?: UnixSeconds): Promise<void>
   /** @throws TotpError `recovery_link_invalid`, `invalid_credentials`, `too_many_attempts`, `second_factor_locked` */
-  confirmRecovery(link: { uid: string; token: string; password: string }): Promise<void>
+  confirmRecovery(link: { uid: string; token: string; password: string }, now?: UnixSeconds): Promise<void>
   /** "This wasn't me": the link dies. @throws TotpError `recovery_link_invalid` */
-  cancelRecovery(link: { uid: string; token: string }): Promise<void>
+  cancelRecovery(link: { uid: string; token: string }, now?: UnixSeconds): Promise<void>
 }
 
 /**
@@ -71,7 +72,7 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
     findAccount: options.findAccount,
     addressesOf: options.addressesOf ?? (async () => []),
     checkPassword: options.checkPassword,
-    sendLink({ to, userId, uid, token, canConfirm, worksFrom, expiresAt }) {
+    sendLink({ to, userId, uid, token, canConfirm, at, worksFrom, expiresAt }) {
       const url = new URL(typeof pageUrl === 'string' ? pageUrl : pageUrl())
       url.hash = new URLSearchParams({
         ...(canConfirm ? {} : { cancel: '1' }),
@@ -81,12 +82,12 @@ export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery 
         until: String(expiresAt),
       }).toString()
       const kind = canConfirm ? 'recovery_link' : 'recovery_requested'
-      return options.send({ kind, to, userId, issuer, at: ctx.clock(), url: url.href, worksFrom, expiresAt })
+      return options.send({ kind, to, userId, issuer, at, url: url.href, worksFrom, expiresAt })
     },
   }
   return {
-    requestRecovery: (email) => requestRecovery(ctx, parts, email),
-    confirmRecovery: (link) => confirmRecovery(ctx, parts, link),
-    cancelRecovery: (link) => cancelRecovery(ctx, parts, link),
+    requestRecovery: (email, now = ctx.clock()) => requestRecovery(ctx, parts, email, now),
+    confirmRecovery: (link, now = ctx.clock()) => confirmRecovery(ctx, parts, link, now),
+    cancelRecovery: (link, now = ctx.clock()) => cancelRecovery(ctx, parts, link, now),
   }
 }
