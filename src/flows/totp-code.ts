@@ -16,6 +16,8 @@ export type Verdict =
       step: number
       /** How far the app's clock was ahead at this code; to be kept with the step. */
       driftSteps: number
+      /** The same in seconds, by the authenticator's own period. */
+      clockOffsetSeconds: number
       /** Until the app shows a code that is not spent, when this one is. At least 1. */
       nextCodeSeconds: number
       /** The clock was too far off until now, and this is the second code in a row that shows it. */
@@ -71,9 +73,11 @@ function right(ctx: Context, authenticator: AuthenticatorRecord, step: number, n
   const most = mostDrift(ctx, authenticator)
   const drift = step - stepAt(now, authenticator.parameters.periodSeconds)
   const driftSteps = Math.min(most, Math.max(-most, drift))
+  const clockOffsetSeconds = driftSteps * authenticator.parameters.periodSeconds
   const nextCodeSeconds = secondsToNextCode(authenticator, { step, driftSteps }, now)
   const { id: authenticatorId } = authenticator
-  return { verdict: 'right', authenticatorId, step, driftSteps, nextCodeSeconds, resynchronized: false } as const
+  const known = { authenticatorId, step, driftSteps, clockOffsetSeconds, nextCodeSeconds }
+  return { verdict: 'right', ...known, resynchronized: false } as const
 }
 
 /** Until the app's own clock reaches the step after the last one spent, or after `typed` when that is later. */

@@ -170,10 +170,9 @@ export async function announceFailures(
 export function announceResynchronized(
   ctx: Context,
   userId: string,
-  { authenticatorId, driftSteps }: { authenticatorId: string; driftSteps: number },
+  { authenticatorId, clockOffsetSeconds }: { authenticatorId: string; clockOffsetSeconds: number },
   at: UnixSeconds,
 ): Promise<void> {
-  const clockOffsetSeconds = driftSteps * ctx.policy.totp.periodSeconds
   return ctx.announce({ type: 'totp.resynchronized', userId, authenticatorId, clockOffsetSeconds, at })
 }
 
