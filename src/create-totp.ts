@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { createAnnouncer, type Listen } from './announcer.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { hostValues } from './crypto/host-value.ts'
 import { createKeyring, type Keyring } from './crypto/keyring.ts'
 import { tokenSealer } from './crypto/sealed-token.ts'
 import { openValue, sealValue } from './crypto/sealed-value.ts'
 import { readEncryptionKeys } from './encryption-key.ts'
-import { createAnnouncer, type Listen, type TotpEvent } from './events.ts'
+import type { TotpEvent } from './events.ts'
 import { credentialsChanged, deleteExpired, forgetUser, getStatuses, unlock } from './flows/account.ts'
 import { backupCodesSaved, listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
 import {

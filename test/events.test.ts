@@ -2,6 +2,7 @@ import { generateFernetKey, type TotpEvent } from 'totp-kit'
 import type { Notification } from 'totp-kit/mail'
 import { memoryStore } from 'totp-kit/store/memory'
 import { expect, test } from 'vitest'
+import { TOTP_EVENTS } from '../src/events.ts'
 import { contextOf } from '../src/flows/context.ts'
 import {
   beginEnrollment,
@@ -16,13 +17,28 @@ import {
 } from './http/actors.ts'
 import { exerciseAll } from './http/exercise-all.ts'
 import { FETCH, type Service, startService } from './http/harness.ts'
-import { EVENT_TYPES } from './http/leaks.ts'
 
 function listen(service: Service): TotpEvent[] {
   const heard: TotpEvent[] = []
-  for (const type of EVENT_TYPES) service.totp.on(type, (event) => void heard.push(event), { awaited: true })
+  service.totp.on('*', (event) => void heard.push(event), { awaited: true })
   return heard
 }
+
+/** Compiles only while the list names every kind of event. */
+const LISTED: Record<TotpEvent['type'], string> = Object.fromEntries(TOTP_EVENTS.map((type) => [type, type])) as Record<
+  (typeof TOTP_EVENTS)[number],
+  string
+>
+
+test('the list of events names each once, and a kind that is not in it has no listeners', async () => {
+  const { totp } = await startService(FETCH)
+
+  expect(Object.keys(LISTED)).toHaveLength(TOTP_EVENTS.length)
+  for (const type of [...TOTP_EVENTS, '*'] as const) totp.on(type, () => undefined)
+  for (const type of ['totp.confirm', '', 'toString'] as never[]) {
+    expect(() => totp.on(type, () => undefined)).toThrow(TypeError)
+  }
+})
 
 const typesOf = (heard: readonly TotpEvent[]) => heard.map(({ type }) => type)
 
@@ -60,7 +76,7 @@ test('every change, success and refusal is announced, each kind at least once', 
   await service.totp.forgetUser(carol.person.id)
   await service.totp.importAuthenticator('dave', { secret: 'JBSWY3DPEHPK3PXP' })
 
-  const never = EVENT_TYPES.filter((type) => !typesOf(heard).includes(type))
+  const never = TOTP_EVENTS.filter((type) => !typesOf(heard).includes(type))
   // These two need a database that was tampered with and a mail server that is gone: test/faults and test/mail.
   expect(never).toEqual(['secret.unreadable', 'mail.failed'])
 })

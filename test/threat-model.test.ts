@@ -2,13 +2,13 @@ import { createTotp, generateFernetKey, type TotpEvent } from 'totp-kit'
 import { memoryStore } from 'totp-kit/store/memory'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { expect, test } from 'vitest'
+import { TOTP_EVENTS } from '../src/events.ts'
 import { guessingChance } from '../src/guessing.ts'
 import type { PolicyOptions } from '../src/policy.ts'
 import { resolvePolicy } from '../src/resolve-policy.ts'
 import { enroll, nextCode, STEP } from './http/actors.ts'
 import { exerciseAll } from './http/exercise-all.ts'
 import { FETCH, startService } from './http/harness.ts'
-import { EVENT_TYPES } from './http/leaks.ts'
 import { tableOf } from './markdown.ts'
 
 /** A user whose two codes in a row were seen, so many seconds since the second one left the screen. */
@@ -106,7 +106,7 @@ test('a key of another deployment opens nothing, and the start says so', async (
 test('everything that happens to a second factor is announced, with whose it is and when', async () => {
   const service = await startService(FETCH, { maxAuthenticators: 2 })
   const heard = new Map<string, TotpEvent>()
-  for (const type of EVENT_TYPES) {
+  for (const type of TOTP_EVENTS) {
     service.totp.on(type, (event) => void heard.set(type, event))
   }
   await exerciseAll(service)
@@ -120,7 +120,7 @@ test('everything that happens to a second factor is announced, with whose it is 
     'mail.failed',
     'trusted_device.refused',
   ]
-  const expected = EVENT_TYPES.filter((type) => ![...rare, ...others].includes(type))
+  const expected = TOTP_EVENTS.filter((type) => ![...rare, ...others].includes(type))
   expect([...heard.keys()].filter((type) => (expected as string[]).includes(type)).sort()).toEqual(expected.sort())
   for (const event of heard.values()) {
     expect(event).toMatchObject({ userId: expect.any(String), at: expect.any(Number) })

@@ -1,4 +1,5 @@
-import type { Announce, TotpEvent } from '../events.ts'
+import type { Announce } from '../announcer.ts'
+import type { TotpEvent } from '../events.ts'
 import type { TotpStore } from '../store/store.ts'
 import { type Context, failClosed } from './context.ts'
 
