@@ -99,7 +99,7 @@ export async function createApp(
     async (request, response) => {
       const registered = await users.register(readRegistration(request))
       if ('taken' in registered) {
-        throw new TotpError('validation_failed', { fields: { [registered.taken]: ['This is taken.'] } })
+        throw new TotpError('validation_failed', { fields: { [registered.taken]: ['This is already in use.'] } })
       }
       response.status(201).json({ id: registered.id, username: registered.username })
     },

@@ -43,7 +43,7 @@ async function serve(settings: Settings, listening: (host: string, port: number)
     server.closeIdleConnections()
     // Neither a request that hangs nor a mail server that does may keep the process.
     setTimeout(() => {
-      log('warning: not everything was done within five seconds')
+      log('warning: shutdown took longer than five seconds; unfinished work was stopped')
       process.exit(0)
     }, 5000).unref()
   })
@@ -76,7 +76,7 @@ function lead({ workers, host }: Settings): void {
     if (!ending && !served) process.exit(code || 1)
     if (ending && alive === 0) process.exit(0)
     if (ending) return
-    log('warning: a worker died; starting another')
+    log('warning: a worker process stopped unexpectedly; starting another')
     alive++
     cluster.fork()
   })

@@ -157,7 +157,7 @@ test('the owner is told of what changes the second factor, at every address', as
     clock.advance(60)
   }
   for (const { mail } of received) {
-    assert.match(mail.text ?? '', /If this was not you/)
+    assert.match(mail.text ?? '', /If this was not you|To be safe/)
     assert.ok(!mail.html?.includes('<i>'), 'a name that a user chose is no markup')
     for (const code of codes) assert.ok(!mail.text?.includes(code))
   }
@@ -292,7 +292,7 @@ test('each kind of notice has words of its own, and they can be replaced kind by
   assert.equal(ours.length, notices.length - 2)
   for (const { mail } of ours) {
     assert.match(mail.text ?? '', /[Oo]n January 15, 2027 at 08:00 UTC/)
-    assert.match(mail.text ?? '', /If this was not you/)
+    assert.match(mail.text ?? '', /If this was not you|To be safe/)
     for (const line of mail.text?.split('\n').filter((line) => line !== '') ?? []) {
       assert.ok(mail.html?.replaceAll('&quot;', '"').replaceAll('&amp;', '&').includes(line.replace(/:$/, '')), line)
     }

@@ -38,5 +38,6 @@ test('the list of texts for end users has every refusal, every kind of email, fi
   for (const kind of Object.keys(KINDS)) expect(lines).toContain(kind)
   for (const file of ['dist/http/body.js', 'demo/page/index.html', 'demo/page/wording.ts'])
     expect(lines).toContain(file)
+  for (const piece of ['QR code', '  now', '  fast', '  iPhone']) expect(lines).toContain(piece)
   expect(stdout).not.toMatch(/undefined|\[object/)
 })

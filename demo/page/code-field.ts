@@ -112,19 +112,19 @@ export function codeField({ digits, acceptsBackupCode, sendsItself }: CodeFieldO
   }
 
   function words(): Record<string, Words> {
-    const tooMany = (wait: string) => `Too many wrong codes. You can try again ${wait}.`
+    const tooMany = (wait: string) => `Too many incorrect codes. You can try again ${wait}.`
     if (sent?.kind === 'backup_code') {
       const second_factor_locked = locked.has('otp_code')
         ? BOTH_LOCKED
-        : 'Backup codes are locked after too many wrong attempts. Use your authenticator app, or contact support.'
+        : 'Backup codes are locked after too many incorrect attempts. Use your authenticator app, or contact support.'
       return { invalid_code: WRONG_BACKUP_CODE, too_many_attempts: tooMany, second_factor_locked }
     }
     if (!acceptsBackupCode) return {}
     return {
-      too_many_attempts: (wait) => `${tooMany(wait)} If you have a backup code, it works in the meantime.`,
+      too_many_attempts: (wait) => `${tooMany(wait)} In the meantime, you can use a backup code.`,
       second_factor_locked: locked.has('backup_code')
         ? BOTH_LOCKED
-        : 'App codes are locked after too many wrong attempts. Use a backup code, or contact support.',
+        : 'Codes from your authenticator app are locked after too many incorrect attempts. Use a backup code, or contact support.',
     }
   }
 
@@ -132,7 +132,7 @@ export function codeField({ digits, acceptsBackupCode, sendsItself }: CodeFieldO
   return { ...base, code, kind, switcher, refused, words }
 }
 
-const BOTH_LOCKED = 'App codes and backup codes are locked after too many wrong attempts. Contact support.'
+const BOTH_LOCKED = 'All codes are locked after too many incorrect attempts. Contact support.'
 
 function otherThan(kind: CodeKind): CodeKind {
   return kind === 'otp_code' ? 'backup_code' : 'otp_code'

@@ -14,7 +14,7 @@ export function trustChoice(days: number): TrustChoice {
   const name = field({
     name: 'device-name',
     label: 'Name of this device',
-    hint: 'Your account lists the device under this name.',
+    hint: 'The device appears under this name in your account.',
     value: deviceName(navigator.userAgent),
     attributes: { maxlength: '64', autocomplete: 'off' },
   })

@@ -3,18 +3,18 @@ import type { Refusal } from './refusal.ts'
 /** A sentence to show; as a function when it says how long to wait. */
 export type Words = string | ((wait: string) => string)
 
-const SERVER_FAILED = 'The server made a mistake. Try again in a moment.'
+const SERVER_FAILED = 'Something went wrong on the server. Try again in a moment.'
 
-const PAGE_AND_SERVER_DISAGREE = 'This page and the server do not match. Reload the page, then try again.'
+const PAGE_AND_SERVER_DISAGREE = 'This page is out of date. Reload it, then try again.'
 
-export const CHALLENGE_OVER = 'You were away too long. Enter your password again.'
+export const CHALLENGE_OVER = 'This login has expired. Enter your password again.'
 
-export const SETUP_OVER = 'The setup expired, so nothing was changed. Start it again.'
+export const SETUP_OVER = 'The setup has expired, and nothing was changed. Start again.'
 
 export const WRONG_PASSWORD = 'Incorrect password. Check it (is Caps Lock on?), then try again.'
 
 export const WRONG_BACKUP_CODE =
-  'Incorrect backup code, or one that was used before. Check it against your list, or use the next one.'
+  'This backup code is incorrect or was already used. Check your list, or use another code.'
 
 export const SESSION_ENDED = 'Your session has ended. Log in again.'
 
@@ -36,13 +36,13 @@ const WORDS: Record<string, Words> = {
   totp_already_enabled: 'Two-factor authentication is already on.',
   totp_not_enabled: 'Two-factor authentication is off. Set it up first.',
 
-  invalid_code: 'Incorrect code. Check that you are using the code for this account, or wait for the next one.',
+  invalid_code: 'Incorrect code. Check that you are using the code for this account, or wait for the next code.',
   code_already_used: (wait) => `You already used this code. Your app shows the next one ${wait}.`,
   challenge_invalid: CHALLENGE_OVER,
   recovery_link_invalid: 'This link has expired, was used, or was canceled. Request a new one.',
 
-  too_many_attempts: (wait) => `Too many wrong codes. You can try again ${wait}.`,
-  second_factor_locked: 'Codes are locked after too many wrong attempts. Contact support.',
+  too_many_attempts: (wait) => `Too many incorrect codes. You can try again ${wait}.`,
+  second_factor_locked: 'Codes are locked after too many incorrect attempts. Contact support.',
   throttled: (wait) => `Too many attempts in a short time. You can try again ${wait}.`,
   unavailable: (wait) => `The server cannot check this right now. You did nothing wrong. Try again ${wait}.`,
 
@@ -91,7 +91,7 @@ export function count(number: number, unit: string): string {
 
 /** `null` where the server did not say how long. */
 export function inWords(seconds: number | null): string {
-  if (seconds === null) return 'in a little while'
+  if (seconds === null) return 'in a moment'
   if (seconds <= 0) return 'now'
   if (seconds < 90) return `in ${count(seconds, 'second')}`
   if (seconds < 3600) return `in ${Math.floor(seconds / 60)} min ${seconds % 60} s`

@@ -37,7 +37,7 @@ export function timeField() {
 
 /** An e-mail address, as far as its form can say: something, an at sign, something, and no white space. */
 export function emailField() {
-  return textField(254).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), 'This must be an email address.')
+  return textField(254).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), 'This field must be an email address.')
 }
 
 /**

@@ -84,7 +84,7 @@ export const problems = {
   second_factor_locked: {
     status: 403,
     title: 'Second factor locked',
-    detail: 'Too many incorrect attempts. Use a backup code or contact support.',
+    detail: 'Too many incorrect attempts. Use a different kind of code, or contact support.',
   },
   throttled: { status: 429, title: 'Too many requests', detail: 'Too many requests. Wait before you try again.' },
   unavailable: {

@@ -190,7 +190,7 @@ function accountUri(parts: Parameters<typeof keyUri>[0]): string {
     if (!(error instanceof RangeError)) throw error
     // The issuer was checked at start-up, so it is the account name, which a user may have chosen: a refusal, no bug.
     throw new TotpError('validation_failed', {
-      fields: { account_name: [`This account cannot be enrolled: ${error.message}.`] },
+      fields: { account_name: [`Two-factor authentication cannot be set up for this account: ${error.message}.`] },
     })
   }
 }

@@ -39,11 +39,12 @@ export function defaultMail(notice: Notification): Mail {
 const NOT_YOU = 'If this was not you, log in, change your password, and check your two-factor authentication settings.'
 /** Whoever follows a recovery link has read the owner's email. */
 const NOT_YOU_BY_LINK =
-  'If this was not you, someone has access to your email and knows your password. Change both passwords now.'
+  'If this was not you, someone has access to your email and knows your account password. Change both passwords now.'
 const READS_YOUR_EMAIL =
-  'If this was not you, someone has access to your email. Secure it now. Your password has kept them out.'
-const PASSWORD_IS_KNOWN =
-  'If this was not you, someone knows your password. Change it now. Two-factor authentication still protects your account.'
+  'If this was not you, someone has access to your email. Secure your email account now. ' +
+  'Two-factor authentication is still on.'
+const PASSWORD_IS_KNOWN = 'If this was not you, someone knows your password. Change it now.'
+const TO_BE_SAFE = 'To be safe, change your password, and check your two-factor authentication settings.'
 const NOTHING_WITHOUT_PASSWORD = 'Nothing changes without your password.'
 
 function letterOf(notice: Notification): Letter {
@@ -91,7 +92,7 @@ function letterOf(notice: Notification): Letter {
         subject: 'Recovery request canceled',
         paragraphs: [
           `The request to turn off two-factor authentication for ${account} was canceled on ${at}.`,
-          'If this was not you, someone has access to your email. Secure your email account, then request a new link.',
+          'If this was not you, someone has access to your email. Secure your email account. If you still need a link, request a new one.',
         ],
       }
     case 'totp_enabled':
@@ -123,20 +124,22 @@ function letterOf(notice: Notification): Letter {
       return told(
         'The clock of your authenticator app is wrong',
         `A code for ${account} was accepted on ${at}. The clock of your authenticator app is ${off}. ` +
-          'Set the clock of your phone to automatic time.',
+          'Turn on automatic date and time on your phone.',
       )
     }
     case 'trusted_device_copied':
       return told(
         'A device is no longer trusted',
-        `A trusted device was removed from ${account} on ${at}, because its token was used a second time. ` +
-          'Someone may have copied the token. The next login on this device requires a code.',
+        `A trusted device was removed from ${account} on ${at}, because someone may have copied the data that keeps it trusted. ` +
+          'The next login on this device requires a code.',
+        TO_BE_SAFE,
       )
     case 'refresh_token_reused':
       return told(
-        'A session was ended',
-        `A session of ${account} was ended on ${at}, because one of its old tokens was used again. ` +
-          'Someone may have copied the token. Log in again to continue.',
+        'You were logged out on a device',
+        `On ${at}, you were logged out of ${account} on one device, because someone may have copied the login data ` +
+          'of that device. To continue there, log in again.',
+        TO_BE_SAFE,
       )
     case 'backup_code_used':
       return told(
@@ -188,15 +191,15 @@ function letterOf(notice: Notification): Letter {
         subject: 'Recovery is locked',
         paragraphs: [
           `Recovery for ${account} is locked after too many incorrect passwords. The last attempt was on ${at}. ` +
-            'Change your password, or contact support. After that, a new link works.',
+            'Change your password, or contact support. After that, you can use a new link.',
           READS_YOUR_EMAIL,
         ],
       }
   }
 }
 
-function told(subject: string, what: string): Letter {
-  return { subject, paragraphs: [what, NOT_YOU] }
+function told(subject: string, what: string, advice = NOT_YOU): Letter {
+  return { subject, paragraphs: [what, advice] }
 }
 
 function codesLeft(count: number): string {

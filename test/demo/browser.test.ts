@@ -164,7 +164,7 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
     for (let i = 0; i < 5; i++) {
       await answer(`00000${i}`)
       await page.locator(`[name=code][aria-invalid=true]`).waitFor()
-      await error(i < 4 ? 'Incorrect code' : 'Too many wrong codes')
+      await error(i < 4 ? 'Incorrect code' : 'Too many incorrect codes')
     }
     await error(/You can try again in 2[0-8] seconds/)
   })
@@ -305,7 +305,7 @@ describe.skipIf(chromiumPath === null)('the page, in a browser', () => {
     expect(page.url()).toBe(`${demo.url}/`)
     expect(await page.locator('[name=password]').count()).toBe(0)
     await click('cancel-recovery')
-    await notice('The recovery is canceled')
+    await notice('Recovery was canceled')
 
     await page.goto(stopped)
     await page.fill('[name=password]', user.password)

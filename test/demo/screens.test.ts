@@ -65,7 +65,10 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     expect(await text('[data-action=new-phone]')).toBe('Replace authenticator')
 
     await click('new-phone')
-    await page.locator('dialog').getByText('The new one replaces “Authenticator app”').waitFor()
+    await page
+      .locator('dialog')
+      .getByText('When you confirm the new authenticator, it replaces “Authenticator app”')
+      .waitFor()
     await click('begin-new-phone')
     await view('setup')
 
@@ -109,7 +112,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     for (let i = 0; i < 5; i++) {
       await answer(`00000${i}`)
       await page.locator('[name=code][aria-invalid=true]').waitFor()
-      await error(i < 4 ? 'Incorrect code' : 'Too many wrong codes')
+      await error(i < 4 ? 'Incorrect code' : 'Too many incorrect codes')
     }
     await page.locator('[data-action=verify]:not([aria-disabled=true])').waitFor({ timeout: 40_000 })
     await answer(user.nextCode())
@@ -124,7 +127,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     await account()
 
     await click('rotate')
-    await page.locator('dialog').getByText('The 10 backup codes that you have now will stop working').waitFor()
+    await page.locator('dialog').getByText('Your 10 backup codes will stop working').waitFor()
     await page.locator('dialog [data-action=cancel]').click()
     await click('view-codes')
     await view('backup-codes')
@@ -238,8 +241,8 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     await click('use-backup-code')
     await click('use-app-code')
     for (const [code, words] of [
-      ['000001', /^Incorrect code.*next one\.$/],
-      ['000002', /^Incorrect code.*next one\.$/],
+      ['000001', /^Incorrect code.*next code\.$/],
+      ['000002', /^Incorrect code.*next code\.$/],
       ['000003', /You have 2 more tries before you have to wait\.$/],
       ['000004', /You have one more try before you have to wait\.$/],
     ] as const) {
@@ -297,7 +300,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     expect(sent).toBe(1)
     for (let i = 2; i <= 5; i++) {
       await Promise.all([page.waitForResponse('**/api/jwt/totp/verify/'), type(`00000${i}`)])
-      await error(i < 5 ? 'Incorrect code' : 'Too many wrong codes')
+      await error(i < 5 ? 'Incorrect code' : 'Too many incorrect codes')
     }
     expect(await page.locator('[data-action=verify]').getAttribute('aria-disabled')).toBe('true')
     await type('000006')
@@ -320,7 +323,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     database.exec('UPDATE totp_failure SET consecutive = 100')
     database.close()
     await answer('000001')
-    await error('App codes are locked')
+    await error('Codes from your authenticator app are locked')
     await page.getByLabel('Backup code', { exact: true }).fill(user.backupCodes[0] ?? '')
     await click('verify')
     await account()
@@ -379,7 +382,7 @@ describe.skipIf(chromiumPath === null)('the screens', () => {
     await page.getByText('(in 1 h').waitFor()
     expect(await page.locator('[name=password]').count()).toBe(0)
     await click('cancel-recovery')
-    await notice('The recovery is canceled')
+    await notice('Recovery was canceled')
 
     await page.goto(link)
     await click('cancel-recovery')

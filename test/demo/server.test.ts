@@ -195,7 +195,7 @@ test('the demo answers its own routes in the words of the wire', async () => {
   const registered = await demo.call('POST', '/api/register', { body })
   expect([registered.status, registered.headers.get('cache-control')]).toEqual([201, 'no-store'])
   const taken = await demo.call('POST', '/api/register', { body })
-  expect(taken.body).toMatchObject({ code: 'validation_failed', errors: { username: ['This is taken.'] } })
+  expect(taken.body).toMatchObject({ code: 'validation_failed', errors: { username: ['This is already in use.'] } })
   const wrong = await demo.call('POST', '/api/register', { body: { username: 1, email: 'a:b@c', password: 'short' } })
   expect(Object.keys(wrong.body.errors)).toEqual(['username', 'email', 'password'])
   expect((await demo.call('POST', '/api/register', { body: [] })).body.code).toBe('malformed_json')

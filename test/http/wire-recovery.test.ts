@@ -43,7 +43,7 @@ describe.each(frameworks)('$name: recovery', (front) => {
     for (const email of ['no address', 'alice', '@example.com', 'alice@', 'a b@example.com']) {
       const answer = await service.post('totp/recovery/', { email })
       expect(answer.outcome).toBe('400 validation_failed')
-      expect(answer.body.errors).toEqual({ email: ['This must be an email address.'] })
+      expect(answer.body.errors).toEqual({ email: ['This field must be an email address.'] })
     }
   })
 

@@ -1,12 +1,13 @@
 /**
  * Prints every sentence that end users of a host can see, so that the texts can be read as a whole: what refusals say,
- * field errors, emails, and the page of the demo. Run it with `npm run texts`.
+ * field errors, the title of the QR code, emails, and the page of the demo. Run it with `npm run texts`.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { problemReply, TotpError } from 'totp-kit'
 import { nodemailerSender } from 'totp-kit/mail'
 import ts from 'typescript'
 import { problems } from '../../dist/contract/problems.js'
+import { qrSvg } from '../../dist/otp/qr.js'
 import { NOTICES } from './notices.mjs'
 
 const ROOT = new URL('../../', import.meta.url).pathname
@@ -31,6 +32,12 @@ function printRefusals() {
       console.log(`${code}\n  ${title}\n  ${detail}`)
     }
   }
+}
+
+function printTitleOfPicture() {
+  heading('Title of the QR code, as screen readers read it')
+  const [, title] = /<title>(.*)<\/title>/.exec(qrSvg('otpauth://totp/Acme'))
+  console.log(title)
 }
 
 async function printMails() {
@@ -127,8 +134,12 @@ function isForTheMachine(node) {
 }
 
 const isSentence = (text) => /^[A-Z].*\s.*\.$/.test(text)
+const WORDS_IN_SENTENCES = /^(now|slow|fast|second|minute|day|iPhone|iPad)$/
 const isForPeople = (text) =>
-  /^\S+ing…$/.test(text) || /^[“A-Z][a-z’']+\S*$/.test(text) || (/\s/.test(text) && /[A-Za-z]{2}/.test(text))
+  WORDS_IN_SENTENCES.test(text) ||
+  /^\S+ing…$/.test(text) ||
+  /^[“A-Z][a-z’']+\S*$/.test(text) ||
+  (/\s/.test(text) && /[A-Za-z]{2}/.test(text))
 
 printRefusals()
 printSource(
@@ -137,6 +148,7 @@ printSource(
   isSentence,
 )
 printSource('Why an account name cannot be enrolled', ['dist/otp'], (text) => /^the (issuer|\{what\}) /.test(text))
+printTitleOfPicture()
 await printMails()
 printSource('The page of the demo', ['demo/page'], isForPeople)
 printSource('Field errors of the demo server', ['demo/app.ts', 'demo/users.ts'], isSentence)

@@ -54,7 +54,7 @@ function renameButton({ app }: Account, authenticator: Authenticator, errors: Er
       const name = nameField(nameOf(authenticator))
       const question = {
         title: 'Rename authenticator',
-        intro: 'Choose a name by which you recognize it.',
+        intro: 'Choose a name that you will recognize.',
         action: 'confirm-rename',
         label: 'Save',
         busyLabel: 'Saving…',
@@ -79,7 +79,7 @@ function removeButton({ app }: Account, authenticator: Authenticator, errors: Er
       const deed = {
         question: `Remove “${name}”?`,
         consequence:
-          'Its codes stop working. You’ll be logged out on your other devices, and they are no longer trusted.',
+          'Its codes will stop working. You’ll be logged out on your other devices, and your trusted devices will be removed.',
         action: 'confirm-remove',
         label: 'Remove',
         busyLabel: 'Removing…',
@@ -106,7 +106,7 @@ function furtherButton({ app, me, status }: Account, errors: ErrorRegion): HTMLE
       const name = nameField('')
       const question = {
         title,
-        intro: replaces ? replacedWords(names) : 'The authenticators that you have keep working.',
+        intro: replaces ? replacedWords(names) : 'Your other authenticators keep working.',
         action: 'begin-new-phone',
         label: 'Continue',
         busyLabel: 'Preparing…',
@@ -125,8 +125,9 @@ function furtherButton({ app, me, status }: Account, errors: ErrorRegion): HTMLE
 
 /** The server says which of several, before the new one is confirmed. */
 function replacedWords([first, ...others]: string[]): string {
-  if (first !== undefined && others.length === 0) return `The new one replaces “${first}” once you confirm it.`
-  return 'You have as many as you can have at a time. The next step says which one the new one replaces.'
+  if (first !== undefined && others.length === 0)
+    return `When you confirm the new authenticator, it replaces “${first}”.`
+  return 'You have the maximum number of authenticators. The next step shows which one will be replaced.'
 }
 
 function nameField(value: string) {

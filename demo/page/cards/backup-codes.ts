@@ -18,7 +18,7 @@ export function backupCodesCard(account: Account): HTMLElement {
     el(
       'p',
       {},
-      'For when you don’t have your phone. ',
+      'Use them when you don’t have your phone. ',
       el('strong', { 'data-codes-left': String(left) }, `You have ${count(left, 'backup code')} left.`),
     ),
     left >= policy.backup_codes_total * FEW ? null : el('p', { class: 'warning' }, fewWords(left)),
@@ -80,7 +80,7 @@ function generateButton({ app, me: { username }, status }: Account, errors: Erro
         consequence:
           left === 0
             ? 'You have no backup codes left.'
-            : `The ${count(left, 'backup code')} that you have now will stop working. This cannot be undone.`,
+            : `Your ${count(left, 'backup code')} will stop working. This cannot be undone.`,
         action: 'confirm-rotate',
         label: 'Generate new codes',
         busyLabel: 'Generating…',
@@ -95,5 +95,5 @@ function generateButton({ app, me: { username }, status }: Account, errors: Erro
 
 function fewWords(left: number): string {
   if (left === 0) return 'You have no backup codes left. Generate new ones.'
-  return `Only ${count(left, 'backup code')} left. Generate new ones; they replace the old.`
+  return `You have only ${count(left, 'backup code')} left. Generate new ones. They replace the old ones.`
 }

@@ -13,7 +13,7 @@ export function secondFactorOffCard(account: Account): HTMLElement {
     'section',
     { class: 'card' },
     headingWithStatus('off', 'Off'),
-    el('p', {}, 'Add a second step to login, so that a stolen password is not enough.'),
+    el('p', {}, 'Add a second step to your login, so that a stolen password is not enough.'),
     errors.element,
     el('div', { class: 'actions' }, setUpButton('setup', 'primary', account, errors)),
   )
@@ -60,7 +60,7 @@ function turnOff({ app }: Account): HTMLElement {
       const deed = {
         question: 'Turn off two-factor authentication?',
         consequence:
-          'Your password alone will be enough to log in. Your authenticators, backup codes, and trusted devices are removed.',
+          'Your password alone will be enough to log in. Your authenticators, backup codes, and trusted devices will be removed.',
         action: 'confirm-disable',
         label: 'Turn off',
         busyLabel: 'Turning off…',
@@ -83,12 +83,14 @@ function headingWithStatus(state: 'on' | 'off', text: string): HTMLElement {
 
 function lockedWarning(until: string): HTMLElement {
   const state = until.startsWith(LAST_YEAR)
-    ? ['App codes are locked after too many wrong attempts. Use a backup code, or contact support.']
-    : ['There were too many wrong codes. App codes work again from ', moment(until), '.']
+    ? [
+        'Codes from your authenticator app are locked after too many incorrect attempts. Use a backup code, or contact support.',
+      ]
+    : ['There were too many incorrect codes. Codes from your authenticator app work again from ', moment(until), '.']
   return el(
     'p',
     { class: 'warning', 'data-locked': true },
     ...state,
-    ' If that was not you, somebody knows your password. Change it.',
+    ' If this was not you, someone knows your password. Change it now.',
   )
 }

@@ -9,7 +9,7 @@ import { count } from '../wording.ts'
 export function trustedDevicesCard(account: Account, days: number): HTMLElement {
   const { trustedDevices } = account
   const errors = errorRegion()
-  const none = `None. When you log in with a code, you can choose not to be asked for one on that device for ${count(days, 'day')}.`
+  const none = `You have no trusted devices. When you log in with a code, you can choose to skip the code on that device for ${count(days, 'day')}.`
   return el(
     'section',
     { class: 'card' },
@@ -37,7 +37,7 @@ function item({ app }: Account, device: TrustedDevice, errors: ErrorRegion): HTM
     work: async () => {
       const call = () => app.api.removeTrustedDevice(device.id).then(() => true as const)
       if ((await withStepUp(app, `Enter a code to remove “${name}”.`, call)) === null) return
-      app.toAccount({ notice: `“${name}” is no longer trusted. The next login there asks for a code.` })
+      app.toAccount({ notice: `“${name}” is no longer trusted. The next login on that device requires a code.` })
     },
   })
   remove.setAttribute('aria-label', `Remove ${name}`)
@@ -66,13 +66,13 @@ function removeAllButton({ app }: Account, errors: ErrorRegion): HTMLElement {
     work: async () => {
       const deed = {
         question: 'Remove all trusted devices?',
-        consequence: 'The next login on each of them asks for a code.',
+        consequence: 'The next login on each of them requires a code.',
         action: 'confirm-remove-devices',
         label: 'Remove all',
         busyLabel: 'Removing…',
       }
       const removed = await deliberately(app, deed, app.api.removeTrustedDevices)
-      if (removed !== null) app.toAccount({ notice: 'No device is trusted anymore.' })
+      if (removed !== null) app.toAccount({ notice: 'All trusted devices were removed.' })
     },
   })
 }

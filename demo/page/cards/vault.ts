@@ -40,7 +40,7 @@ export function vaultCard(account: Account, onStepUp: () => void): HTMLElement {
     'section',
     { class: 'card' },
     el('h2', {}, 'Vault'),
-    el('p', {}, 'For your security, the vault asks for a code unless you entered one recently.'),
+    el('p', {}, 'To open the vault, you need to enter a code, unless you entered one recently.'),
     inside,
     errors.element,
     el('div', { class: 'actions' }, open),

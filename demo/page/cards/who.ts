@@ -25,7 +25,7 @@ export function logOutButton(app: App): HTMLElement {
     const isReached = await app.api.logOut()
     const notice = isReached
       ? 'You are logged out.'
-      : 'You are logged out here. The server could not be reached, so the session ends there when it expires.'
+      : 'You are logged out on this device. The server could not be reached, so the session stays active on the server until it expires.'
     app.toLogin({ notice })
   }
   return actionButton({ action: 'logout', label: 'Log out', busyLabel: 'Logging out…', errors: errorRegion(), work })

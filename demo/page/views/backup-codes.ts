@@ -124,7 +124,7 @@ export function backupCodesView(app: App, { codes, username, occasion }: Given):
         el(
           'p',
           { class: 'unprinted' },
-          'Each code works once, instead of a code from your app. Keep them where you can find them without your phone, for example in a password manager or on paper in a safe place.',
+          'You can use each code once, instead of a code from your app. Keep them where you can find them without your phone, for example in a password manager or on paper in a safe place.',
         ),
         isSavedBefore
           ? null

@@ -16,7 +16,7 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
   function fill(): void {
     const untilMs = link.untilMs ?? Number.POSITIVE_INFINITY
     if (link.onlyCancels) fillCancel()
-    else if (Date.now() >= untilMs) fillOver('This link has expired', `It worked until ${clockTime(untilMs)}.`)
+    else if (Date.now() >= untilMs) fillOver('This link has expired', `It was valid until ${clockTime(untilMs)}.`)
     else if (fromMs !== null && Date.now() < fromMs) fillEarly(fromMs)
     else fillActive()
   }
@@ -31,7 +31,11 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
     card.replaceChildren(
       heading,
       el('p', { 'data-link': 'early' }, `It becomes active at ${clockTime(activeFromMs)} (`, wait, ').'),
-      el('p', {}, 'The wait gives you time to cancel if it wasn’t you. Open the link from the email again later.'),
+      el(
+        'p',
+        {},
+        'The wait gives you time to cancel if you did not request this link. Open the link from the email again later.',
+      ),
       ...canceling('primary'),
     )
     const ticking = setInterval(() => {
@@ -43,7 +47,7 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
 
   function fillActive(): void {
     heading.textContent = title
-    const password = passwordField('Password of your account', 'current-password')
+    const password = passwordField('Account password', 'current-password')
     const untilWords = link.untilMs === null ? '' : ` This link works until ${clockTime(link.untilMs)}.`
     const confirm = form({
       action: 'confirm-recovery',
@@ -52,8 +56,8 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
       fields: [password],
       own: () => ({
         invalid_credentials: WRONG_PASSWORD,
-        too_many_attempts: (wait) => `Too many wrong passwords. You can try again ${wait}.`,
-        second_factor_locked: 'Recovery is locked after too many wrong passwords. Contact support.',
+        too_many_attempts: (wait) => `Too many incorrect passwords. You can try again ${wait}.`,
+        second_factor_locked: 'Recovery is locked after too many incorrect passwords. Contact support.',
       }),
       submit: async () => {
         try {
@@ -116,7 +120,7 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
     heading.textContent = 'This wasn’t you?'
     card.replaceChildren(
       heading,
-      el('p', {}, 'Somebody requested a link to turn off two-factor authentication for your account.'),
+      el('p', {}, 'Someone requested a link to turn off two-factor authentication for your account.'),
       el('p', {}, 'If it was you, close this page: the email to your other address has the link.'),
       ...canceling('primary'),
     )
@@ -137,11 +141,11 @@ export function recoveryLinkView(app: App, link: RecoveryLink): View {
           if (!(error instanceof Refusal && error.code === 'recovery_link_invalid')) throw error
           return fillOver(
             'This link no longer works',
-            'It has expired, was used, or was canceled before. There is nothing left to cancel.',
+            'It has expired, was used, or was already canceled. There is nothing left to cancel.',
           )
         }
         const notice =
-          'The recovery is canceled. Two-factor authentication stays on. Log in again. If you requested no link, change your password.'
+          'Recovery was canceled. Two-factor authentication stays on. Log in again. If you did not request a link, change your password.'
         app.toLogin({ notice })
       },
     })

@@ -45,7 +45,7 @@ function sent(address: string): HTMLElement[] {
       el('strong', {}, address),
       ' exists and has two-factor authentication on, a recovery email has been sent.',
     ),
-    el('p', {}, 'Open the link in it and enter your password. If no email arrives, check your spam folder.'),
+    el('p', {}, 'Open the link in the email and enter your password. If no email arrives, check your spam folder.'),
   ]
 }
 

@@ -66,7 +66,7 @@ export function setupView(app: App, given: Setup): View {
             'li',
             {},
             el('h2', {}, 'Add the account to your authenticator app'),
-            el('p', {}, 'It appears there as ', el('strong', {}, `${issuer}: ${accountName}`), '.'),
+            el('p', {}, 'It appears in the app as ', el('strong', {}, `${issuer}: ${accountName}`), '.'),
             ...waysIntoTheApp(app, given),
           ),
           el('li', {}, el('h2', {}, 'Enter the code that the app shows'), confirming),
@@ -88,9 +88,9 @@ function intro({ enrollment: { replaces }, isFurther, enrollmentToken }: Setup):
     const consequence = ' stops working when you confirm the new one. Until then it keeps working.'
     return [el('strong', { 'data-replaces': true }, nameOf(replaces) ?? ''), consequence]
   }
-  if (isFurther) return ['The authenticators that you have keep working.']
+  if (isFurther) return ['Your other authenticators keep working.']
   const apps = 'You need an authenticator app on your phone, such as Aegis, Google Authenticator, 2FAS, or 1Password.'
-  return [enrollmentToken === null ? apps : `Your account needs two-factor authentication. ${apps}`]
+  return [enrollmentToken === null ? apps : `Your account requires two-factor authentication. ${apps}`]
 }
 
 /** A phone cannot scan its own screen: there the app opens by a link. A computer mostly has no app. */
