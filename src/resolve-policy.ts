@@ -35,8 +35,8 @@ export function resolvePolicy(options: PolicyOptions): Policy {
   const { chance } = guessingChance({ totp, failures, maxAuthenticators }).ownerDaily
   if (chance > MAX_CHANCE_PER_YEAR && options.failures?.unsafe !== true) {
     throw new RangeError(
-      `with failures, totp.window and maxAuthenticators as given, someone who has the password guesses a code within ` +
-        `a year for ${(chance * 100).toFixed(1)}% of accounts (limit: ${MAX_CHANCE_PER_YEAR * 100}%); ` +
+      `with these values of failures, totp.window and maxAuthenticators, an attacker who has the password can guess a ` +
+        `code within a year for ${(chance * 100).toFixed(1)}% of accounts (limit: ${MAX_CHANCE_PER_YEAR * 100}%); ` +
         'set failures.unsafe to true to allow this',
     )
   }

@@ -296,7 +296,7 @@ describe.concurrent('what cannot be carried out', () => {
     },
     'a document of an unknown module': {
       args: ['openapi', '--modules', 'totp,admin'],
-      says: /--modules is a list of totp, jwt, recovery/,
+      says: /--modules must be a comma-separated list of totp, jwt, recovery/,
     },
     'a schema in no dialect': { args: ['schema'], says: /--dialect must be one of sqlite, postgres, mysql/ },
     'a schema in an unknown dialect': {

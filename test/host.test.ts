@@ -422,11 +422,11 @@ test('what no key opens is unavailable, and told, and is not taken for a wrong c
   const { totp, announced, clock } = await host({ store, encryptionKey: first })
   const unreadable = [{ type: 'secret.unreadable', userId: 'ann', at: clock.now() }]
 
-  const secret = new Error('a stored secret does not open with any encryption key')
+  const secret = new Error('no encryption key can decrypt a stored secret')
   await assert.rejects(totp.verifyTotpCode('ann', phone.codeAt(NOON)), refusing('unavailable', { cause: secret }))
   assert.deepEqual(announced(), unreadable)
 
-  const code = new Error('a stored backup code does not open with any key')
+  const code = new Error('no encryption key can decrypt a stored backup code')
   await assert.rejects(totp.listBackupCodes('ann'), refusing('unavailable', { cause: code }))
   assert.deepEqual(announced(), unreadable)
 })
@@ -626,7 +626,7 @@ describe('what a host must not mistake', () => {
 
     await assert.rejects(
       totp.trustDevice({ ...start.proof }),
-      new TypeError('not a Proof made by totp-kit: is an await missing?'),
+      new TypeError('not a Proof created by totp-kit: is an await missing?'),
     )
     await assert.rejects(
       totp.trustDevice(start.proof),
@@ -774,7 +774,9 @@ test('what createTotp did not make is told, the promise of it above all', async 
   for (const notIt of [promise, {}] as unknown as Totp[]) {
     assert.throws(
       () => jwtTokens(notIt, options),
-      new TypeError('not a Totp of createTotp: use `await createTotp(…)`, and load only one copy of totp-kit'),
+      new TypeError(
+        'not a service that createTotp returned: write `await createTotp(…)`, and load only one copy of totp-kit',
+      ),
     )
   }
   jwtTokens((await promise).totp as Totp, options)

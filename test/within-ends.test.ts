@@ -262,7 +262,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
       assert.deepEqual(await whole('dan'), UNTOUCHED)
       const other = await host.connect()
       await other.query('BEGIN')
-      await assert.rejects(host.within(other, { signal: abort.signal }).getUser('dan'), /given up by the signal/)
+      await assert.rejects(host.within(other, { signal: abort.signal }).getUser('dan'), /aborted by the signal/)
       await other.query('ROLLBACK')
       other.release()
     })
@@ -279,8 +279,8 @@ for (const { name, isThere, make, snapshot } of hosts) {
       connection.release()
 
       for (const inside of [committed, givenBack]) {
-        await assert.rejects(inside.raiseGeneration('eli', noon), /has ended/)
-        await assert.rejects(inside.getUser('eli'), /has ended/)
+        await assert.rejects(inside.raiseGeneration('eli', noon), /has already ended/)
+        await assert.rejects(inside.getUser('eli'), /has already ended/)
       }
 
       assert.deepEqual(await whole('eli'), UNTOUCHED)

@@ -201,6 +201,6 @@ test('a store that has no `within` says so', async () => {
 
   await assert.rejects(
     totp.within({}, async () => undefined),
-    new TypeError('this store does not support transactions of the host'),
+    new TypeError('this store does not support totp.within'),
   )
 })

@@ -71,7 +71,7 @@ async function main(): Promise<void> {
       const { modules = 'totp,jwt,recovery', 'base-path': basePath = '/api', issuer = 'totp-kit' } = values
       const chosen = MODULES.filter((module) => modules.split(',').includes(module))
       if (chosen.length !== modules.split(',').length) {
-        throw new UsageError(`openapi: --modules is a list of ${MODULES.join(', ')}`)
+        throw new UsageError(`openapi: --modules must be a comma-separated list of ${MODULES.join(', ')}`)
       }
       print(`${openApiDocument(chosen, { issuer })(basePath.replace(/\/$/, ''))}\n`)
       return

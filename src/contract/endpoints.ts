@@ -2,24 +2,24 @@ import { z } from 'zod'
 import type { ErrorCode } from '../errors.ts'
 import { booleanField, codeField, emailField, names, passwordField, textField, timeField } from './fields.ts'
 
-/** One row of the wire: the only place where an endpoint is declared. */
+/** One row of the HTTP API: the only place where an endpoint is declared. */
 export interface Endpoint<Body extends z.ZodType = z.ZodType, Reply extends z.ZodType | null = z.ZodType | null> {
   module: 'totp' | 'jwt' | 'recovery'
   method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
-  /** Relative to the mount, without the final slash. A last segment `{id}` stands for the id of what is meant. */
+  /** Relative to the mount, without the final slash. A last segment `{id}` is the id of the resource. */
   path: string
   summary: string
   /** `caller`: the host must say who is calling. */
   access: 'caller' | 'anonymous'
-  /** True: also for a caller who holds an enrollment token and may do nothing else. */
+  /** True: callers with an enrollment token may use it too. */
   opensToEnrollment?: boolean
-  /** Counted against the rate of calls: whatever takes a code, a password or work. */
+  /** True: calls count against the rate limit. Set for every endpoint that accepts a code or password, or is expensive. */
   throttled: boolean
   body: Body
   status: 200 | 201 | 204
   /** Null: the reply has no body. */
   reply: Reply
-  /** What this endpoint refuses with, beside what every endpoint may. */
+  /** The error codes of this endpoint, in addition to those of every endpoint. */
   refusals: readonly ErrorCode[]
 }
 
@@ -35,7 +35,7 @@ function named<Schema extends z.ZodType>(id: string, schema: Schema): Schema {
 
 const nothing = z.object({})
 const tokenPair = named('TokenPair', z.object({ access: z.string(), refresh: z.string() }))
-/** Where the request proved a code and the session's tokens are ours: the tokens of the raised session. */
+/** The tokens of the raised session: present if the request proved a code and the session is one of `totp-kit/jwt`. */
 const raised = { access: z.string().optional(), refresh: z.string().optional() }
 const authenticator = named(
   'Authenticator',
@@ -140,7 +140,7 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/create',
-    summary: 'Begin an enrollment: a QR code to scan, and the same in letters. While 2FA is on, needs step-up',
+    summary: 'Start an enrollment: returns a QR code and the secret as text. Requires step-up if 2FA is on',
     access: 'caller',
     opensToEnrollment: true,
     throttled: true,
@@ -153,7 +153,8 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/confirm',
-    summary: 'Confirm the pending enrollment with the first code of the app; hands out the backup codes',
+    summary:
+      'Confirm the pending enrollment with the first code from the app. The first enrollment returns backup codes',
     access: 'caller',
     opensToEnrollment: true,
     throttled: true,
@@ -166,7 +167,7 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/disable',
-    summary: 'Switch 2FA off. Needs step-up once 2FA is on',
+    summary: 'Turn off 2FA. Requires step-up if 2FA is on',
     access: 'caller',
     throttled: true,
     body: stepUp,
@@ -178,7 +179,7 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/rotate_backup_codes',
-    summary: 'New backup codes in the place of the old ones. Needs step-up',
+    summary: 'Replace the backup codes with new ones. Requires step-up',
     access: 'caller',
     throttled: true,
     body: stepUp,
@@ -190,7 +191,7 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/backup_codes_saved',
-    summary: 'Say that the current backup codes are kept',
+    summary: 'Record that the user has saved the current backup codes',
     access: 'caller',
     throttled: false,
     body: nothing,
@@ -202,7 +203,7 @@ export const endpoints = {
     module: 'totp',
     method: 'GET',
     path: 'totp/status',
-    summary: 'What is on',
+    summary: 'Get the 2FA status of the user',
     access: 'caller',
     opensToEnrollment: true,
     throttled: false,
@@ -215,7 +216,7 @@ export const endpoints = {
     module: 'totp',
     method: 'POST',
     path: 'totp/verify',
-    summary: 'Prove the second factor within a session: step-up for hosts with sessions',
+    summary: 'Verify the second factor again in the current session (step-up)',
     access: 'caller',
     throttled: true,
     body: exactlyOne(either.refine(exactlyOneCode, EITHER)),
@@ -227,7 +228,7 @@ export const endpoints = {
     module: 'totp',
     method: 'GET',
     path: 'totp/backup_codes',
-    summary: 'View the backup codes again. Needs a session with a fresh second factor',
+    summary: 'View the backup codes again. Requires a session with a recently verified second factor',
     access: 'caller',
     throttled: false,
     body: nothing,
@@ -242,7 +243,7 @@ export const endpoints = {
     module: 'totp',
     method: 'PATCH',
     path: 'totp/authenticators/{id}',
-    summary: 'Give an authenticator another name',
+    summary: 'Rename an authenticator',
     access: 'caller',
     throttled: false,
     body: z.object({ name: textField(64) }),
@@ -254,7 +255,7 @@ export const endpoints = {
     module: 'totp',
     method: 'DELETE',
     path: 'totp/authenticators/{id}',
-    summary: 'Remove one authenticator of several; the last one cannot be removed this way. Needs step-up',
+    summary: 'Remove an authenticator. The last one cannot be removed; turn off 2FA instead. Requires step-up',
     access: 'caller',
     throttled: true,
     body: stepUp,
@@ -266,7 +267,7 @@ export const endpoints = {
     module: 'totp',
     method: 'GET',
     path: 'totp/trusted_devices',
-    summary: 'The devices on which no code is asked for at log-in, the newest first',
+    summary: 'List the trusted devices, newest first. Logging in on one does not require a code',
     access: 'caller',
     throttled: false,
     body: nothing,
@@ -278,7 +279,7 @@ export const endpoints = {
     module: 'totp',
     method: 'DELETE',
     path: 'totp/trusted_devices/{id}',
-    summary: 'End a trusted device. Needs step-up',
+    summary: 'Remove a trusted device. Requires step-up',
     access: 'caller',
     throttled: true,
     body: stepUp,
@@ -290,7 +291,7 @@ export const endpoints = {
     module: 'totp',
     method: 'DELETE',
     path: 'totp/trusted_devices',
-    summary: 'End all trusted devices. Needs step-up',
+    summary: 'Remove all trusted devices. Requires step-up',
     access: 'caller',
     throttled: true,
     body: stepUp,
@@ -303,7 +304,7 @@ export const endpoints = {
     method: 'POST',
     path: 'jwt/create',
     summary:
-      'Log in with user name and password: a token pair; a challenge where 2FA is on; a token for enrollment only where it must be',
+      'Log in with username and password. Returns a token pair, a challenge if 2FA is on, or an enrollment token if 2FA is required but not set up',
     access: 'anonymous',
     throttled: true,
     body: z.object({ username: textField(255), password: passwordField(), trusted_device: textField(4096).optional() }),
@@ -315,7 +316,7 @@ export const endpoints = {
     module: 'jwt',
     method: 'POST',
     path: 'jwt/totp/verify',
-    summary: 'Answer a challenge with a code of the authenticator app or with a backup code',
+    summary: 'Answer a challenge with a code from the authenticator app or a backup code',
     access: 'anonymous',
     throttled: true,
     body: exactlyOne(
@@ -338,7 +339,7 @@ export const endpoints = {
     module: 'jwt',
     method: 'POST',
     path: 'jwt/refresh',
-    summary: 'A new token pair for a refresh token, which is dead from then on',
+    summary: 'Exchange a refresh token for a new token pair. The old refresh token is revoked',
     access: 'anonymous',
     throttled: false,
     body: z.object({ refresh: textField(4096) }),
@@ -350,7 +351,7 @@ export const endpoints = {
     module: 'jwt',
     method: 'POST',
     path: 'jwt/verify',
-    summary: 'Ask whether an access or refresh token is good',
+    summary: 'Check whether an access or refresh token is valid',
     access: 'anonymous',
     throttled: false,
     body: z.object({ token: textField(4096) }),
@@ -362,7 +363,7 @@ export const endpoints = {
     module: 'jwt',
     method: 'POST',
     path: 'jwt/logout',
-    summary: 'Log out: the refresh token and its whole family are dead',
+    summary: 'Log out: revoke the whole family of the refresh token',
     access: 'anonymous',
     throttled: false,
     body: z.object({ refresh: textField(4096) }),
@@ -374,7 +375,7 @@ export const endpoints = {
     module: 'recovery',
     method: 'POST',
     path: 'totp/recovery',
-    summary: 'Ask for a link by mail that switches 2FA off. The answer is the same whatever is true',
+    summary: 'Request a recovery link by email. The response is the same whether or not the account exists',
     access: 'anonymous',
     throttled: true,
     body: z.object({ email: emailField() }),
@@ -386,7 +387,7 @@ export const endpoints = {
     module: 'recovery',
     method: 'POST',
     path: 'totp/recovery_confirm',
-    summary: 'Switch 2FA off with the link and the password',
+    summary: 'Turn off 2FA with the recovery link and the password',
     access: 'anonymous',
     throttled: true,
     body: z.object({ uid: textField(1400), token: textField(4096), password: passwordField() }),
@@ -398,7 +399,7 @@ export const endpoints = {
     module: 'recovery',
     method: 'POST',
     path: 'totp/recovery_cancel',
-    summary: 'Say that it was somebody else who asked: all links die, and the sessions of the user',
+    summary: 'Cancel a recovery. All recovery links, sessions and trusted devices of the user are revoked',
     access: 'anonymous',
     throttled: true,
     body: z.object({ uid: textField(1400), token: textField(4096) }),
@@ -414,7 +415,7 @@ export type ReplyOf<Id extends OperationId> = (typeof endpoints)[Id]['reply'] ex
   ? z.input<(typeof endpoints)[Id]['reply']>
   : null
 
-/** Everything that an endpoint may refuse with: its own, and what follows from how it is declared. */
+/** All error codes of an endpoint: its own, and those that follow from its declaration. */
 export function refusalsOf(row: Endpoint): readonly ErrorCode[] {
   return [
     ...row.refusals,

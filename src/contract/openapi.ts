@@ -8,9 +8,9 @@ import { PROBLEM_TYPE_BASE, problems } from './problems.ts'
 export const OPENAPI_PATH = 'totp/openapi.json'
 
 /**
- * The OpenAPI 3.1 document of the modules that are mounted, as JSON: a function of the path under which the endpoints
- * stand, such as `/api`. Anybody may ask for it, and clients choose how that path is spelled, so everything else is made
- * here, once.
+ * The OpenAPI 3.1 document of the mounted modules, as JSON: a function of the base path of the endpoints, such as
+ * `/api`. Anyone may request the document, and the client determines the spelling of the path, so everything else is
+ * generated here, once.
  */
 export function openApiDocument(
   modules: readonly Endpoint['module'][],
@@ -20,13 +20,17 @@ export function openApiDocument(
   return (basePath) => `{"servers":${JSON.stringify([{ url: basePath === '' ? '/' : basePath }])},${rest}`
 }
 
-/** How the host's callers authenticate: a Security Scheme Object of OpenAPI (§4.8.27), such as a cookie of its session. */
+/** How the host's callers authenticate: a Security Scheme Object of OpenAPI (§4.8.27), such as a session cookie. */
 export type SecurityScheme = { type: 'http' | 'apiKey' | 'oauth2' | 'openIdConnect' | 'mutualTLS' } & Record<
   string,
   unknown
 >
 
-const BEARER: SecurityScheme = { type: 'http', scheme: 'bearer', description: "The host's own login" }
+const BEARER: SecurityScheme = {
+  type: 'http',
+  scheme: 'bearer',
+  description: 'The access token or session of the host',
+}
 
 function withoutServers(modules: readonly Endpoint['module'][], issuer: string, securityScheme: SecurityScheme) {
   const schemas: Schemas = { Problem: problemSchema }
@@ -46,7 +50,7 @@ function withoutServers(modules: readonly Endpoint['module'][], issuer: string, 
 
 type Schemas = Record<string, unknown>
 
-/** @param schemas - takes the named schemas that the operation refers to */
+/** @param schemas - receives the named schemas that the operation refers to */
 function operation(operationId: string, row: Endpoint, schemas: Schemas) {
   const body = schemaOf(row.body, 'input', schemas)
   const fields = Object.keys(body.properties ?? {})
@@ -61,8 +65,11 @@ function operation(operationId: string, row: Endpoint, schemas: Schemas) {
     ...(fields.length > 0 ? { requestBody: { required, content } } : {}),
     responses: {
       [row.status]: row.reply
-        ? { description: 'Done', content: { 'application/json': { schema: schemaOf(row.reply, 'output', schemas) } } }
-        : { description: 'Done; no body' },
+        ? {
+            description: 'Success',
+            content: { 'application/json': { schema: schemaOf(row.reply, 'output', schemas) } },
+          }
+        : { description: 'Success, no body' },
       ...refusalResponses(refusalsOf(row)),
     },
   }
@@ -81,7 +88,7 @@ function refusalResponses(codes: readonly ErrorCode[]) {
 }
 
 /**
- * A schema as JSON Schema. Those that have a name go to `schemas`, and references to them stand in their place.
+ * A schema as JSON Schema. Named schemas are added to `schemas` and replaced by references.
  */
 function schemaOf(
   schema: z.ZodType,
@@ -107,29 +114,33 @@ const problemSchema = {
   description: 'RFC 9457 problem details',
   required: ['type', 'title', 'status', 'detail', 'code'],
   properties: {
-    type: { type: 'string', description: `${PROBLEM_TYPE_BASE} and the code` },
+    type: { type: 'string', description: `${PROBLEM_TYPE_BASE} followed by the code` },
     title: { type: 'string' },
     status: { type: 'integer' },
-    detail: { type: 'string', description: 'A sentence for people, safe to show' },
+    detail: { type: 'string', description: 'A sentence that is safe to show to the user' },
     code: { enum: Object.keys(problems) },
-    retry_after_seconds: { type: 'integer', description: 'What Retry-After says: until the same call may succeed' },
+    retry_after_seconds: {
+      type: 'integer',
+      description: 'Seconds until the same request may succeed; the same as Retry-After',
+    },
     attempts_left: {
       type: 'integer',
       description:
-        'With a wrong code: further ones that are judged before one has to wait; then retry_after_seconds says how long',
+        'After an incorrect code: the number of attempts left before a delay. At 0, retry_after_seconds is the delay; without it, codes of this kind are locked',
     },
     totp_challenge_token: {
       type: 'string',
-      description: 'In a login that has to wait: the challenge token that is still good after it; use it from now on',
+      description:
+        'In a login with a delay: a new challenge token, which is still valid after the delay. Use it instead of the old one',
     },
     clock_offset_seconds: {
       type: 'integer',
       description:
-        "With a code that would be right at another time: how far the app's clock is ahead; negative: behind",
+        'With a code that would be correct at another time: how many seconds the clock of the app is ahead. Negative: behind',
     },
     errors: {
       type: 'object',
-      description: 'Field name → what is wrong with it',
+      description: 'Field name → error messages',
       additionalProperties: { type: 'array', items: { type: 'string' } },
     },
   },

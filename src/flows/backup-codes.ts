@@ -75,7 +75,7 @@ export async function storeBackupCodes(
  */
 export function checkForeignCodes(codes: readonly string[]): void {
   if (!Array.isArray(codes) || codes.some((code) => typeof code !== 'string')) {
-    throw new TypeError('backup codes must be an array of strings, as the user has them: digests cannot be imported')
+    throw new TypeError('backup codes must be an array of strings in plain text: digests cannot be imported')
   }
   const read = codes.map(readBackupCode)
   if (codes.some(looksLikeTotpCode) || read.some((code) => code.length < MIN_IMPORTED_CODE_LENGTH)) {
@@ -122,7 +122,7 @@ export async function listBackupCodes(
     const code = openValue(ctx.keyring, { purpose: 'backup-code', owner: userId }, sealedCode)
     if (code === null) {
       await ctx.announce({ type: 'secret.unreadable', userId, at: now })
-      throw new TotpError('unavailable', { cause: new Error('a stored backup code does not open with any key') })
+      throw new TotpError('unavailable', { cause: new Error('no encryption key can decrypt a stored backup code') })
     }
     codes.push({ code, usedAt })
   }

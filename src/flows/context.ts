@@ -129,7 +129,9 @@ export function registerContext(totp: object, ctx: Context): void {
 export function contextOf(totp: object): Context {
   const ctx = contexts.get(totp)
   if (ctx === undefined)
-    throw new TypeError('not a Totp of createTotp: use `await createTotp(…)`, and load only one copy of totp-kit')
+    throw new TypeError(
+      'not a service that createTotp returned: write `await createTotp(…)`, and load only one copy of totp-kit',
+    )
   return ctx
 }
 

@@ -144,7 +144,7 @@ function checkGuessing({ policy }: Context, { digits }: TotpParameters): void {
   const chance = chanceWith(digits)
   if (chance > MAX_CHANCE_PER_YEAR && chance > chanceWith(totp.digits)) {
     throw new RangeError(
-      `digits: with ${digits}, the failures option would let too many accounts be guessed within a year`,
+      `digits: with ${digits} digits and the failures option as set, too many accounts could be guessed within a year`,
     )
   }
 }

@@ -46,8 +46,8 @@ export function makeProof(
  */
 export function checkProof({ service }: Context, proof: Proof): void {
   const maker = makers.get(proof)
-  if (maker === undefined) throw new TypeError('not a Proof made by totp-kit: is an await missing?')
-  if (maker !== service) throw new TypeError('this Proof was made by another service')
+  if (maker === undefined) throw new TypeError('not a Proof created by totp-kit: is an await missing?')
+  if (maker !== service) throw new TypeError('this Proof was created by another service')
 }
 
 /** How a session began, without what only a second factor of ours adds; `pwd` where the host does not say. */

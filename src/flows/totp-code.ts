@@ -64,7 +64,7 @@ export async function judgeTotpCode(
   }
   if (opened.some(({ key }) => key === null)) {
     await ctx.announce({ type: 'secret.unreadable', userId, at: now })
-    throw new TotpError('unavailable', { cause: new Error('a stored secret does not open with any encryption key') })
+    throw new TotpError('unavailable', { cause: new Error('no encryption key can decrypt a stored secret') })
   }
   return { verdict: 'wrong' }
 }

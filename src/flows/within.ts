@@ -56,7 +56,7 @@ function storeWithin(
   client: object,
   { deadlineMs, signal, onEnd }: WithinLimits & { onEnd?: (isCommitted: boolean) => void },
 ): TotpStore {
-  if (!('within' in store)) throw new TypeError('this store does not support transactions of the host')
+  if (!('within' in store)) throw new TypeError('this store does not support totp.within')
   const given = { ...(deadlineMs === undefined ? {} : { deadlineMs }), ...(signal === undefined ? {} : { signal }) }
   return failClosed((store as WithinStore).within(client, onEnd ? { ...given, onEnd } : given), ctx.onError)
 }

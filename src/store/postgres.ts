@@ -228,7 +228,7 @@ function poolOf(pool: PostgresPool, statements: Statements): ConnectionSource {
 function postgresJsPool(sql: PostgresJs, statements: Statements): ConnectionSource {
   const { options = {} } = sql as { options?: { prepare?: boolean; transform?: { column?: { from?: unknown } } } }
   if (options.transform?.column?.from) {
-    throw new TypeError('the Sql of postgres must not transform names of columns: give the store one of its own')
+    throw new TypeError('the client of postgres must not transform column names: give the store a separate client')
   }
   // `prepare: false` is what a host says behind PgBouncer.
   const prepare = options.prepare ?? true

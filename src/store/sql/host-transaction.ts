@@ -91,10 +91,10 @@ export function hostTransaction(
     sendText('ROLLBACK TO SAVEPOINT totp_kit').catch(() => undefined)
     giveUp(over)
   }
-  const abort = () => stop('the transaction was given up by the signal')
+  const abort = () => stop('the transaction was aborted by the signal')
   const timer = setTimeout(() => stop(`the transaction did not end within ${deadlineMs} ms`), deadlineMs)
   timer.unref()
-  const unwatch = watch(connection, () => stop('the transaction of the host has ended'))
+  const unwatch = watch(connection, () => stop('the host has already ended this transaction'))
   // By itself: what the host does with its transaction counts after the deadline too.
   if (onEnd) watch(connection, (isCommitted) => void isCommitted.then(onEnd))
   if (signal?.aborted) abort()
