@@ -149,11 +149,11 @@ export interface Totp<User = unknown> {
    * @param session - `amr`: how the session began, default `['pwd']` (RFC 8176); the proof adds the second factor
    */
   verifyTotpCode(userId: string, code: string, session?: Pick<FirstFactor, 'amr'>): Promise<Proof>
-  /** Switches 2FA off, asking nothing: for a support desk, or after questions of the host's own. */
+  /** Disables 2FA without any check. Authorize the call yourself. */
   disableTotp(userId: string): Promise<void>
   /** Gives a live authenticator another name. @throws TotpError `not_found` */
   renameAuthenticator(userId: string, authenticatorId: string, name: string): Promise<Status['authenticators'][number]>
-  /** The user says that the current backup codes are kept: `getStatus` tells when. @throws TotpError `totp_not_enabled` */
+  /** Records that the user has saved the current backup codes; `getStatus` returns the time. @throws TotpError `totp_not_enabled` */
   backupCodesSaved(userId: string): Promise<void>
   /** Removes one authenticator of several. @throws TotpError `not_found`; `validation_failed` for the last one */
   removeAuthenticator(userId: string, authenticatorId: string): Promise<void>
@@ -193,7 +193,7 @@ export interface Totp<User = unknown> {
    * with the id, a counter and a time: without it, a token handed out before would be good for a later user of that id.
    */
   forgetUser(userId: string): Promise<void>
-  /** Deletes expired rows. Nothing depends on it; for hosts that like to see tables small. */
+  /** Deletes all expired rows. Optional: expired rows are ignored, and every insert deletes two of them. */
   deleteExpired(): Promise<void>
 
   /**
@@ -237,9 +237,9 @@ export interface Totp<User = unknown> {
    */
   transaction<T>(run: (within: Totp<User>['within']) => Promise<T>): Promise<T>
 
-  /** Hears one kind of event, or all with `*`; gives its own undoing. A listener is not waited for unless it is `awaited`; its failure reaches `onError` only. */
+  /** Adds a listener for one event type, or for all with `*`; returns a function that removes it. A listener is not awaited unless you pass `awaited`; its errors are passed to `onError` only. */
   on: Listen
-  /** Waits for mails that are under way, and lets go of the store. */
+  /** Waits for pending emails, then closes the store. */
   close(): Promise<void>
 }
 

@@ -13,9 +13,9 @@ export interface FetchOptions extends HostOptions<Request> {
    * Needed with `jwt` or `recovery`, whose callers are anonymous.
    */
   clientAddress?: ((request: Request) => string | null | undefined) | undefined
-  /** The path under which the endpoints stand. Default `/api`. */
+  /** The path under which the endpoints are mounted. Default `/api`. */
   basePath?: string | undefined
-  /** Gets what is not ours. Default: answers 404. */
+  /** Handles requests outside `basePath`. Default: responds with 404. */
   fallback?: FetchHandler | undefined
 }
 

@@ -9,7 +9,7 @@ import { bodyOf, send } from './node-streams.ts'
 
 /** The options of {@link nodeTotp}; the context is the request. */
 export interface NodeOptions extends HostOptions<IncomingMessage> {
-  /** The path under which the endpoints stand. Default `/api`. */
+  /** The path under which the endpoints are mounted. Default `/api`. */
   basePath?: string | undefined
   /**
    * Proxies whose `X-Forwarded-For` is believed: addresses, CIDR ranges, and `unix` for whatever connects to a Unix-domain

@@ -86,7 +86,7 @@ export function openFernet(
     const plain = Buffer.concat([decipher.update(signed.subarray(HEADER_BYTES)), decipher.final()])
     return { plaintext: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(plain), sealedAt }
   } catch {
-    // Signed with our key and yet padded wrongly or not text: no token of ours, and no reason to say more.
+    // A valid MAC but bad padding or UTF-8: treated as invalid.
     return null
   }
 }

@@ -47,7 +47,7 @@ export interface Context {
   enforcement: Enforcement | undefined
   /** Does something after the request has been answered; what it throws goes to `onError`. `close` waits for it. */
   afterResponse: (work: () => Promise<void>) => void
-  /** Hears what a client must not: the causes of `unavailable`, and what listeners threw. */
+  /** Receives errors that must not reach clients: the causes of `unavailable`, and errors of listeners. */
   onError: (error: unknown) => void
 }
 
@@ -59,11 +59,11 @@ export interface Context {
 const MAX_WAIT_MS = 10_000
 
 /**
- * The store with every failure turned into `unavailable`: whatever the reason that it cannot answer, nobody passes.
- * No answer in ten seconds is one of the reasons.
+ * The store with every failure turned into `unavailable`, so that a failure refuses the request. A timeout of ten seconds
+ * counts as a failure.
  *
- * @param onError - receives an error that names the operation when the store completes it after that time: the request
- * was refused, and yet it was done
+ * @param onError - receives an error with the name of the operation if the store completes it after the timeout, although
+ * the request was refused
  */
 export function failClosed(store: TotpStore, onError: (error: unknown) => void): TotpStore {
   return new Proxy(store, {
@@ -136,8 +136,8 @@ export function contextOf(totp: object): Context {
 }
 
 /**
- * Work after the answer, at a moment that the answer does not tell: within a quarter of a second, by chance, so that the
- * next request of a client that measures is not slowed by it either.
+ * Background work, started after a random delay of up to 255 ms, so that neither this response nor the next request of a
+ * client reveals by its timing whether there was any.
  */
 export function backgroundTasks(random: (bytes: number) => Uint8Array, onError: (error: unknown) => void) {
   const open = new Set<Promise<void>>()

@@ -34,8 +34,8 @@ export interface Caller {
 export type Nobody = null | undefined | false | ''
 
 /**
- * Leave to change one user's factors as they stood when it was given: every change asks for one and fails when the
- * factors have changed since, so that a leave for "2FA is off" is worth nothing once it is on.
+ * Permission to change a user's factors. Every change requires one, and fails if the factors have changed since it was
+ * given. A permit that was given while 2FA was off is therefore invalid once 2FA is on.
  */
 export interface ChangePermit {
   readonly userId: string

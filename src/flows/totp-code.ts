@@ -48,8 +48,8 @@ export async function judgeTotpCode(
     const { parameters, driftSteps } = authenticator
     const itsNow = now + driftSteps * parameters.periodSeconds
     const step = key && matchStep(key, code, itsNow, { ...parameters, window })
-    // Whoever typed it too early was told when it will be right: by itself it is not, or nine more guesses in a million
-    // would have become good ones by waiting.
+    // The client was told when this code becomes valid, so it must not be accepted alone. Otherwise an attacker could wait,
+    // and nine more guesses in a million would succeed.
     if (step !== null && step !== authenticator.resyncStep) return right(ctx, authenticator, step, now)
   }
   for (const { authenticator, key } of opened) {

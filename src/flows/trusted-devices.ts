@@ -52,7 +52,7 @@ export async function recognizeDevice(
 ): Promise<{ token: string; generation: number } | null> {
   if (ctx.policy.trustedDevices === null) return null
   const opened = ctx.trustedDeviceTokens.open(token, now)
-  // Another user's device says nothing of this one, and is not told of.
+  // A token that belongs to another user is ignored without an event.
   if (opened === null || opened.userId !== userId || opened.more === undefined) return null
   const { id, generation, more: deviceId } = opened
   const tokenId = newId(ctx)

@@ -73,7 +73,7 @@ export function addressKey(address: string): string {
   return `${network.map((group) => group.toString(16)).join(':')}::/64`
 }
 
-/** An IPv4 address that arrives in IPv6 clothes (RFC 4291 §2.5.5.2) without them, however they are spelled. */
+/** An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) as IPv4, in any spelling. */
 function unmapped(address: string): string {
   if (isIP(address) !== 6) return address
   const groups = groupsOf(address)

@@ -55,7 +55,7 @@ export function nodemailerSender(transport: MailTransport, { from, templates = {
   }
 }
 
-/** A server that refuses a mail may quote from it, in its answer the link: what it said is left out, its codes are not. */
+/** An SMTP error may quote the message, including the link, so only its codes are kept. */
 function failWithoutWords(error: unknown): never {
   const { code, command, responseCode } = error as { code?: unknown; command?: unknown; responseCode?: unknown }
   const codes = [code, command, responseCode].filter((part) => part !== undefined)

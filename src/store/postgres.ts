@@ -200,7 +200,7 @@ const MIGRATION_LOCK = 8_726_238
 const UNDONE = new Set(['40001', '40P01'])
 const isRetryable = (error: unknown) => UNDONE.has(String((error as { code?: unknown } | null)?.code))
 
-/** While a connection is lent no one else listens, and without a listener one that breaks ends the process. */
+/** A checked-out client has no error listener of the pool. Without one, a broken connection crashes the process. */
 const toldToTheStatement = () => undefined
 
 function poolOf(pool: PostgresPool, statements: Statements): ConnectionSource {

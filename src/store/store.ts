@@ -410,8 +410,8 @@ export interface TotpStore {
   }>
 
   /**
-   * Deletes what has expired: pending enrollments, burnt marks, families, devices, windows. Nothing depends on it: what has expired
-   * is not looked at, and every row added takes two expired ones away. For hosts that like to see tables small.
+   * Deletes all expired rows: pending enrollments, used tokens, refresh token families, trusted devices, rate-limit windows.
+   * Optional: expired rows are ignored, and every insert deletes two of them.
    */
   deleteExpired(now: UnixSeconds): Promise<void>
 

@@ -108,9 +108,9 @@ async function rolledBack(session: Session): Promise<boolean> {
 interface Migration {
   dialect: Dialect
   tables: Tables
-  /** Waits until no other process is at it, and throws when it has waited in vain. */
+  /** Acquires the migration lock; throws on timeout. */
   lock(session: Session): Promise<void>
-  /** Lets the next one in, where the end of the transaction does not. */
+  /** Releases the lock, if the end of the transaction does not. */
   unlock?(session: Session): Promise<void>
   /** The error says that a column to be added is there, from a step that broke off. */
   isThere(error: unknown): boolean
