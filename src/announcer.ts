@@ -1,3 +1,4 @@
+import { checkOptions, type OptionNames, unknownEvent } from './check-options.ts'
 import { TOTP_EVENTS, type TotpEvent } from './events.ts'
 
 /** Hears one kind of event. What it throws or rejects with never reaches the request that caused the event. */
@@ -6,19 +7,22 @@ export type TotpListener<T extends TotpEvent['type']> = (event: Extract<TotpEven
 /** Tells every listener of the event's type, and waits for those that want to be waited for. Never rejects. */
 export type Announce = (event: TotpEvent) => Promise<void>
 
+/** The options of `totp.on`. */
 export interface ListenerOptions {
   /**
    * True: the request that caused the event is answered when the listener is done, or after ten seconds; for an audit
    * log that must not lag behind. Default: it is not waited for.
    */
-  awaited?: boolean
+  awaited?: boolean | undefined
 }
+
+const LISTENER_OPTIONS: OptionNames<ListenerOptions> = { awaited: true }
 
 /**
  * Begins to listen to one kind of event, or to all with `*`.
  *
  * @returns ends it
- * @throws TypeError for a kind of event that there is not
+ * @throws TypeError for an event or an option that does not exist
  */
 export type Listen = <T extends TotpEvent['type'] | '*'>(
   type: T,
@@ -43,8 +47,10 @@ const MAX_WAIT_MS = 10_000
 export function createAnnouncer(onListenerError: (error: unknown) => void): Announcer {
   const listeners = new Set<{ type: string; listener: AnyListener; awaited: boolean }>()
   return {
-    on(type, listener, { awaited = false } = {}) {
-      if (!KINDS.has(type)) throw new TypeError(`${type} is not an event of totp-kit`)
+    on(type, listener, options = {}) {
+      if (!KINDS.has(type)) throw unknownEvent(type, TOTP_EVENTS)
+      checkOptions(options, LISTENER_OPTIONS)
+      const { awaited = false } = options
       const one = { type, listener: listener as AnyListener, awaited }
       listeners.add(one)
       return () => void listeners.delete(one)

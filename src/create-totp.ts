@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createAnnouncer, type Listen } from './announcer.ts'
+import { checkOptions, type OptionNames } from './check-options.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { hostValues } from './crypto/host-value.ts'
 import { createKeyring, type Keyring } from './crypto/keyring.ts'
@@ -48,29 +49,43 @@ import {
 } from './flows/trusted-devices.ts'
 import { proveCode, type TypedCode } from './flows/verify-code.ts'
 import { contextHolding, contextWithin, tellAll, type WithinLimits } from './flows/within.ts'
-import type { PolicyOptions } from './policy.ts'
+import { POLICY_OPTIONS, type PolicyOptions } from './policy.ts'
 import { resolvePolicy } from './resolve-policy.ts'
 import type { TotpStore } from './store/store.ts'
 
-/** What a host gives. Numbers and their ranges: `policy.ts`. */
+/** The options of {@link createTotp}. One that does not exist is refused with a `TypeError`. */
 export interface TotpOptions<User> extends PolicyOptions {
   /**
-   * One Fernet key or several (a list, or comma-separated): the first encrypts, all decrypt. Made by
-   * {@link generateFernetKey}.
+   * One Fernet key or several (a list, or one string with commas): the first encrypts, all decrypt. Required; made by
+   * {@link generateFernetKey} or `totp-kit keygen`.
    */
   encryptionKey: string | readonly string[] | undefined
+  /** Where users' factors are stored. Required: `sqliteStore`, `postgresStore`, `mysqlStore`, `memoryStore`, or your own. */
   store: TotpStore
   /**
-   * The user by id; null when there is none or the user may not log in. Asked before a challenge is judged and before
-   * tokens are refreshed or verified.
+   * Finds a user by id; null when there is none or the user may not log in. Called before a challenge is answered and before
+   * tokens are refreshed or verified. Default: every user may log in.
    */
-  findUser?: (userId: string) => User | null | Promise<User | null>
-  /** Makes some users have a second factor; needs `findUser`. */
-  enforcement?: Enforcement<User>
-  /** Hears what no client may: why something was unavailable, what a listener threw. Default: one line on stderr. */
-  onError?: (error: unknown) => void
-  /** The clock, for tests. */
-  clock?: Clock
+  findUser?: ((userId: string) => User | null | Promise<User | null>) | undefined
+  /** Which users must have a second factor; requires `findUser`. Default: none. */
+  enforcement?: Enforcement<User> | undefined
+  /**
+   * Receives errors that must not reach clients: why something was unavailable, what a listener threw. Default: one line on
+   * stderr.
+   */
+  onError?: ((error: unknown) => void) | undefined
+  /** Tells the time, in Unix seconds. Default: the clock of this machine. Give another one in tests. */
+  clock?: Clock | undefined
+}
+
+const TOTP_OPTIONS: OptionNames<TotpOptions<unknown>> = {
+  ...POLICY_OPTIONS,
+  encryptionKey: true,
+  store: true,
+  findUser: true,
+  enforcement: { required: true, accountName: true, issuer: true },
+  onError: true,
+  clock: true,
 }
 
 /**
@@ -111,6 +126,12 @@ export interface Totp<User = unknown> {
    * Passes when the caller proved a second factor at most `maxAgeSeconds` ago: for a route, a resolver, an action.
    *
    * @throws TotpError `unauthenticated` for nobody; `second_factor_required` for a user who has none; `step_up_required`
+   *
+   * @example
+   * ```ts
+   * const caller = await callerOf('Bearer …') // your own session or token
+   * await totp.requireFresh(caller, { maxAgeSeconds: 300 })
+   * ```
    */
   requireFresh(caller: Caller | Nobody, freshness: Freshness): Promise<void>
   /**
@@ -119,6 +140,13 @@ export interface Totp<User = unknown> {
    *
    * @returns the proof of that code, to raise the session with; null when none was needed
    * @throws TotpError `unauthenticated`, `step_up_required`; and whatever a code may be refused with
+   *
+   * @example
+   * ```ts
+   * const caller = await callerOf('Bearer …') // your own session or token
+   * const proof = await totp.permitChange(caller, '123456') // the code that the user typed, if any
+   * if (proof) console.log(`verified at ${proof.verifiedAt}: write it into the session`)
+   * ```
    */
   permitChange(caller: Caller | Nobody, inputCode?: string): Promise<Proof | null>
 
@@ -141,6 +169,16 @@ export interface Totp<User = unknown> {
    * @returns `unchanged`: the user has this secret already
    * @throws TypeError or RangeError that names what is wrong, never the secret; nothing was written
    * @throws TotpError `totp_already_enabled` when the user has `maxAuthenticators` other ones
+   *
+   * @example
+   * ```ts
+   * const outcome = await totp.importAuthenticator('42', {
+   *   secret: 'jbsw y3dp ehpk 3pxp jbsw y3dp ehpk 3pxp',
+   *   name: 'Phone',
+   *   backupCodes: ['k3jd9-x8w2m'],
+   * })
+   * console.log(outcome) // imported, or unchanged
+   * ```
    */
   importAuthenticator(userId: string, brought: AuthenticatorImport): Promise<'imported' | 'unchanged'>
   /**
@@ -162,8 +200,9 @@ export interface Totp<User = unknown> {
 
   /** Keeps the device of a log-in; its token, or null when the factors have changed since the proof. */
   trustDevice(proof: Proof, name?: string): Promise<string | null>
+  /** The user's trusted devices, the newest first. */
   listTrustedDevices(userId: string): Promise<TrustedDevice[]>
-  /** @throws TotpError `not_found` */
+  /** Ends one trusted device. @throws TotpError `not_found` */
   removeTrustedDevice(userId: string, deviceId: string): Promise<void>
   /** Ends all trusted devices of the user. */
   removeTrustedDevices(userId: string): Promise<void>
@@ -180,6 +219,11 @@ export interface Totp<User = unknown> {
   verifyBackupCode(userId: string, code: string, session?: Pick<FirstFactor, 'amr'>): Promise<Proof>
   /** New backup codes in the place of the old ones. */
   rotateBackupCodes(userId: string): Promise<string[]>
+  /**
+   * The user's backup codes in clear, with the Unix seconds of their use; null: unused.
+   *
+   * @throws TotpError `not_found` when the option `backupCodes.storage` is `hashed`; `totp_not_set_up`, `totp_not_enabled`
+   */
   listBackupCodes(userId: string): Promise<{ code: string; usedAt: number | null }[]>
 
   /**
@@ -219,6 +263,17 @@ export interface Totp<User = unknown> {
    *
    * @throws TypeError when the store has no `within` (SQLite, memory), or `client` does not show the end of its transaction:
    * see {@link Totp.transaction}. RangeError when `deadlineMs` is out of range
+   *
+   * @example
+   * ```ts
+   * import { Pool } from 'pg'
+   *
+   * const client = await new Pool().connect()
+   * await client.query('BEGIN')
+   * await client.query('UPDATE users SET has_2fa = true WHERE id = $1', ['42'])
+   * await totp.within(client, (inside) => inside.confirmTotpSetup('42', '123456'))
+   * await client.query('COMMIT')
+   * ```
    */
   within<T>(client: object, work: (inside: Totp<User>) => Promise<T>, limits?: WithinLimits): Promise<T>
   /**
@@ -262,6 +317,7 @@ export interface Totp<User = unknown> {
  * @throws TypeError or RangeError for an option; Error when the key does not fit the store
  */
 export async function createTotp<User = unknown>(options: TotpOptions<User>): Promise<Totp<User>> {
+  checkOptions(options, TOTP_OPTIONS)
   const policy = resolvePolicy(options)
   const keyring = createKeyring(readEncryptionKeys(options.encryptionKey))
   const values = hostValues(keyring)

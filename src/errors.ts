@@ -33,11 +33,15 @@ export interface ProblemBody {
   status: number
   /** A sentence for people, safe to show. */
   detail: string
+  /** Which refusal it is, for programs. */
   code: ErrorCode
   /** Seconds until the same call may succeed: what `Retry-After` says. */
   retry_after_seconds?: number
+  /** With a wrong code: further codes that are checked before a delay. */
   attempts_left?: number
+  /** With a wrong code that would be right at another time: how far the app's clock is ahead; negative: behind. */
   clock_offset_seconds?: number
+  /** With `too_many_attempts` in a login: the challenge token that is still valid after the delay. */
   totp_challenge_token?: string
   /** Field name → what is wrong with it. */
   errors?: Readonly<Record<string, readonly string[]>>
@@ -50,6 +54,7 @@ export interface ProblemBody {
  * with the right status by themselves; `problemReply` and `problemResponse` give the whole answer.
  */
 export class TotpError extends Error {
+  /** The name of the class, in logs. */
   override readonly name = 'TotpError'
   /** Which refusal it is; the list is closed. */
   readonly code: ErrorCode

@@ -5,56 +5,137 @@ import type { ErrorCode } from './errors.ts'
 export type SecondFactorMethod = 'totp' | 'backup_code'
 
 /** What the flows announce. None of them holds a secret, a code, a token or a sealed value. */
-export type TotpEvent = { userId: string; at: UnixSeconds } & (
+export type TotpEvent = {
+  /** The user whom it is about. */
+  userId: string
+  /** When it happened, in Unix seconds. */
+  at: UnixSeconds
+} & (
   | { type: 'totp.created' }
-  /** `replaced`: in the place of a live authenticator; `added`: beside one. Both false: 2FA is on from now. */
-  | { type: 'totp.confirmed'; replaced: boolean; added: boolean }
-  /** An authenticator that the user had elsewhere. `added`: beside a live one; else 2FA is on from now. */
-  | { type: 'totp.imported'; authenticatorId: string; added: boolean }
+  /** An enrollment was confirmed. */
+  | {
+      type: 'totp.confirmed'
+      /** True: it replaced a live authenticator. */
+      replaced: boolean
+      /** True: it stands beside a live authenticator. Both false: 2FA is on from now. */
+      added: boolean
+    }
+  /** An authenticator that the user had elsewhere. */
+  | {
+      type: 'totp.imported'
+      /** The authenticator, as `getStatus` names it. */
+      authenticatorId: string
+      /** True: it stands beside a live authenticator. False: 2FA is on from now. */
+      added: boolean
+    }
   | { type: 'totp.disabled' }
-  | { type: 'totp.verified'; method: SecondFactorMethod }
-  | { type: 'totp.refused'; method: SecondFactorMethod; code: ErrorCode }
+  | {
+      type: 'totp.verified'
+      /** What was used: a code of the app or a backup code. */
+      method: SecondFactorMethod
+    }
+  | {
+      type: 'totp.refused'
+      /** What was used: a code of the app or a backup code. */
+      method: SecondFactorMethod
+      /** Why it was refused. */
+      code: ErrorCode
+    }
   /**
    * So many wrong codes in a row, after a right password, that the next attempt has to wait: somebody may know the
    * password. `recovery_password`: so many wrong passwords with a recovery link; somebody may read the mail.
    */
-  | { type: 'totp.failing'; method: SecondFactorMethod | 'recovery_password'; consecutive: number }
+  | {
+      type: 'totp.failing'
+      /** What was wrong: codes of one kind, or passwords with a recovery link. */
+      method: SecondFactorMethod | 'recovery_password'
+      /** Wrong ones in a row. */
+      consecutive: number
+    }
   /** The hard cap is reached. */
-  | { type: 'totp.locked'; method: SecondFactorMethod | 'recovery_password' }
+  | {
+      type: 'totp.locked'
+      /** What is no longer accepted: codes of one kind, or passwords with a recovery link. */
+      method: SecondFactorMethod | 'recovery_password'
+    }
   | { type: 'totp.unlocked' }
   /** The app's clock is off; two codes in a row have shown by how much. */
-  | { type: 'totp.resynchronized'; authenticatorId: string; clockOffsetSeconds: number }
-  | { type: 'authenticator.removed'; authenticatorId: string }
+  | {
+      type: 'totp.resynchronized'
+      /** The authenticator, as `getStatus` names it. */
+      authenticatorId: string
+      /** How many seconds the app's clock is ahead; negative: behind. */
+      clockOffsetSeconds: number
+    }
+  | {
+      type: 'authenticator.removed'
+      /** The authenticator, as `getStatus` names it. */
+      authenticatorId: string
+    }
   | { type: 'login.challenged' }
   | { type: 'step_up.refused' }
   | { type: 'enrollment.required' }
   | { type: 'backup_codes.rotated' }
   | { type: 'backup_codes.viewed' }
-  | { type: 'backup_code.used'; remaining: number }
-  | { type: 'trusted_device.kept'; deviceId: string; name: string | null }
-  | { type: 'trusted_device.used'; deviceId: string }
+  | {
+      type: 'backup_code.used'
+      /** Unused backup codes that are left. */
+      remaining: number
+    }
+  | {
+      type: 'trusted_device.kept'
+      /** The device, as `listTrustedDevices` names it. */
+      deviceId: string
+      /** The name of the device; null: none was given. */
+      name: string | null
+    }
+  | {
+      type: 'trusted_device.used'
+      /** The device, as `listTrustedDevices` names it. */
+      deviceId: string
+    }
   /**
-   * Its token was used before, the device has expired or was removed, or the factors have changed. `copied`: the device was
-   * trusted until now, and ended because the token was used before.
+   * Its token was used before, the device has expired or was removed, or the factors have changed.
    */
-  | { type: 'trusted_device.refused'; deviceId: string; copied: boolean }
-  | { type: 'trusted_device.removed'; deviceId: string }
+  | {
+      type: 'trusted_device.refused'
+      /** The device, as `listTrustedDevices` names it. */
+      deviceId: string
+      /** True: the device was trusted until now, and ended because its token was used before. */
+      copied: boolean
+    }
+  | {
+      type: 'trusted_device.removed'
+      /** The device, as `listTrustedDevices` names it. */
+      deviceId: string
+    }
   | { type: 'recovery.requested' }
-  | { type: 'recovery.refused'; code: ErrorCode }
+  | {
+      type: 'recovery.refused'
+      /** Why it was refused. */
+      code: ErrorCode
+    }
   /** 2FA is off, after link and password. */
   | { type: 'recovery.confirmed' }
   | { type: 'recovery.canceled' }
   /**
-   * A refresh token that is not the living one of its family; the family has ended. `reused`: the token was replaced or
-   * logged out before, and not ended by a change; true once per family.
+   * A refresh token that is not the current one of its family; the family has ended.
    */
-  | { type: 'tokens.refused'; reused: boolean }
+  | {
+      type: 'tokens.refused'
+      /** True, once per family: the token was replaced or logged out before, and no change had ended it. */
+      reused: boolean
+    }
   | { type: 'credentials.changed' }
   /**
-   * The factors or the credentials changed: end all sessions of the user except `keptSessionId`, the one that made the
-   * change; null: all of them. Comes before the event that says what changed.
+   * The factors or the credentials changed: end all sessions of the user except `keptSessionId`. Comes before the event that
+   * says what changed.
    */
-  | { type: 'sessions.ended'; keptSessionId: string | null }
+  | {
+      type: 'sessions.ended'
+      /** The session that made the change and goes on; null: all of them end. */
+      keptSessionId: string | null
+    }
   /** Everything that was known of the user is deleted. */
   | { type: 'user.forgotten' }
   | { type: 'secret.unreadable' }

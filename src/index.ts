@@ -21,7 +21,16 @@ export { problemReply, problemResponse } from './http/problem.ts'
 export type { HotpParameters, OtpAlgorithm } from './otp/hotp.ts'
 export { generateTotpSecret } from './otp/secret.ts'
 export type { TotpParameters } from './otp/totp.ts'
-export type { FailureLimits, PolicyOptions, Rate } from './policy.ts'
+export type {
+  BackupCodeOptions,
+  CodeOptions,
+  FailureLimits,
+  FailureOptions,
+  PolicyOptions,
+  Rate,
+  StepUpOptions,
+  TrustedDeviceOptions,
+} from './policy.ts'
 export type {
   Attempt,
   AuthenticatorRecord,

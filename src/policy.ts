@@ -1,3 +1,4 @@
+import type { OptionNames } from './check-options.ts'
 import type { OtpAlgorithm } from './otp/hotp.ts'
 
 /** Every number that a security review asks for, resolved: what `createTotp` runs with. */
@@ -46,7 +47,9 @@ export interface Policy {
 
 /** So many calls in so many seconds. */
 export interface Rate {
+  /** Calls that are allowed in a window. */
   limit: number
+  /** Length of a window, in seconds. */
   windowSeconds: number
 }
 
@@ -66,29 +69,122 @@ export interface FailureLimits {
   periodDays: number
 }
 
-/** What a host may choose; each default stands in {@link Policy}. */
+/** What a host may choose of the policy. Each number is checked at the start; each default stands in `policy.ts`. */
 export interface PolicyOptions {
+  /**
+   * Shown as the heading in the authenticator app (Key URI format). Required; at most 64 characters, no colon. A new issuer
+   * ends sessions, challenges and trusted devices.
+   */
   issuer: string
-  totp?: { algorithm?: OtpAlgorithm; digits?: number; periodSeconds?: number; window?: number }
-  challengeTokenSeconds?: number
-  backupCodes?: { count?: number; storage?: 'encrypted' | 'hashed' }
-  maxAuthenticators?: number
+  /** How codes are made for new enrollments. Default: SHA1, six digits, 30 seconds, one step on each side. */
+  totp?: CodeOptions | undefined
+  /** How long a challenge token is valid, in seconds: 1 to 3,600. Default 120, the original's `TOTP_TOKEN_MAX_AGE`. */
+  challengeTokenSeconds?: number | undefined
+  /** How many backup codes there are, and how they are stored. Default: ten, encrypted. */
+  backupCodes?: BackupCodeOptions | undefined
+  /** Authenticators per user, 1 to 5. Default 1: a new phone replaces the old one. */
+  maxAuthenticators?: number | undefined
   /**
-   * The failure budget, where the defaults do not suit. One that gives an attacker more than 5 % in a year is refused
-   * unless `unsafe` says that you know; `totp-kit simulate-lockout` prints the chance.
+   * The failure budget of a user, for each kind of code. Default: see {@link FailureOptions}. Values that let more than 5 % of
+   * accounts be guessed within a year are refused unless `unsafe` is true; `totp-kit simulate-lockout` prints the chance.
    */
-  failures?: Partial<FailureLimits> & { unsafe?: boolean }
+  failures?: FailureOptions | undefined
+  /** Lets users skip the code on a device for some days, if they ask for it when they log in. Default false: off. */
+  trustedDevices?: TrustedDeviceOptions | false | undefined
   /**
-   * Lets people skip the code on a device for some days, 1 to 90, when they ask for it at log-in. Default: off.
-   * `cookie`: the token travels in an `HttpOnly` cookie of that name, and never in a body; it should begin with
-   * `__Host-` or `__Secure-`. Default: in the body, as `trusted_device`.
+   * How recent a second factor must be for a change of factors (OWASP ASVS 5.0, 7.5.1). Default `{ maxAgeSeconds: 300 }`;
+   * false never asks, as in the original.
    */
-  trustedDevices?: { days: number; cookie?: string } | false
-  stepUp?: { maxAgeSeconds: number } | false
-  /** `10/minute` (the default), `100/hour` …, the original's notation; `off` counts nothing. */
-  rateLimit?: string
-  /** Where calls are counted. Default `memory`; `store` for several processes, best with Redis in front of it. */
-  rateLimitStorage?: 'memory' | 'store'
+  stepUp?: StepUpOptions | false | undefined
+  /**
+   * Calls per caller and endpoint: a number, a slash, and a unit (`s`, `m`, `h`, `d`, or a word that begins with it). Default
+   * `10/minute`, the original's notation; `off` counts nothing.
+   */
+  rateLimit?: string | undefined
+  /**
+   * Where calls are counted. Default `memory`: each process counts by itself. `store`: all processes count together, at one
+   * round trip a call; best with Redis in front of the store.
+   */
+  rateLimitStorage?: 'memory' | 'store' | undefined
+}
+
+/** How the codes of new enrollments are made and checked. Authenticators that are enrolled keep their own parameters. */
+export interface CodeOptions {
+  /** `SHA1`, `SHA256` or `SHA512` (RFC 6238 §1.2). Default `SHA1`: several apps support nothing else. */
+  algorithm?: OtpAlgorithm | undefined
+  /** Digits of a code, 6 to 8 (RFC 4226 §5.3). Default 6. */
+  digits?: number | undefined
+  /** Seconds for which a code is shown, 15 to 120 (NIST SP 800-63B-4 §3.1.4.1). Default 30 (RFC 6238 §5.2). */
+  periodSeconds?: number | undefined
+  /** Time steps accepted on each side of the current one, 0 to 2. Default 1, as RFC 6238 §5.2 recommends. */
+  window?: number | undefined
+}
+
+/** The backup codes of a user. */
+export interface BackupCodeOptions {
+  /** Codes in a set, 1 to 50. Default 10, the original's `TOTP_MAX_BACKUP_CODES`. */
+  count?: number | undefined
+  /**
+   * Default `encrypted`: the owner can view the codes again after step-up. `hashed`: only a keyed digest is stored (NIST
+   * SP 800-63B-4 §3.1.2.2), and nobody can view them again.
+   */
+  storage?: 'encrypted' | 'hashed' | undefined
+}
+
+/** How wrong codes are counted and what they lead to (NIST SP 800-63B-4 §3.2.2). */
+export interface FailureOptions {
+  /** Consecutive failures that set the first delay, 1 to 100. Default 5. */
+  delayAfter?: number | undefined
+  /** Seconds of the first delay, 1 to 3,600; it doubles with each further failure. Default 30. */
+  firstDelaySeconds?: number | undefined
+  /** Seconds of the longest delay, 1 to 86,400. Default 900. */
+  maxDelaySeconds?: number | undefined
+  /** Consecutive failures after which no code is accepted any more, 1 to 1,000. Default 100 (NIST SP 800-63B-4 §3.2.2). */
+  lockAfter?: number | undefined
+  /** Failures within `periodDays` days, with or without successes in between, 1 to 100,000. Default 300. */
+  maxPerPeriod?: number | undefined
+  /** The period of `maxPerPeriod` in days, 1 to 365. Default 30. */
+  periodDays?: number | undefined
+  /** True: accepts a budget that lets more than 5 % of accounts be guessed within a year. Default false. */
+  unsafe?: boolean | undefined
+}
+
+/** Devices on which a user may skip the code. */
+export interface TrustedDeviceOptions {
+  /** How long a device is trusted, in days: 1 to 90. Required. */
+  days: number
+  /**
+   * The name of an `HttpOnly` cookie that carries the device's token (RFC 6265 §4.1.1); it should begin with `__Host-` or
+   * `__Secure-`. Default: no cookie, the token is in the body as `trusted_device`.
+   */
+  cookie?: string | undefined
+}
+
+/** How recent a second factor must be for a change of factors. */
+export interface StepUpOptions {
+  /** Seconds since the second factor was proved, 1 to 86,400. Required. */
+  maxAgeSeconds: number
+}
+
+export const POLICY_OPTIONS: OptionNames<PolicyOptions> = {
+  issuer: true,
+  totp: { algorithm: true, digits: true, periodSeconds: true, window: true },
+  challengeTokenSeconds: true,
+  backupCodes: { count: true, storage: true },
+  maxAuthenticators: true,
+  failures: {
+    delayAfter: true,
+    firstDelaySeconds: true,
+    maxDelaySeconds: true,
+    lockAfter: true,
+    maxPerPeriod: true,
+    periodDays: true,
+    unsafe: true,
+  },
+  trustedDevices: { days: true, cookie: true },
+  stepUp: { maxAgeSeconds: true },
+  rateLimit: true,
+  rateLimitStorage: true,
 }
 
 /** The bytes of each hash: as long as a secret should be. */

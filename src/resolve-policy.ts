@@ -7,6 +7,7 @@ import {
   type PolicyOptions,
   type Rate,
   readIssuer,
+  type TrustedDeviceOptions,
 } from './policy.ts'
 
 /**
@@ -71,7 +72,7 @@ function readFailures(options: PolicyOptions['failures'] = {}): FailureLimits {
   }
 }
 
-function readTrustedDevices(options: { days: number; cookie?: string } | false): Policy['trustedDevices'] {
+function readTrustedDevices(options: TrustedDeviceOptions | false): Policy['trustedDevices'] {
   if (options === false) return null
   const { days, cookie = null } = options
   // RFC 6265 §4.1.1: a cookie's name is a token.

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import ts from 'typescript'
 import { beforeAll, describe, expect, test } from 'vitest'
-import manifest from '../package.json' with { type: 'json' }
+import { COMPILER_OPTIONS, doors } from './doors.ts'
 import { DOCUMENTS, ROOT, readText } from './markdown.ts'
 
 /** Written by other programs, or by other people: fixtures, recorded answers, lock files. */
@@ -123,18 +123,13 @@ function typesNamedIn(declaration: ts.Node, checker: ts.TypeChecker): ts.Symbol[
 const DECLARATIONS = `${ROOT}declarations`
 
 const OPTIONS: ts.CompilerOptions = {
-  ...ts.parseJsonConfigFileContent(ts.readConfigFile(`${ROOT}tsconfig.json`, ts.sys.readFile).config, ts.sys, ROOT)
-    .options,
+  ...COMPILER_OPTIONS,
   noEmit: false,
   declaration: true,
   emitDeclarationOnly: true,
   rootDir: `${ROOT}src`,
   outDir: DECLARATIONS,
 }
-
-const doors = Object.entries(manifest.exports)
-  .flatMap(([name, door]) => (typeof door === 'object' ? [{ name, types: door.types }] : []))
-  .map(({ name, types }) => ({ name, file: resolve(ROOT, types.replace('./dist/', 'src/').replace('.d.ts', '.ts')) }))
 
 function declarationOf(file: string): string {
   return file.replace(`${ROOT}src`, DECLARATIONS).replace(/\.ts$/, '.d.ts')

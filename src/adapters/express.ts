@@ -1,9 +1,10 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
+import { checkOptions } from '../check-options.ts'
 import type { Totp } from '../create-totp.ts'
 import { type ErrorCode, TotpError } from '../errors.ts'
 import type { Freshness } from '../flows/step-up.ts'
 import { clientAddress } from '../http/client-address.ts'
-import { createHandle, type HostOptions } from '../http/handle.ts'
+import { checkFreshness, createHandle, HOST_OPTIONS, type HostOptions, hostOptionsOf } from '../http/handle.ts'
 import type { HttpBody, HttpReply } from '../http/message.ts'
 import { problemReply } from '../http/problem.ts'
 import { bodyOf, send } from './node-streams.ts'
@@ -17,6 +18,8 @@ export type ExpressTotp = [RequestHandler, ErrorRequestHandler] & {
    * The guard of a route: passes a request on when its caller proved a second factor at most `maxAgeSeconds` ago; otherwise
    * answers 401 when nobody is logged in, 403 `second_factor_required` for a user who has none, or the challenge of
    * RFC 9470.
+   *
+   * @throws TypeError for an unknown name in `freshness`; RangeError when `maxAgeSeconds` is out of range
    */
   require(freshness: Freshness): RequestHandler
   /** For `app.use`, after all routes: answers a `TotpError` that was thrown in any of them as the endpoints would. */
@@ -50,7 +53,8 @@ const PARSER_FAILURES: Readonly<Record<string, ErrorCode>> = {
  * ```
  */
 export function expressTotp(totp: Totp, options: ExpressOptions): ExpressTotp {
-  const handle = createHandle<Request>(totp, { ...options, clientAddress: addressOf })
+  checkOptions(options, HOST_OPTIONS)
+  const handle = createHandle<Request>(totp, { ...hostOptionsOf(options), clientAddress: addressOf })
   const answer = (request: Request, body: HttpBody): Promise<HttpReply | null> => {
     const { method, path, baseUrl: basePath, headers } = request
     return handle({ method, path, basePath, headers, body }, request)
@@ -68,6 +72,7 @@ export function expressTotp(totp: Totp, options: ExpressOptions): ExpressTotp {
   }
   return Object.assign([endpoints, parserErrors] as [RequestHandler, ErrorRequestHandler], {
     require(freshness: Freshness): RequestHandler {
+      checkFreshness(freshness)
       return async (request, response, next) => {
         const refused = await handle.require(freshness, request)
         if (refused) send(response, refused)

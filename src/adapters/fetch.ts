@@ -1,7 +1,8 @@
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import type { Freshness } from '../flows/step-up.ts'
-import { createHandle, type HostOptions } from '../http/handle.ts'
+import { checkFreshness, createHandle, HOST_OPTIONS, type HostOptions, hostOptionsOf } from '../http/handle.ts'
 import type { HttpReply } from '../http/message.ts'
 import { problemResponse } from '../http/problem.ts'
 
@@ -10,13 +11,20 @@ export interface FetchOptions extends HostOptions<Request> {
   /**
    * The client's address as your platform tells it, for counting anonymous calls: a `Request` does not know it. A port
    * is left out. Null, and any text that is not one address, counts as unknown: all such clients are counted together.
-   * Needed with `jwt` or `recovery`, whose callers are anonymous.
+   * Required with `jwt` or `recovery`, whose callers are anonymous. Default: none.
    */
   clientAddress?: ((request: Request) => string | null | undefined) | undefined
   /** The path under which the endpoints are mounted. Default `/api`. */
   basePath?: string | undefined
   /** Handles requests outside `basePath`. Default: responds with 404. */
   fallback?: FetchHandler | undefined
+}
+
+const FETCH_OPTIONS: OptionNames<FetchOptions> = {
+  ...HOST_OPTIONS,
+  clientAddress: true,
+  basePath: true,
+  fallback: true,
 }
 
 /** A handler of the host's. */
@@ -28,6 +36,8 @@ export type FetchTotp = ((request: Request) => Promise<Response>) & {
    * The guard of a route: runs `handler` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise
    * answers 401 when nobody is logged in, 403 `second_factor_required` for a user who has none, or the challenge of
    * RFC 9470.
+   *
+   * @throws TypeError for an unknown name in `freshness`; RangeError when `maxAgeSeconds` is out of range
    */
   require(freshness: Freshness, handler: FetchHandler): (request: Request) => Promise<Response>
   /** Answers a `TotpError` as the endpoints would. @throws whatever else it is given */
@@ -48,7 +58,11 @@ export type FetchTotp = ((request: Request) => Promise<Response>) & {
  * ```
  */
 export function fetchTotp(totp: Totp, options: FetchOptions): FetchTotp {
-  const handle = createHandle<Request>(totp, options)
+  checkOptions(options, FETCH_OPTIONS)
+  const handle = createHandle<Request>(totp, {
+    ...hostOptionsOf(options),
+    clientAddress: options.clientAddress && ((request) => options.clientAddress?.(request)),
+  })
   const basePath = (options.basePath ?? '/api').replace(/\/$/, '')
   const fallback = options.fallback ?? (() => problemResponse(new TotpError('not_found')))
   const endpoints = async (request: Request): Promise<Response> => {
@@ -60,9 +74,12 @@ export function fetchTotp(totp: Totp, options: FetchOptions): FetchTotp {
     return reply ? respond(reply) : fallback(request)
   }
   return Object.assign(endpoints, {
-    require: (freshness: Freshness, handler: FetchHandler) => async (request: Request) => {
-      const refused = await handle.require(freshness, request)
-      return refused ? respond(refused) : handler(request)
+    require(freshness: Freshness, handler: FetchHandler) {
+      checkFreshness(freshness)
+      return async (request: Request) => {
+        const refused = await handle.require(freshness, request)
+        return refused ? respond(refused) : handler(request)
+      }
     },
     errors(error: unknown): Response {
       if (error instanceof TotpError) return problemResponse(error)

@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import type { Freshness } from '../flows/step-up.ts'
 import { clientAddress, trustedProxies, UNIX_SOCKET } from '../http/client-address.ts'
-import { createHandle, type HostOptions } from '../http/handle.ts'
+import { checkFreshness, createHandle, HOST_OPTIONS, type HostOptions, hostOptionsOf } from '../http/handle.ts'
 import { problemReply } from '../http/problem.ts'
 import { bodyOf, send } from './node-streams.ts'
 
@@ -18,14 +19,18 @@ export interface NodeOptions extends HostOptions<IncomingMessage> {
   trustedProxies?: readonly string[] | undefined
 }
 
+const NODE_OPTIONS: OptionNames<NodeOptions> = { ...HOST_OPTIONS, basePath: true, trustedProxies: true }
+
 /** A handler for `node:http`; `next` gets what is not ours, or not refused. */
 export type NodeHandler = (request: IncomingMessage, response: ServerResponse, next?: () => void) => Promise<void>
 
 /** What {@link nodeTotp} gives: the endpoints, and what goes with them for your own routes. */
 export type NodeTotp = NodeHandler & {
   /**
-   * The guard of a route: calls `next` when the caller proved a second factor at most `maxAgeSeconds` ago; fallback answers
+   * The guard of a route: calls `next` when the caller proved a second factor at most `maxAgeSeconds` ago; otherwise answers
    * 401 when nobody is logged in, 403 `second_factor_required` for a user who has none, or the challenge of RFC 9470.
+   *
+   * @throws TypeError for an unknown name in `freshness`; RangeError when `maxAgeSeconds` is out of range
    */
   require(freshness: Freshness): (request: IncomingMessage, response: ServerResponse, next: () => void) => Promise<void>
   /** Answers a `TotpError` as the endpoints would; hands any other error to `next`, or throws it where there is none. */
@@ -44,10 +49,11 @@ export type NodeTotp = NodeHandler & {
  * ```
  */
 export function nodeTotp(totp: Totp, options: NodeOptions): NodeTotp {
+  checkOptions(options, NODE_OPTIONS)
   const basePath = (options.basePath ?? '/api').replace(/\/$/, '')
   const proxies = options.trustedProxies ? trustedProxies(options.trustedProxies) : null
   const handle = createHandle<IncomingMessage>(totp, {
-    ...options,
+    ...hostOptionsOf(options),
     clientAddress: (request) => clientAddress(peerOf(request), forwardedFor(request), proxies),
   })
   const endpoints: NodeHandler = async (request, response, next) => {
@@ -62,6 +68,7 @@ export function nodeTotp(totp: Totp, options: NodeOptions): NodeTotp {
   }
   return Object.assign(endpoints, {
     require(freshness: Freshness) {
+      checkFreshness(freshness)
       return async (request: IncomingMessage, response: ServerResponse, next: () => void): Promise<void> => {
         const refused = await handle.require(freshness, request)
         if (refused) send(response, refused)

@@ -20,11 +20,11 @@ export function openApiDocument(
   return (basePath) => `{"servers":${JSON.stringify([{ url: basePath === '' ? '/' : basePath }])},${rest}`
 }
 
-/** How the host's callers authenticate: a Security Scheme Object of OpenAPI (§4.8.27), such as a session cookie. */
-export type SecurityScheme = { type: 'http' | 'apiKey' | 'oauth2' | 'openIdConnect' | 'mutualTLS' } & Record<
-  string,
-  unknown
->
+/** How the host's callers authenticate: a Security Scheme Object of OpenAPI (§4.8.27), such as a cookie of its session. */
+export type SecurityScheme = {
+  /** The kind of scheme. */
+  type: 'http' | 'apiKey' | 'oauth2' | 'openIdConnect' | 'mutualTLS'
+} & Record<string, unknown>
 
 const BEARER: SecurityScheme = {
   type: 'http',

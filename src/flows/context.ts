@@ -18,8 +18,9 @@ export type EnforcementRule<User = unknown> = (
 
 /** How a host makes some users have a second factor. */
 export interface Enforcement<User = unknown> {
+  /** Whether this user must have a second factor, or from when on. Required. */
   required: EnforcementRule<User>
-  /** Shown in the authenticator app: an address or a user name, without a colon. */
+  /** Shown in the authenticator app: an address or a user name, without a colon. Required. */
   accountName: (user: User) => string
   /** The heading in the app, where it differs by user or tenant. Default: the option `issuer`. */
   issuer?: ((user: User) => string | undefined) | undefined

@@ -12,7 +12,9 @@ export interface EnrollingCaller extends Caller {
 
 /** What a policy would do to users as they are now. */
 export interface EnforcementForecast {
+  /** Users that `findUser` found. */
   users: number
+  /** Users who have a second factor. */
   enabled: number
   /** Must have a second factor by a moment that has not come, and have none: they are asked. */
   asked: number

@@ -30,6 +30,7 @@ export interface TotpSetup {
   digits: number
   /** How long each code is shown, as the option `totp.periodSeconds` says. */
   periodSeconds: number
+  /** The hash under the codes, as the option `totp.algorithm` says. */
   algorithm: OtpAlgorithm
   /** The heading in the app. */
   issuer: string
@@ -41,13 +42,15 @@ export interface TotpSetup {
 
 /** Whose authenticator it is, as the app shows it, and what the user calls it. */
 export interface SetupNames {
+  /** Shown in the app beside the issuer: an email address or a user name, without a colon. Required. */
   accountName: string
+  /** The name that the user gives to the authenticator. Default: none. */
   name?: string | null | undefined
   /** Default: the option `issuer`. */
   issuer?: string | undefined
   /** The session that begins it, which alone may have the same secret again. Default: none may. */
   sessionId?: string | null | undefined
-  /** True: gives the pending enrollment of this session again, when there is one, instead of a new secret. */
+  /** True: gives the pending enrollment of this session again, when there is one, instead of a new secret. Default false. */
   resume?: boolean | undefined
 }
 

@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { UnixSeconds } from '../clock.ts'
 import { openValue, sealValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
@@ -38,6 +39,17 @@ export interface AuthenticatorImport {
   confirmedAt?: UnixSeconds | undefined
 }
 
+const IMPORT_NAMES: OptionNames<AuthenticatorImport> = {
+  secret: true,
+  name: true,
+  digits: true,
+  periodSeconds: true,
+  algorithm: true,
+  lastUsedStep: true,
+  backupCodes: true,
+  confirmedAt: true,
+}
+
 /** Tries again when the user's factors change meanwhile; the last refusal is `unavailable`. */
 const MAX_TRIES = 5
 
@@ -56,6 +68,7 @@ export async function importAuthenticator(
   now: UnixSeconds,
 ): Promise<'imported' | 'unchanged'> {
   checkUserId(userId)
+  checkOptions(given, IMPORT_NAMES)
   const { secret, name, parameters, lastUsedStep, backupCodes, confirmedAt } = readImport(ctx, given, now)
   const sealedSecret = sealValue(ctx.keyring, { purpose: 'totp-secret', owner: userId }, secret, now)
   const id = newId(ctx)

@@ -7,20 +7,36 @@ import { mustEnroll, sealEnrollmentToken } from './enforcement.ts'
 import { firstFactorOf, makeProof, type Proof } from './proof.ts'
 import { recognizeDevice } from './trusted-devices.ts'
 
-/** What comes after the first factor; told apart by `status`. */
+/** What comes after the first factor: `switch` on its `status`. */
 export type LoginStart =
-  /** Done. `trustedDevice`: the device's new token, when an old one has saved the user the code; otherwise null. */
-  | { status: 'complete'; proof: Proof; trustedDevice: string | null }
-  /** The challenge is to be answered with a code, within `expiresIn` seconds; `digits`: how many a TOTP code has. */
+  /** The login is complete: start a session. */
+  | {
+      status: 'complete'
+      /** What the session starts with. */
+      proof: Proof
+      /** The new token of the trusted device that saved the user the code; null: no device did. */
+      trustedDevice: string | null
+    }
+  /** The user must answer the challenge with a code. */
   | {
       status: 'challenge'
+      /** The token of the challenge, for `totp.answerChallenge`. */
       challengeToken: string
+      /** Seconds for which the token is valid. */
       expiresIn: number
+      /** The kinds of code that answer it. */
       methods: readonly SecondFactorMethod[]
+      /** Digits of a code of the app. */
       digits: number
     }
-  /** The user must have a second factor and has none: the token opens enrollment and nothing else, for `expiresIn` seconds. */
-  | { status: 'enrollment_required'; enrollmentToken: string; expiresIn: number }
+  /** The user must have a second factor and has none: the token opens enrollment and nothing else. */
+  | {
+      status: 'enrollment_required'
+      /** The token, for `Authorization: Bearer …` at the endpoints of enrollment. */
+      enrollmentToken: string
+      /** Seconds for which the token is valid. */
+      expiresIn: number
+    }
 
 /** What a host may tell of a login. */
 export interface FirstFactor {
@@ -29,7 +45,7 @@ export interface FirstFactor {
    * left out: they say that we have seen a second factor.
    */
   amr?: readonly string[] | undefined
-  /** The token of a trusted device, when the client showed one. */
+  /** The token of a trusted device, if the client sent one. Default: none, the login needs a code. */
   trustedDevice?: string | undefined
 }
 

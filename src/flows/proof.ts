@@ -8,6 +8,7 @@ import type { Context } from './context.ts'
  * there is no way to a session around the second factor, and a forgotten `await` is an error, not a pass.
  */
 export interface Proof {
+  /** The user who proved it. */
   readonly userId: string
   /**
    * `first_factor`: the user has no second factor, and the host vouched for the first. `trusted_device`: the user has

@@ -1,3 +1,4 @@
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
 import { integerInRange } from '../policy.ts'
@@ -8,22 +9,23 @@ import { proveCode, typedCode } from './verify-code.ts'
 
 /** Who is calling, as the host knows: from its session or token. */
 export interface Caller {
+  /** The user's id, as you store it. Required. */
   id: string
   /** Shown in the authenticator app beside the issuer: an address or a user name, without a colon. */
   accountName: string
-  /** When this session last proved a second factor; null or absent: never. */
+  /** When this session last proved a second factor, in Unix seconds. Default null: never. */
   verifiedAt?: UnixSeconds | null | undefined
   /**
-   * The `generation` of that proof. Where it is given it must be the user's, so that no change of factors or credentials
-   * has come in between; else the times are compared, which tells changes apart as well as the clocks of your processes
-   * agree.
+   * The `generation` of that proof. It must be the user's current one, so that the proof ends with the next change of factors
+   * or credentials. Default: `verifiedAt` is compared with the time of the change, which is as exact as the clocks of your
+   * processes.
    */
   generation?: number | undefined
-  /** How this session began (RFC 8176); absent: with a password. */
+  /** How this session began (RFC 8176 §2). Default `['pwd']`: with a password. */
   amr?: readonly string[] | undefined
   /**
-   * The refresh family of this session, when its tokens are ours: it survives a change of the user's own. Or your own
-   * name of it: `sessions.ended` gives it back as `keptSessionId`.
+   * The session: the refresh family where `totp-kit/jwt` issued its tokens, otherwise your own id. It survives a change that
+   * the user makes in it, and `sessions.ended` names it as `keptSessionId`. Default: no session survives.
    */
   sessionId?: string | null | undefined
   /** The heading in this user's authenticator app, where it differs by user or tenant. Default: the option `issuer`. */
@@ -80,8 +82,16 @@ export async function grantHost(ctx: Context, userId: string): Promise<ChangePer
 
 /** How old a second factor may be. */
 export interface Freshness {
-  /** Whole seconds, 1 to 86,400. */
+  /** Seconds since the second factor was proved, 1 to 86,400. Required. */
   maxAgeSeconds: number
+}
+
+const FRESHNESS_NAMES: OptionNames<Freshness> = { maxAgeSeconds: true }
+
+/** @throws TypeError for an unknown name; RangeError when the age is out of range */
+export function checkFreshness(freshness: Freshness): void {
+  checkOptions(freshness, FRESHNESS_NAMES)
+  integerInRange('maxAgeSeconds', freshness.maxAgeSeconds, 1, 86_400)
 }
 
 /**
@@ -93,10 +103,11 @@ export interface Freshness {
 export async function requireFresh(
   ctx: Context,
   caller: Caller | Nobody,
-  { maxAgeSeconds }: Freshness,
+  freshness: Freshness,
   now: UnixSeconds,
 ): Promise<void> {
-  integerInRange('maxAgeSeconds', maxAgeSeconds, 1, 86_400)
+  checkFreshness(freshness)
+  const { maxAgeSeconds } = freshness
   if (!caller) throw new TotpError('unauthenticated')
   checkUserId(caller.id)
   const user = await ctx.store.getUser(caller.id)

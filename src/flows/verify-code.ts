@@ -11,7 +11,9 @@ import { judgeTotpCode, type Verdict } from './totp-code.ts'
 
 /** A code as a person typed it, and the kind it is meant to be. */
 export interface TypedCode {
+  /** Which kind of code it is meant to be. */
   method: SecondFactorMethod
+  /** The code as typed; spaces and hyphens are ignored. */
   code: string
 }
 

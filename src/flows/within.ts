@@ -1,15 +1,18 @@
 import type { Announce } from '../announcer.ts'
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { TotpEvent } from '../events.ts'
 import type { TotpStore } from '../store/store.ts'
 import { type Context, failClosed } from './context.ts'
 
-/** How long a transaction of the host's may be used. */
+/** How long a transaction of the host may be used. */
 export interface WithinLimits {
   /** Milliseconds after which nothing is sent, 1 to 9,000. Default 9,000. Choose less than the limit of your transaction. */
   deadlineMs?: number | undefined
-  /** Nothing is sent after it was aborted. */
+  /** Nothing is sent after it was aborted. Default: none. */
   signal?: AbortSignal | undefined
 }
+
+const WITHIN_LIMITS: OptionNames<WithinLimits> = { deadlineMs: true, signal: true }
 
 interface WithinStore extends TotpStore {
   within(client: object, options: WithinLimits & { onEnd?: (isCommitted: boolean) => void }): TotpStore
@@ -22,9 +25,10 @@ const TOLD_AT_ONCE: ReadonlySet<TotpEvent['type']> = new Set(['totp.refused', 't
  * What the flows work with inside a transaction of the host's, on `client`. What they announce there is told when the commit
  * has been seen on the client, and never after a roll-back.
  *
- * @throws TypeError when the store has no `within`, or the end of the transaction cannot be seen
+ * @throws TypeError for an unknown limit, or when the store has no `within`, or the end of the transaction cannot be seen
  */
 export function contextWithin(ctx: Context, store: TotpStore, client: object, limits: WithinLimits): Context {
+  checkOptions(limits, WITHIN_LIMITS)
   if ((client as { endsUnseen?: boolean }).endsUnseen) {
     throw new TypeError('the end of this transaction cannot be detected: wrap it in totp.transaction')
   }
@@ -42,6 +46,7 @@ export function contextHolding(
   client: object,
   { held, ...limits }: WithinLimits & { held: TotpEvent[] },
 ): Context {
+  checkOptions(limits, WITHIN_LIMITS)
   return insideOf(ctx, storeWithin(ctx, store, client, limits), held)
 }
 

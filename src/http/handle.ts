@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { UnixSeconds } from '../clock.ts'
 import { type Endpoint, endpoints, type OperationId } from '../contract/endpoints.ts'
 import { OPENAPI_PATH, openApiDocument, type SecurityScheme } from '../contract/openapi.ts'
@@ -7,7 +8,7 @@ import { TotpError } from '../errors.ts'
 import { contextOf, type Context as FlowContext } from '../flows/context.ts'
 import { type EnrollingCaller, enrollmentCaller } from '../flows/enforcement.ts'
 import type { Proof } from '../flows/proof.ts'
-import { type Caller, type Freshness, type Nobody, requireFresh } from '../flows/step-up.ts'
+import { type Caller, checkFreshness, type Freshness, type Nobody, requireFresh } from '../flows/step-up.ts'
 import type { JwtTokens } from '../jwt/index.ts'
 import type { Recovery } from '../recovery/index.ts'
 import { actions, type Call } from './actions.ts'
@@ -36,19 +37,41 @@ export interface HostOptions<Context> {
    * token of yours) is merged into the answer, where that has a body. Default: nobody is told.
    */
   onVerified?: ((proof: Proof, context: Context) => unknown) | undefined
-
-  /** How your callers authenticate, for the OpenAPI document: a Security Scheme Object. Default: HTTP bearer. */
+  /** How your callers authenticate, for the OpenAPI document: a Security Scheme Object (§4.8.27). Default: HTTP bearer. */
   securityScheme?: SecurityScheme | undefined
+}
+
+export const HOST_OPTIONS: OptionNames<HostOptions<unknown>> = {
+  caller: true,
+  jwt: true,
+  recovery: true,
+  onVerified: true,
+  securityScheme: true,
+}
+
+/** What an adapter hands on of its own options. They may be an instance of a class: a spread would lose its methods. */
+export function hostOptionsOf<Context>(options: HostOptions<Context>): HostOptions<Context> {
+  const { jwt, recovery, securityScheme } = options
+  return {
+    caller: (context) => options.caller(context),
+    onVerified: (proof, context) => options.onVerified?.(proof, context),
+    jwt,
+    recovery,
+    securityScheme,
+  }
 }
 
 /** The options of {@link createHandle}. */
 export interface HandleOptions<Context> extends HostOptions<Context> {
   /**
    * The client's address as your platform tells it, for counting anonymous calls. A port is left out. Null, and any text
-   * that is not one address, counts as unknown: all such clients are counted together. Needed with `jwt` or `recovery`.
+   * that is not one address, counts as unknown: all such clients are counted together. Required with
+   * `jwt` or `recovery`. Default: none.
    */
   clientAddress?: ((context: Context) => string | null | undefined) | undefined
 }
+
+const HANDLE_OPTIONS: OptionNames<HandleOptions<unknown>> = { ...HOST_OPTIONS, clientAddress: true }
 
 /** The endpoints over plain objects: what every adapter is made of. */
 export interface Handle<Context> {
@@ -58,7 +81,12 @@ export interface Handle<Context> {
    * @param context - handed on to `caller`, `onVerified` and `clientAddress`
    */
   (request: HttpRequest, context: Context): Promise<HttpReply | null>
-  /** The guard: null when the caller proved a second factor lately, otherwise the answer that refuses. Never rejects. */
+  /**
+   * The guard: null when the caller proved a second factor at most `maxAgeSeconds` ago, otherwise the answer that refuses.
+   * Rejects for a wrong `freshness` only.
+   *
+   * @throws TypeError for an unknown name in `freshness`; RangeError when `maxAgeSeconds` is out of range
+   */
   require(freshness: Freshness, context: Context): Promise<HttpReply | null>
 }
 
@@ -78,9 +106,10 @@ export interface Handle<Context> {
  * const reply = await handle({ method: 'GET', path: '/totp/status/', headers: {} }, { userId: '42' })
  * ```
  *
- * @throws TypeError when `jwt` or `recovery` is mounted without `clientAddress`
+ * @throws TypeError for an unknown option, and when `jwt` or `recovery` is mounted without `clientAddress`
  */
 export function createHandle<Context>(totp: Totp, options: HandleOptions<Context>): Handle<Context> {
+  checkOptions(options, HANDLE_OPTIONS)
   const ctx = contextOf(totp)
   const { jwt, recovery, securityScheme } = options
   if ((jwt || recovery) && !options.clientAddress)
@@ -116,6 +145,7 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
   }
   return Object.assign(handle, {
     async require(freshness: Freshness, context: Context): Promise<HttpReply | null> {
+      checkFreshness(freshness)
       try {
         await requireFresh(ctx, await options.caller(context), freshness, ctx.clock())
         return null
@@ -125,6 +155,9 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
     },
   })
 }
+
+/** For an adapter that knows the freshness of a route before its first request. */
+export { checkFreshness }
 
 function refused(ctx: FlowContext, error: unknown): HttpReply {
   if (!(error instanceof TotpError) || error.code === 'unavailable') ctx.onError(error)

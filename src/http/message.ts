@@ -22,15 +22,32 @@ export interface HttpRequest {
  * more than that). `failed`: a parser of the framework's refused it, and our answer says so in our words.
  */
 export type HttpBody =
-  | { parsed: unknown }
-  | { text: string }
-  | { bytes: Uint8Array }
-  | { read: (limit: number) => Promise<Uint8Array | null> }
-  | { failed: ErrorCode }
+  | {
+      /** The body as a parser of the framework left it: an object for JSON. */
+      parsed: unknown
+    }
+  | {
+      /** The body as text. */
+      text: string
+    }
+  | {
+      /** The body as bytes. */
+      bytes: Uint8Array
+    }
+  | {
+      /** Reads up to `limit` bytes; null when there are more. */
+      read: (limit: number) => Promise<Uint8Array | null>
+    }
+  | {
+      /** Why a parser of the framework refused the body. */
+      failed: ErrorCode
+    }
 
 /** An answer in plain data. */
 export interface HttpReply {
+  /** The HTTP status. */
   status: number
+  /** The headers, with names in lower case. */
   headers: Record<string, string>
   /** Null: no body. */
   body: string | null

@@ -1,4 +1,5 @@
 import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { UnixSeconds } from '../clock.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
@@ -6,28 +7,42 @@ import { contextOf, isActive, newId } from '../flows/context.ts'
 import { checkProof, type Proof } from '../flows/proof.ts'
 import { integerInRange } from '../policy.ts'
 
+/** The options of {@link jwtTokens}. */
 export interface JwtOptions {
   /**
-   * The first factor: the user's id, or null for a wrong password, an unknown user and one who may not log in. Should
-   * take the same time whatever the reason. Give the id as you keep it, never what was typed: ids are compared byte
-   * for byte, and a user `ANN` has no second factor because `ann` has one.
+   * Checks the first factor. Returns the user's id, or null for a wrong password, an unknown user and a user who may not log
+   * in; it should take the same time in all these cases. Required. Return the id as you store it, never what was typed: ids
+   * are compared byte for byte, and a user `ANN` has no second factor because `ann` has one.
    */
   authenticate: (username: string, password: string) => Promise<string | null>
-  /** 30 to 86,400; default 300, as djangorestframework-simplejwt: nothing revokes an access token before it expires. */
-  accessTokenSeconds?: number
-  /** 60 to 7,776,000; default 86,400. Each refresh begins it anew. */
-  refreshTokenSeconds?: number
+  /**
+   * Lifetime of an access token in seconds, 30 to 86,400. Default 300, as in djangorestframework-simplejwt: nothing revokes
+   * an access token before it expires.
+   */
+  accessTokenSeconds?: number | undefined
+  /** Lifetime of a refresh token in seconds, 60 to 7,776,000. Default 86,400. It restarts with each refresh. */
+  refreshTokenSeconds?: number | undefined
 }
 
+const JWT_OPTIONS: OptionNames<JwtOptions> = {
+  authenticate: true,
+  accessTokenSeconds: true,
+  refreshTokenSeconds: true,
+}
+
+/** An access token and the refresh token that belongs to it. */
 export interface TokenPair {
+  /** A JWT for the header `Authorization: Bearer …`. */
   access: string
+  /** A JWT that `refreshTokens` exchanges for a new pair, once. */
   refresh: string
 }
 
 /** What an access token says of its bearer; spread it into the caller that the adapter asks for. */
 export interface AccessTokenClaims {
+  /** The user's id: the claim `sub`. */
   id: string
-  /** RFC 8176 §2. */
+  /** How the session began and what was proved since (RFC 8176 §2). */
   amr: readonly string[]
   /** When the user logged in, with all factors that `amr` names; a refresh does not change it. */
   authTime: UnixSeconds
@@ -41,6 +56,7 @@ export interface AccessTokenClaims {
 
 /** Token pairs for hosts that want login endpoints: a short-lived access token and a rotating refresh token. `now`: the time of the request; default: the clock. */
 export interface JwtTokens {
+  /** The option of the same name. */
   authenticate: JwtOptions['authenticate']
   /** Begins a family. @throws TypeError when `proof` was not made by this library */
   issueTokens(proof: Proof, now?: UnixSeconds): Promise<TokenPair>
@@ -90,9 +106,10 @@ interface Claims {
  * const bearer = await tokens.verifyAccessToken('Bearer …')
  * ```
  *
- * @throws RangeError when a lifetime is outside its range
+ * @throws TypeError for an unknown option; RangeError when a lifetime is outside its range
  */
 export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
+  checkOptions(options, JWT_OPTIONS)
   const ctx = contextOf(totp)
   const lifetimes = {
     access: integerInRange('accessTokenSeconds', options.accessTokenSeconds ?? 300, 30, 86_400),

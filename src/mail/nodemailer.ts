@@ -1,8 +1,10 @@
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { Notification, SendNotification } from './notification.ts'
 import { defaultMail, type Mail, type MailTemplates, oneLine } from './templates.ts'
 
 /** What is needed of a transport of `nodemailer`. */
 export interface MailTransport {
+  /** Sends one mail; rejects when it could not be handed over. */
   sendMail(mail: {
     from: string
     to: { name: string; address: string }
@@ -13,11 +15,38 @@ export interface MailTransport {
   }): Promise<unknown>
 }
 
+/** The options of {@link nodemailerSender}. */
 export interface SenderOptions {
-  /** Whom the mails are from: `Acme <security@acme.example>`. */
+  /** The sender of the mails: `Acme <security@acme.example>`. Required. */
   from: string
-  /** Words of your own, by kind of notice; the others are ours. */
-  templates?: MailTemplates
+  /** Your own texts, by kind of notification. Default: the texts of totp-kit, for each kind that is not given. */
+  templates?: MailTemplates | undefined
+}
+
+const SENDER_OPTIONS: OptionNames<SenderOptions> = {
+  from: true,
+  templates: {
+    recovery_link: true,
+    recovery_requested: true,
+    backup_code_used: true,
+    second_factor_locked: true,
+    trusted_device_kept: true,
+    totp_resynchronized: true,
+    totp_enabled: true,
+    totp_replaced: true,
+    authenticator_added: true,
+    authenticator_removed: true,
+    totp_disabled: true,
+    backup_codes_rotated: true,
+    backup_codes_viewed: true,
+    trusted_device_copied: true,
+    refresh_token_reused: true,
+    second_factor_failing: true,
+    recovery_failing: true,
+    recovery_locked: true,
+    recovery_confirmed: true,
+    recovery_canceled: true,
+  },
 }
 
 /**
@@ -37,7 +66,9 @@ export interface SenderOptions {
  * })
  * ```
  */
-export function nodemailerSender(transport: MailTransport, { from, templates = {} }: SenderOptions): SendNotification {
+export function nodemailerSender(transport: MailTransport, options: SenderOptions): SendNotification {
+  checkOptions(options, SENDER_OPTIONS)
+  const { from, templates = {} } = options
   return async (notice) => {
     const template = templates[notice.kind] as ((notice: Notification) => Mail) | undefined
     const { subject, text, html } = (template ?? defaultMail)(notice)

@@ -8,17 +8,42 @@ import type { SecondFactorMethod } from '../events.ts'
 export type Notification = {
   /** One address. */
   to: string
+  /** Whom it is about. */
   userId: string
   /** The service's name, as in the authenticator app. */
   issuer: string
+  /** When it happened. */
   at: UnixSeconds
 } & (
-  | { kind: 'recovery_link' | 'recovery_requested'; url: string; worksFrom: UnixSeconds; expiresAt: UnixSeconds }
-  | { kind: 'backup_code_used'; remaining: number }
-  | { kind: 'second_factor_locked'; method: SecondFactorMethod }
-  | { kind: 'trusted_device_kept'; name: string | null }
-  /** Positive: the clock of the app is ahead. */
-  | { kind: 'totp_resynchronized'; clockOffsetSeconds: number }
+  | {
+      kind: 'recovery_link' | 'recovery_requested'
+      /** The link. It must reach nobody but the addressee. */
+      url: string
+      /** The first second in which the link works. */
+      worksFrom: UnixSeconds
+      /** The last second in which the link works. */
+      expiresAt: UnixSeconds
+    }
+  | {
+      kind: 'backup_code_used'
+      /** Unused backup codes that are left. */
+      remaining: number
+    }
+  | {
+      kind: 'second_factor_locked'
+      /** Which kind of code is no longer accepted. */
+      method: SecondFactorMethod
+    }
+  | {
+      kind: 'trusted_device_kept'
+      /** The name of the device; null: none was given. */
+      name: string | null
+    }
+  | {
+      kind: 'totp_resynchronized'
+      /** How many seconds the app's clock is ahead; negative: behind. */
+      clockOffsetSeconds: number
+    }
   | {
       kind:
         | 'totp_enabled'
@@ -38,6 +63,7 @@ export type Notification = {
     }
 )
 
+/** Which notification it is. */
 export type NotificationKind = Notification['kind']
 
 /** Sends one mail. Rejects when it could not be handed over. */

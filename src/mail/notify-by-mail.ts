@@ -1,8 +1,19 @@
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { Totp } from '../create-totp.ts'
 import type { TotpEvent } from '../events.ts'
 import { contextOf } from '../flows/context.ts'
 import { tryMail } from '../flows/mail.ts'
 import type { Notification, SendNotification } from './notification.ts'
+
+/** The options of {@link notifyByMail}. */
+export interface NotifyOptions {
+  /** The validated addresses of a user. Each one receives every mail. Required. */
+  addressesOf: (userId: string) => Promise<readonly string[]>
+  /** Sends one mail within ten seconds; no request waits for it. Required; {@link nodemailerSender} makes one. */
+  send: SendNotification
+}
+
+const NOTIFY_OPTIONS: OptionNames<NotifyOptions> = { addressesOf: true, send: true }
 
 /** A notice without what is the same in all. */
 type Told<N extends Notification = Notification> = N extends Notification
@@ -25,12 +36,11 @@ type Told<N extends Notification = Notification> = N extends Notification
  * })
  * ```
  *
- * @param mails - `addressesOf`: the user's validated addresses
+ * @throws TypeError for an unknown option
  */
-export function notifyByMail(
-  totp: Totp,
-  { addressesOf, send }: { addressesOf: (userId: string) => Promise<readonly string[]>; send: SendNotification },
-): void {
+export function notifyByMail(totp: Totp, options: NotifyOptions): void {
+  checkOptions(options, NOTIFY_OPTIONS)
+  const { addressesOf, send } = options
   const ctx = contextOf(totp)
   const { issuer } = ctx.policy
   const tell = ({ userId, at }: TotpEvent, told: Told) =>

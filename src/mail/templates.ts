@@ -1,15 +1,20 @@
 import type { UnixSeconds } from '../clock.ts'
 import type { Notification, NotificationKind } from './notification.ts'
 
-/** A mail's words. Without `html` the mail has text only. */
+/** The text of a mail. */
 export interface Mail {
+  /** One line; line breaks in it are removed. */
   subject: string
+  /** The mail as plain text. */
   text: string
-  html?: string
+  /** The mail as HTML. Default: the mail has plain text only. */
+  html?: string | undefined
 }
 
-/** Words of your own for some kinds of notice; each gets the notice of its kind, values as they are, unescaped. */
-export type MailTemplates = { [Kind in NotificationKind]?: (notice: Extract<Notification, { kind: Kind }>) => Mail }
+/** Your own texts by kind of notification. A template receives the values as they are: escape them in HTML. */
+export type MailTemplates = {
+  [Kind in NotificationKind]?: ((notice: Extract<Notification, { kind: Kind }>) => Mail) | undefined
+}
 
 /** What a mail says: a heading, paragraphs, and a link where there is one to follow. */
 interface Letter {

@@ -5,6 +5,7 @@ export type OtpAlgorithm = 'SHA1' | 'SHA256' | 'SHA512'
 
 /** How a counter becomes a code. */
 export interface HotpParameters {
+  /** The hash under the HMAC. */
   algorithm: OtpAlgorithm
   /** 6, 7 or 8 (RFC 4226 §5.3). */
   digits: number

@@ -1,3 +1,4 @@
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { UnixSeconds } from '../clock.ts'
 import type { Totp } from '../create-totp.ts'
 import { tokenSealer } from '../crypto/sealed-token.ts'
@@ -6,28 +7,46 @@ import { cancelRecovery, confirmRecovery, type RecoveryParts, requestRecovery } 
 import type { Notification } from '../mail/notification.ts'
 import { integerInRange } from '../policy.ts'
 
+/** The options of {@link accountRecovery}. */
 export interface RecoveryOptions {
   /**
-   * The account that an e-mail address belongs to, with the address as you keep it, validated; null for none. The link
-   * goes to that one, never to what was typed (authentik, GHSA-qgqp-xh8r-v73r).
+   * Finds the account of an email address: its user id and the validated address as you store it, or null. Required. The link
+   * is sent to that address, never to what was typed (authentik, GHSA-qgqp-xh8r-v73r).
    */
   findAccount: (email: string) => Promise<{ userId: string; email: string } | null>
-  /** All validated addresses of a user: each is told, and can stop the recovery. Default: the one of `findAccount`. */
-  addressesOf?: (userId: string) => Promise<readonly string[]>
-  /** Whether this is the user's password. */
+  /**
+   * All validated addresses of a user. Each one receives a mail with a link that cancels the recovery. Default: only the
+   * address of `findAccount`.
+   */
+  addressesOf?: ((userId: string) => Promise<readonly string[]>) | undefined
+  /** True when `password` is the user's password. Required. */
   checkPassword: (userId: string, password: string) => Promise<boolean>
-  /** Sends one mail; `nodemailerSender` of `totp-kit/mail` makes one. No request waits for it; it has ten seconds. */
+  /**
+   * Sends one mail within ten seconds; no request waits for it. Required; `nodemailerSender` of `totp-kit/mail` makes one.
+   */
   send: (notice: Notification) => Promise<void>
   /**
-   * The page of yours that a link opens: it posts `uid`, `token` and the password to `totp/recovery_confirm/`; `from` and
-   * `until` say in Unix seconds when the link works. They are
-   * put behind a `#`, so that they reach no server's log on the way. A function where it is not known at the start.
+   * Your page that the link opens, or a function that returns it. Required. The page posts `uid`, `token` and the password to
+   * `totp/recovery_confirm/`; `from` and `until` are the Unix seconds between which the link works. They stand after a `#`,
+   * so that no server on the way logs them.
    */
   pageUrl: string | (() => string)
-  /** How long a link is good once it works: 60 to 86,400 (NIST SP 800-63B-4 §4.2.1.2: 24 hours by mail). Default 3,600. */
-  linkValidSeconds?: number
-  /** From the request until the link works, so that the owner can stop it: 0 to 604,800. Default 0. */
-  delaySeconds?: number
+  /**
+   * How long a link works, in seconds: 60 to 86,400 (NIST SP 800-63B-4 §4.2.1.2: 24 hours by mail). Default 3,600.
+   */
+  linkValidSeconds?: number | undefined
+  /** Seconds from the request until the link works, 0 to 604,800: time for the owner to cancel. Default 0. */
+  delaySeconds?: number | undefined
+}
+
+const RECOVERY_OPTIONS: OptionNames<RecoveryOptions> = {
+  findAccount: true,
+  addressesOf: true,
+  checkPassword: true,
+  send: true,
+  pageUrl: true,
+  linkValidSeconds: true,
+  delaySeconds: true,
 }
 
 /** Recovery for users who lost their device: a link by mail and the password switch 2FA off. `now`: the time of the request; default: the clock. */
@@ -58,6 +77,7 @@ export interface Recovery {
  * @throws TypeError or RangeError for an option
  */
 export function accountRecovery(totp: Totp, options: RecoveryOptions): Recovery {
+  checkOptions(options, RECOVERY_OPTIONS)
   const ctx = contextOf(totp)
   const linkValidSeconds = integerInRange('linkValidSeconds', options.linkValidSeconds ?? 3600, 60, 86_400)
   const delaySeconds = integerInRange('delaySeconds', options.delaySeconds ?? 0, 0, 604_800)

@@ -1,24 +1,31 @@
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import { MAX_CLOCK_SKEW_SECONDS } from '../store/single-use.ts'
 import type { WithinOptions } from '../store/sql/host-transaction.ts'
 import type { SingleUse, TotpStore } from '../store/store.ts'
 
 /** What is needed of a client of `redis` (node-redis). */
 export interface NodeRedisClient {
+  /** Sends one command with its arguments. */
   sendCommand(args: string[]): Promise<unknown>
 }
 
 /** What is needed of a client of `ioredis`. */
 export interface IoRedisClient {
+  /** Sends one command with its arguments. */
   call(command: string, ...args: string[]): Promise<unknown>
 }
 
+/** The options of {@link withRedis}. */
 export interface RedisOptions {
-  /** Begins each key. Default `totp:`. */
-  prefix?: string
+  /** The start of each key. Default `totp:`. */
+  prefix?: string | undefined
 }
+
+const REDIS_OPTIONS: OptionNames<RedisOptions> = { prefix: true }
 
 /** A store that works within a transaction of the host's. */
 export interface Within<Connection> {
+  /** The store inside a transaction that is open on `connection`. */
   within(connection: Connection, options?: WithinOptions): TotpStore
 }
 
@@ -49,12 +56,26 @@ return {calls, ends}`
  * the host rolls back.
  *
  * @param client - connected; of `redis` or `ioredis`; stays the host's to close
+ *
+ * @example
+ * ```ts
+ * import { Pool } from 'pg'
+ * import { createClient } from 'redis'
+ * import { withRedis } from 'totp-kit/redis'
+ * import { postgresStore } from 'totp-kit/store/postgres'
+ *
+ * const redis = await createClient({ url: 'redis://localhost' }).connect()
+ * const store = withRedis(postgresStore(new Pool()), redis, { prefix: 'app:totp:' })
+ * ```
+ *
+ * @throws TypeError for an unknown option
  */
 export function withRedis<Store extends TotpStore>(
   store: Store,
   client: NodeRedisClient | IoRedisClient,
   options: RedisOptions = {},
 ): WithinRedis<Store> {
+  checkOptions(options, REDIS_OPTIONS)
   const inFront = inFrontOf(store, client, options)
   if (!('within' in store)) return inFront as WithinRedis<Store>
   const { within } = store as unknown as Within<unknown>

@@ -1,9 +1,10 @@
+import { checkOptions } from '../check-options.ts'
 import type { SqlParameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, type WithinOptions } from './sql/host-transaction.ts'
 import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { sqlStore } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
-import { type TableOptions, tablesOf } from './sql/tables.ts'
+import { TABLE_OPTIONS, type TableOptions, tablesOf } from './sql/tables.ts'
 import type { Result, Row } from './sql/work.ts'
 import type { TotpStore } from './store.ts'
 
@@ -11,15 +12,19 @@ export type { TableOptions, WithinOptions }
 
 /** What this store needs of a connection of `mysql2/promise`. */
 export interface MysqlConnection {
+  /** Runs a prepared statement. */
   execute(sql: string, values?: never[]): Promise<[unknown, unknown]>
+  /** Runs SQL text. */
   query(sql: string): Promise<[unknown, unknown]>
 }
 
 /** A pool of `mysql2/promise`. */
 export interface MysqlPool extends MysqlConnection {
+  /** Lends a connection. */
   getConnection(): Promise<MysqlConnection & { release(): void; destroy(): void }>
 }
 
+/** A store in MySQL or MariaDB, which can also work inside a transaction of yours. */
 export interface MysqlStore extends TotpStore {
   /**
    * The same store within a transaction that the host has open on `connection`, so that an enrollment commits with the
@@ -39,9 +44,19 @@ export interface MysqlStore extends TotpStore {
  * `close` leaves it open. The tables are made by `migrate`, or by `totp-kit migrate`.
  *
  * @param pool - of `mysql2/promise`; from `mysql2` it is `pool.promise()`
- * @throws TypeError when prefix or schema is no plain name
+ * @example
+ * ```ts
+ * import { createPool } from 'mysql2/promise'
+ * import { mysqlStore } from 'totp-kit/store/mysql'
+ *
+ * const store = mysqlStore(createPool('mysql://app@localhost/app'), { prefix: 'auth_' })
+ * await store.migrate()
+ * ```
+ *
+ * @throws TypeError for an unknown option, or when prefix or schema is no plain name
  */
 export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlStore {
+  checkOptions(options, TABLE_OPTIONS)
   const tables = tablesOf(options)
   const statements = statementsFor('mysql', tables)
   const pooled = poolOf(pool, statements)

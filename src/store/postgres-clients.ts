@@ -2,8 +2,11 @@ import type { Session } from './sql/pooled.ts'
 
 /** What the PostgreSQL store needs of a result; drivers count rows under one name or the other. */
 export interface PostgresResult {
+  /** The rows that were returned. */
   rows: unknown[]
+  /** Rows that were changed or returned, as `pg` counts them. */
   rowCount?: number | null
+  /** Rows that were changed, as PGlite counts them. */
   affectedRows?: number
 }
 
@@ -17,11 +20,13 @@ export interface PostgresClient {
 
 /** A `Sql` of the package `postgres` (postgres.js). */
 export interface PostgresJs extends PostgresJsQueries {
+  /** Runs a transaction. */
   begin(options: string, work: (tx: PostgresJsQueries) => Promise<void>): Promise<unknown>
 }
 
 /** What can be asked of a `Sql`, and of a transaction that `begin` hands out. */
 export interface PostgresJsQueries {
+  /** Runs a statement with parameters. */
   // biome-ignore lint/suspicious/noExplicitAny: the package's own types are wider in one version and narrower in another.
   unsafe(text: string, values?: any[], options?: { prepare?: boolean }): PromiseLike<unknown[] & { count: number }>
 }
@@ -68,6 +73,7 @@ export function drizzleClient(
 
 /** What is needed of a transaction of Drizzle's. */
 export interface DrizzleTransaction {
+  /** Runs an `SQL` of Drizzle. */
   // biome-ignore lint/suspicious/noExplicitAny: takes an `SQL` of Drizzle's, whose type we do not have.
   execute(query: any): PromiseLike<unknown>
 }
@@ -89,7 +95,9 @@ export function prismaClient(tx: PrismaTransaction): PostgresClient {
 
 /** What is needed of a transaction of Prisma's. */
 export interface PrismaTransaction {
+  /** Runs a statement and returns its rows. */
   $queryRawUnsafe(text: string, ...values: unknown[]): PromiseLike<unknown>
+  /** Runs a statement and returns how many rows it changed. */
   $executeRawUnsafe(text: string, ...values: unknown[]): PromiseLike<number>
 }
 

@@ -1,3 +1,4 @@
+import { checkOptions } from '../check-options.ts'
 import {
   isPostgresJs,
   type PostgresClient,
@@ -12,7 +13,7 @@ import { hostTransaction, inTurn, takeTurn, type WithinOptions } from './sql/hos
 import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
 import { limitNumbers, type Runner, refusal, sqlStore, toAuthenticator, toUser } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
-import { type TableOptions, tablesOf } from './sql/tables.ts'
+import { TABLE_OPTIONS, type TableOptions, tablesOf } from './sql/tables.ts'
 import type { Result, Row } from './sql/work.ts'
 import type { Attempt, Reservation, Spending, Spent, TotpStore } from './store.ts'
 
@@ -31,17 +32,23 @@ export type { TableOptions, WithinOptions }
 
 /** A `Pool` of `pg`. */
 export interface PostgresPool extends PostgresClient {
+  /** Lends a connection. */
   connect(give: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void
+  /** Connections that are open: tells a pool from a client. */
   readonly totalCount: number
 }
 
 /** A connection that a `Pool` of `pg` lends. */
 export interface PostgresPoolClient extends PostgresClient {
+  /** Gives the connection back; true: it is broken and closed. */
   release(broken?: boolean): void
+  /** Listens for the loss of the connection. */
   on(event: 'error', listener: () => void): unknown
+  /** Ends that. */
   removeListener(event: 'error', listener: () => void): unknown
 }
 
+/** A store in PostgreSQL, which can also work inside a transaction of yours. */
 export interface PostgresStore extends TotpStore {
   /**
    * The same store within a transaction that the host has open on `client`, so that an enrollment commits with the
@@ -62,12 +69,22 @@ export interface PostgresStore extends TotpStore {
  * it open. The tables are made by `migrate`, or by `totp-kit migrate`.
  *
  * @param database - a `Pool` or connected `Client` of `pg`, a `Sql` of `postgres`, or a PGlite database
- * @throws TypeError when prefix or schema is no plain name, or the `Sql` transforms names of columns
+ * @example
+ * ```ts
+ * import { Pool } from 'pg'
+ * import { postgresStore } from 'totp-kit/store/postgres'
+ *
+ * const store = postgresStore(new Pool({ connectionString: process.env.DATABASE_URL }), { schema: 'auth' })
+ * await store.migrate()
+ * ```
+ *
+ * @throws TypeError for an unknown option, when prefix or schema is no plain name, or the `Sql` transforms names of columns
  */
 export function postgresStore(
   database: PostgresPool | PostgresClient | PostgresJs,
   options: TableOptions = {},
 ): PostgresStore {
+  checkOptions(options, TABLE_OPTIONS)
   const tables = tablesOf(options)
   const statements = statementsFor('postgres', tables)
   const pooled = isPostgresJs(database)

@@ -1,3 +1,4 @@
+import { checkOptions, type OptionNames } from '../check-options.ts'
 import { deadline } from '../clock.ts'
 import type { SqlValue } from './sql/dialect.ts'
 import { createTable, migrationTable, statementsAfter } from './sql/migrations.ts'
@@ -10,18 +11,26 @@ import type { TotpStore } from './store.ts'
 /** The parameters of a statement, by name. */
 export type SqliteParameters = Record<string, string | number | bigint | null>
 
-export type { TableOptions }
+/** The options of {@link sqliteStore}. */
+export type SqliteOptions = Pick<TableOptions, 'prefix'>
+
+const SQLITE_OPTIONS: OptionNames<SqliteOptions> = { prefix: true }
 
 /** What this store needs of a prepared statement; `node:sqlite`, `better-sqlite3` and `libsql` all have it. */
 export interface SqliteStatement {
+  /** Runs a statement that returns no rows. */
   run(parameters: SqliteParameters): { changes: number | bigint }
+  /** Runs a statement and returns all its rows. */
   all(parameters: SqliteParameters): unknown[]
 }
 
 /** What this store needs of a database connection; `node:sqlite`, `better-sqlite3` and `libsql` all have it. */
 export interface SqliteDatabase {
+  /** Runs SQL text without parameters. */
   exec(sql: string): unknown
+  /** Prepares a statement. */
   prepare(sql: string): SqliteStatement
+  /** Closes the connection. */
   close(): unknown
 }
 
@@ -34,11 +43,17 @@ export interface SqliteDatabase {
  *
  * @param database - a path (`:memory:` for a database in memory), or a connection of the host's own, which stays the
  * host's to close; the host must not have a transaction open on it across an `await`
+ *
+ * @example
+ * ```ts run
+ * import { sqliteStore } from 'totp-kit/store/sqlite'
+ *
+ * const store = await sqliteStore(':memory:', { prefix: 'auth_' })
+ * await store.close()
+ * ```
  */
-export async function sqliteStore(
-  database: string | SqliteDatabase,
-  options: Pick<TableOptions, 'prefix'> = {},
-): Promise<TotpStore> {
+export async function sqliteStore(database: string | SqliteDatabase, options: SqliteOptions = {}): Promise<TotpStore> {
+  checkOptions(options, SQLITE_OPTIONS)
   const tables = tablesOf(options)
   const own = typeof database === 'string'
   const connection = own ? await openSqlite(database) : database

@@ -18,11 +18,17 @@ export interface UserRecord {
 
 /** An authenticator app's enrollment. Secrets arrive and leave sealed. */
 export interface AuthenticatorRecord {
+  /** A random id of 128 bits. */
   id: string
+  /** The name that the user gave; null: none. */
   name: string | null
+  /** The secret, encrypted. */
   sealedSecret: string
+  /** How its codes are made. */
   parameters: TotpParameters
+  /** When its enrollment began. */
   createdAt: UnixSeconds
+  /** When its last code was accepted; null: never. */
   lastUsedAt: UnixSeconds | null
   /** How many time steps the app's clock was ahead of ours at the last right code; negative: behind. */
   driftSteps: number
@@ -32,6 +38,7 @@ export interface AuthenticatorRecord {
 
 /** An enrollment that waits for its first code. One per user; never overwrites a live authenticator. */
 export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUsedAt' | 'driftSteps' | 'resyncStep'> {
+  /** The last second in which it can be confirmed. */
   expiresAt: UnixSeconds
   /** Of the session that began it, which alone may see the secret again; null: none may. */
   sessionDigest: string | null
@@ -39,12 +46,15 @@ export interface PendingAuthenticator extends Omit<AuthenticatorRecord, 'lastUse
 
 /** A backup code at rest: found by its digest; `sealedCode` is null where codes are kept hashed. */
 export interface BackupCodeRecord {
+  /** The keyed digest, by which the code is found. */
   digest: string
+  /** The code, encrypted; null where only digests are stored. */
   sealedCode: string | null
 }
 
 /** A token that dies with the success it leads to. */
 export interface SingleUse {
+  /** A random id of 128 bits. */
   tokenId: string
   /** The user's generation when the token was made; the token is stale when it has moved on. */
   generation: number
@@ -57,29 +67,38 @@ export type FailureKind = SecondFactorMethod | 'recovery_password'
 
 /** One try with a code, or with the password of a recovery, counted before it is judged. */
 export interface Attempt {
+  /** Whose attempt it is. */
   userId: string
+  /** What the attempt is counted by. */
   method: FailureKind
   /** `live`: a code for the second factor that is on. `pending`: the first code of an enrollment. */
   against: 'live' | 'pending'
+  /** The challenge that it answers; null: none. */
   challenge: SingleUse | null
+  /** The verifier's clock. */
   now: UnixSeconds
+  /** The limits that decide whether it is judged. */
   limits: FailureLimits
 }
 
 /** Whether an attempt may be judged, and what to judge it by. */
 export type Reservation =
-  /**
-   * `authenticators`: all live ones, the oldest first; or the one that is pending. Never none. `consecutive`: the
-   * failures in a row, this attempt included, as it was counted: of attempts at once each gets another number.
-   */
+  /** The attempt is counted and may be judged. */
   | {
       outcome: 'reserved'
+      /** The user as of the reservation. */
       user: UserRecord
+      /** All live ones, the oldest first; or the one that is pending. Never none. */
       authenticators: readonly AuthenticatorRecord[]
+      /** The failures in a row, this attempt included, as it was counted: of attempts at once each has another number. */
       consecutive: number
     }
-  /** The growing delay, or the total of the last days: may be tried again at `retryAt`. */
-  | { outcome: 'delayed'; retryAt: UnixSeconds }
+  /** The growing delay, or the total of the last days. */
+  | {
+      outcome: 'delayed'
+      /** When the next attempt is judged. */
+      retryAt: UnixSeconds
+    }
   /** The hard cap: time does not help. */
   | { outcome: 'locked' }
   /** The challenge was burnt or has expired, or the user's generation moved on. */
@@ -89,19 +108,38 @@ export type Reservation =
 
 /** A success to be written down. */
 export type Spending = {
+  /** Whose success it is. */
   userId: string
+  /** The challenge that dies with it; null: none. */
   challenge: SingleUse | null
   /** The generation that the attempt was reserved under; the spending fails when it has moved on. */
   generation: number
+  /** The verifier's clock. */
   now: UnixSeconds
 } & (
-  | { method: 'totp'; authenticatorId: string; step: number; driftSteps: number }
-  | { method: 'backup_code'; digests: readonly string[] }
+  | {
+      method: 'totp'
+      /** The authenticator that showed the code. */
+      authenticatorId: string
+      /** The time step of the code: it and every earlier one are spent. */
+      step: number
+      /** How many time steps the app's clock is ahead; negative: behind. */
+      driftSteps: number
+    }
+  | {
+      method: 'backup_code'
+      /** The digests of the code, one for each key. */
+      digests: readonly string[]
+    }
 )
 
-/** `backupCodesRemaining` counts the unused ones after this spending. */
+/** What came of a spending. */
 export type Spent =
-  | { outcome: 'spent'; backupCodesRemaining: number }
+  | {
+      outcome: 'spent'
+      /** Unused backup codes after this spending. */
+      backupCodesRemaining: number
+    }
   /** The step, or a later one, was spent before; or no unused backup code has one of the digests. */
   | { outcome: 'refused' }
   /** The challenge was burnt or has expired, or the user's generation moved on. */
@@ -109,22 +147,31 @@ export type Spent =
 
 /** A line of refresh tokens that begins with one login. */
 export interface RefreshFamily {
+  /** A random id of 128 bits: the session. */
   id: string
+  /** Whose login it is. */
   userId: string
   /** The one refresh token of the family that is alive. */
   tokenId: string
+  /** The last second of its refresh token. */
   expiresAt: UnixSeconds
 }
 
 /** A device on which the second factor is not asked for again until `expiresAt`. */
 export interface TrustedDeviceRecord {
+  /** A random id of 128 bits. */
   id: string
+  /** Whose device it is. */
   userId: string
+  /** The name that was given to it; null: none. */
   name: string | null
   /** Of the one token of the device that is alive. */
   tokenDigest: string
+  /** When it was first trusted. */
   createdAt: UnixSeconds
+  /** When it last replaced a code. */
   lastUsedAt: UnixSeconds
+  /** Until when it is trusted. */
   expiresAt: UnixSeconds
 }
 
@@ -140,8 +187,11 @@ export interface FailureBudget {
 
 /** What the user sees of the second factor. */
 export interface FactorStatus {
+  /** The user; one that was never seen has generation 0. */
   user: UserRecord
+  /** The live ones, the oldest first. */
   authenticators: AuthenticatorRecord[]
+  /** Unused backup codes. */
   backupCodesRemaining: number
   /** When the user said that the current backup codes are kept; null: not yet. */
   backupCodesSavedAt: UnixSeconds | null
@@ -160,8 +210,10 @@ export interface FactorStatus {
  * and throws when it cannot answer; it never answers "no rows" for "no connection".
  */
 export interface TotpStore {
+  /** The user; one that was never seen has generation 0 and no second factor. */
   getUser(userId: string): Promise<UserRecord>
 
+  /** Everything that a status shows of the user, as of one moment. */
   getStatus(userId: string, now: UnixSeconds, limits: FailureLimits): Promise<FactorStatus>
 
   /** What {@link getStatus} says of each, in the order of `userIds`, all of one moment. Up to 500 users. */

@@ -6,7 +6,9 @@ import { totpAt } from '../otp/totp.ts'
 
 /** An authenticator app that has scanned a key URI. */
 export interface AuthenticatorApp {
+  /** The heading, as the key URI says. */
   issuer: string
+  /** The account, as the key URI says. */
   accountName: string
   /** The code on its screen at that time. */
   codeAt(at: UnixSeconds): string

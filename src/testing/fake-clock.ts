@@ -2,6 +2,7 @@ import type { Clock, UnixSeconds } from '../clock.ts'
 
 /** A clock that stands until it is moved. */
 export interface FakeClock {
+  /** The time at which it stands: the option `clock` of `createTotp`. */
   now: Clock
   /** Moves on by so many seconds; a negative number sets the clock back. */
   advance(seconds: number): void

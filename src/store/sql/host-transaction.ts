@@ -1,3 +1,4 @@
+import { checkOptions, type OptionNames } from '../../check-options.ts'
 import type { Session } from './pooled.ts'
 import { MAX_TRANSACTION_MS } from './pooled.ts'
 
@@ -7,16 +8,18 @@ export interface WithinOptions {
    * Milliseconds after the call of `within` after which nothing is sent, 1 to 9,000. Default 9,000. Choose less than the
    * time limit of your own transaction.
    */
-  deadlineMs?: number
-  /** Nothing is sent after it was aborted. Abort it before you roll back without awaiting a call. */
-  signal?: AbortSignal
+  deadlineMs?: number | undefined
+  /** Nothing is sent after it was aborted. Abort it before you roll back without awaiting a call. Default: none. */
+  signal?: AbortSignal | undefined
   /**
    * Told once how the transaction ended: true when a `COMMIT` of the host's has succeeded on the connection, false after a
    * roll-back, after a commit that failed, or when the connection is given back without one. Never told where the end
-   * cannot be seen.
+   * cannot be seen. Default: nothing is called.
    */
-  onEnd?: (isCommitted: boolean) => void
+  onEnd?: ((isCommitted: boolean) => void) | undefined
 }
+
+const WITHIN_OPTIONS: OptionNames<WithinOptions> = { deadlineMs: true, signal: true, onEnd: true }
 
 /** The host's transaction on one connection, from the call of `within` until it ends. */
 interface HostTransaction {
@@ -62,13 +65,15 @@ export function takeTurn<T>(connection: object, use: (release: () => void) => T)
  * use of it.
  *
  * @param sendText - sends a plain statement on `connection`
- * @throws RangeError when `deadlineMs` is out of range
+ * @throws TypeError for an unknown option; RangeError when `deadlineMs` is out of range
  */
 export function hostTransaction(
   connection: object,
   sendText: (sql: string) => Promise<unknown>,
-  { deadlineMs = MAX_TRANSACTION_MS, signal, onEnd }: WithinOptions = {},
+  options: WithinOptions = {},
 ): HostTransaction {
+  checkOptions(options, WITHIN_OPTIONS)
+  const { deadlineMs = MAX_TRANSACTION_MS, signal, onEnd } = options
   if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_TRANSACTION_MS) {
     throw new RangeError(`deadlineMs must be an integer from 1 to ${MAX_TRANSACTION_MS}`)
   }

@@ -1,10 +1,13 @@
-/** Where the tables stand: what a host may choose. Prefix and schema have at most 30 characters together. */
+import type { OptionNames } from '../../check-options.ts'
+/** How the tables are named. Prefix and schema have at most 30 characters together: `a-z`, `0-9` and `_`. */
 export interface TableOptions {
-  /** Begins each table's name. Default `totp_`. */
-  prefix?: string
-  /** A PostgreSQL schema, or a MySQL database; default: the connection's own. */
-  schema?: string
+  /** The start of each table's name. Default `totp_`. */
+  prefix?: string | undefined
+  /** A PostgreSQL schema or a MySQL database. Default: that of the connection. SQLite has none. */
+  schema?: string | undefined
 }
+
+export const TABLE_OPTIONS: OptionNames<TableOptions> = { prefix: true, schema: true }
 
 export type TableName = (typeof NAMES)[number][0]
 
