@@ -314,7 +314,8 @@ export interface Totp<User = unknown> {
  * })
  * ```
  *
- * @throws TypeError or RangeError for an option; Error when the key does not fit the store
+ * @throws TypeError or RangeError for an option; Error when the key does not fit the store, or its tables are missing or of
+ * another version
  */
 export async function createTotp<User = unknown>(options: TotpOptions<User>): Promise<Totp<User>> {
   checkOptions(options, TOTP_OPTIONS)

@@ -109,7 +109,9 @@ describe.concurrent('migrate', () => {
     await works(store, 'ann')
     assert.deepEqual(await totpKit(['migrate', '--database-url', url.replace('mysql:', 'mariadb:')]), UP_TO_DATE)
 
-    assert.deepEqual((await pool.query('SELECT count(*) AS n FROM totp_migration'))[0], [{ n: migrations.length }])
+    assert.deepEqual((await pool.query('SELECT count(*) AS n FROM totp_migration WHERE version > 0'))[0], [
+      { n: migrations.length },
+    ])
     assert.equal((await store.getUser('ann')).generation, 1)
     await drop()
   })

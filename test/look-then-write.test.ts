@@ -371,7 +371,7 @@ function around(store: TotpStore, visit: (name: string, call: () => Promise<unkn
 /** The real store with one operation written carelessly. Everything happens in turn, in the worst order there is. */
 function mutated(database: Database, mutant: Mutant, crowd: Crowd): TotpStore {
   const runner = mutant.believes === 'in pieces' ? inPieces(database, crowd) : looking(database, mutant, crowd)
-  const careless = sqlStore(runner)[mutant.operation] as Call
+  const careless = sqlStore(runner, tablesOf())[mutant.operation] as Call
   return around(database.store, (name, call, args) =>
     crowd.visit(() => (name === mutant.operation ? careless(...args) : crowd.inTurn(call))),
   )

@@ -77,7 +77,9 @@ describe('opening', () => {
     const database = await openSqlite(path)
     database.exec(`INSERT INTO totp_migration (version) VALUES (${migrations.length + 1})`)
 
-    await assert.rejects(sqliteStore(path), { message: 'the tables were created by a later version of totp-kit' })
+    await assert.rejects(sqliteStore(path), {
+      message: `the totp-kit tables are at version ${migrations.length + 1}, this version of totp-kit needs ${migrations.length}: install the later version of totp-kit`,
+    })
 
     assert.deepEqual(rows(database, 'SELECT count(*) AS n FROM totp_migration'), [{ n: migrations.length + 1 }])
     database.close()
@@ -87,7 +89,7 @@ describe('opening', () => {
     const database = await openSqlite(path)
     database.exec('CREATE TABLE totp_canary (of TEXT)')
 
-    await assert.rejects(sqliteStore(database), /totp_canary already exists/)
+    await assert.rejects(sqliteStore(database), /the totp-kit tables lack totp_user\.user_id/)
 
     assert.deepEqual(rows(database, "SELECT name FROM sqlite_schema WHERE type = 'table'"), [{ name: 'totp_canary' }])
     database.close()
@@ -269,8 +271,8 @@ describe('growth', () => {
     const scans = Object.values(statementsFor('sqlite', tablesOf())).flatMap(({ name, text }) =>
       rows(database, `EXPLAIN QUERY PLAN ${text}`)
         .map(({ detail }) => `${name}: ${detail}`)
-        // The ids that are asked for are scanned, not a table.
-        .filter((detail) => detail.includes('SCAN') && !detail.includes('SCAN json_each')),
+        // The ids that are asked for are scanned, not a table; and at the start the schema, which has no rows of users.
+        .filter((detail) => detail.includes('SCAN') && !/SCAN json_each|listColumns/.test(detail)),
     )
 
     assert.deepEqual(scans, [])

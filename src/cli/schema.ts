@@ -28,8 +28,8 @@ export function isSchemaForm(text: string | undefined): text is SchemaForm {
 }
 
 /**
- * All tables as of this version. A host that makes them so also makes the migrations table, and enters the version, so
- * that `migrate` finds nothing to do.
+ * All tables as of this version. The SQL enters the version too. A schema of Drizzle or Prisma cannot: tables without a
+ * version belong to that tool, and `migrate` leaves them as they are.
  */
 export function printSchema(form: SchemaForm, options: TableOptions): string {
   const tables = tablesOf(options)

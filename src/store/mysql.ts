@@ -63,7 +63,7 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
   // Digested, because MySQL takes no lock's name of more than 64 characters (§14.14 of the manual).
   const lock = `SHA1('totp-kit:${tables.migration}')`
   const store: TotpStore = {
-    ...sqlStore(pooledRunner(pooled)),
+    ...sqlStore(pooledRunner(pooled), tables),
     migrate: () =>
       migratePooled(pooled, {
         dialect: 'mysql',
@@ -85,7 +85,7 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
   return {
     ...store,
     within: (connection, options) => ({
-      ...sqlStore(pooledRunner(savepoints(connection, statements, options))),
+      ...sqlStore(pooledRunner(savepoints(connection, statements, options)), tables),
       reserveAttempt: store.reserveAttempt,
       returnAttempt: store.returnAttempt,
       getFailureBudget: store.getFailureBudget,

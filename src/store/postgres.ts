@@ -93,7 +93,7 @@ export function postgresStore(
       ? poolOf(database, statements)
       : oneConnection(database, statements)
   const runner = pooledRunner(pooled)
-  const usual = sqlStore(runner)
+  const usual = sqlStore(runner, tables)
   const counted = {
     reserveAttempt: reserveIn(pooled, runner),
     returnAttempt: usual.returnAttempt,
@@ -126,7 +126,7 @@ export function postgresStore(
       const inside = savepoints(client, statements, options)
       const own = pooledRunner(inside)
       return {
-        ...sqlStore(own),
+        ...sqlStore(own, tables),
         ...counted,
         ...singleStatementOperations(inside),
         migrate: store.migrate,

@@ -1,7 +1,14 @@
 import { checkOptions, type OptionNames } from '../check-options.ts'
 import { deadline } from '../clock.ts'
 import type { SqlValue } from './sql/dialect.ts'
-import { createTable, migrationTable, statementsAfter } from './sql/migrations.ts'
+import {
+  createTable,
+  listColumns,
+  migrationTable,
+  readVersion,
+  statementsToMigrate,
+  versionOf,
+} from './sql/migrations.ts'
 import { type Runner, sqlStore } from './sql/sql-store.ts'
 import { statementsFor } from './sql/statements.ts'
 import { type TableOptions, type Tables, tablesOf } from './sql/tables.ts'
@@ -64,7 +71,7 @@ export async function sqliteStore(database: string | SqliteDatabase, options: Sq
     await migrate()
     const { runner, release } = runnerOn(connection, tables)
     return {
-      ...sqlStore(runner),
+      ...sqlStore(runner, tables),
       migrate,
       async close() {
         release()
@@ -155,9 +162,10 @@ function isBusy(error: unknown): boolean {
 function bringUpToDate(connection: SqliteDatabase, tables: Tables): void {
   inTransaction(connection, 'BEGIN IMMEDIATE', () => {
     for (const statement of createTable('sqlite', tables, migrationTable)) connection.exec(statement)
-    const [row] = connection.prepare(`SELECT max(version) AS version FROM ${tables.migration}`).all({}) as [Row]
-    const done = Number(row.version ?? 0)
-    for (const statement of statementsAfter(done, 'sqlite', tables)) connection.exec(statement)
+    const read = (sql: string) => connection.prepare(sql).all({}) as Row[]
+    const version = versionOf(read(readVersion(tables))[0])
+    const columns = version === null ? read(listColumns('sqlite', tables)) : []
+    for (const statement of statementsToMigrate(version, columns, 'sqlite', tables)) connection.exec(statement)
     return { value: null, keep: true }
   })
 }

@@ -447,6 +447,8 @@ export interface TotpStore {
   /**
    * Keeps `sealed` as the canary unless there is one, and gives back the one that is kept. Of many processes that start
    * on an empty store, all get the same.
+   *
+   * @throws Error that says in words what to do, when the tables are not those of this version
    */
   keepKeyCheck(sealed: string): Promise<string>
 
@@ -467,7 +469,13 @@ export interface TotpStore {
    */
   deleteExpired(now: UnixSeconds): Promise<void>
 
-  /** Brings the tables up to date. Safe when any number of processes do it at once; does nothing when they are. */
+  /**
+   * Brings the tables up to date. Safe when any number of processes do it at once; does nothing when they are. Tables that
+   * another tool made, which have no version, stay as they are.
+   *
+   * @throws Error that says in words what to do, when the tables are of a later version, or another tool made them and
+   * they lack a column; nothing was changed
+   */
   migrate(): Promise<void>
 
   /** Lets go of what the store opened by itself; a connection that the host passed in stays open. */

@@ -103,13 +103,102 @@ export const currentTables: readonly Table[] = migrations
 /** The steps that have been taken. */
 export const migrationTable = table('migration', 'version number', ['version'])
 
+type Row = Readonly<Record<string, unknown>>
+
+/** The read that finds the columns of the tables that are there, without the migration table. */
+export function listColumns(dialect: Dialect, tables: Tables): string {
+  const names = currentTables.map(({ name }) => tables[name])
+  const quoted = (texts: readonly string[]) => texts.map((text) => `'${text}'`).join(', ')
+  switch (dialect) {
+    case 'sqlite':
+      return `SELECT t.name AS table_name, c.name AS column_name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
+        WHERE t.type = 'table' AND t.name IN (${quoted(names)})`
+    case 'postgres':
+      return `SELECT t.relname AS table_name, c.attname AS column_name
+        FROM pg_attribute AS c JOIN pg_class AS t ON t.oid = c.attrelid
+        WHERE t.oid IN (${names.map((name) => `to_regclass('${name}')`).join(', ')}) AND c.attnum > 0 AND NOT c.attisdropped`
+    case 'mysql': {
+      const [schema] = tables.migration.split('.').slice(0, -1)
+      return `SELECT table_name AS table_name, column_name AS column_name FROM information_schema.columns
+        WHERE table_schema = ${schema === undefined ? 'DATABASE()' : `'${schema}'`}
+        AND table_name IN (${quoted(names.map(withoutSchema))})`
+    }
+  }
+}
+
+/** The read that finds the version; null: none is noted. */
+export function readVersion(tables: Tables): string {
+  return `SELECT max(version) AS version FROM ${tables.migration}`
+}
+
+export function versionOf(row: Row | undefined): number | null {
+  const version = row?.version ?? null
+  return version === null ? null : Number(version)
+}
+
+/**
+ * @param version - null: none is noted, so another tool (Drizzle, Prisma) made the tables
+ * @param columns - where no version is noted: what {@link listColumns} gives
+ * @throws Error that says in words how the tables differ from those of this release, and what to do
+ */
+export function checkTables(version: number | null, columns: readonly Row[], tables: Tables): void {
+  const needed = migrations.length
+  if (version === null) checkColumns(columns, tables)
+  else if (version !== needed) {
+    throw new Error(
+      `the totp-kit tables are at version ${version}, this version of totp-kit needs ${needed}: ${
+        version < needed ? 'call store.migrate(), or run totp-kit migrate' : 'install the later version of totp-kit'
+      }`,
+    )
+  }
+}
+
+function checkColumns(columns: readonly Row[], tables: Tables): void {
+  const found = new Set(columns.map((row) => `${row.table_name}.${row.column_name}`))
+  const missing = currentTables
+    .flatMap((table) => table.columns.map((column) => `${withoutSchema(tables[table.name])}.${column.name}`))
+    .find((column) => !found.has(column))
+  if (missing === undefined) return
+  throw new Error(
+    `the totp-kit tables lack ${missing}. They have no version, so another tool made them: print the tables with totp-kit schema, and update them with that tool`,
+  )
+}
+
+function withoutSchema(table: string): string {
+  return table.split('.').at(-1) ?? ''
+}
+
+/**
+ * The statements that bring the tables up to date. Tables that another tool made (Drizzle, Prisma) have no version: they
+ * remain that tool's, and none is added to them.
+ *
+ * @param version - null: none is noted
+ * @param columns - where no version is noted: what {@link listColumns} gives
+ * @throws Error when a later version of totp-kit, or another tool, made the tables, and they are not those of this release
+ */
+export function statementsToMigrate(
+  version: number | null,
+  columns: readonly Row[],
+  dialect: Dialect,
+  tables: Tables,
+): string[] {
+  if (version !== null) return statementsAfter(version, dialect, tables)
+  if (columns.length > 0) {
+    checkColumns(columns, tables)
+    return []
+  }
+  // MySQL keeps the tables of a first step that broke off: the 0 says that they are ours.
+  const begun = dialect === 'mysql' ? [`INSERT INTO ${tables.migration} (version) VALUES (0)`] : []
+  return [...begun, ...statementsAfter(0, dialect, tables)]
+}
+
 /**
  * The statements that take the steps after the first `done`, and note each of them.
  *
  * @throws Error when a later version of totp-kit has been at the database
  */
 export function statementsAfter(done: number, dialect: Dialect, tables: Tables): string[] {
-  if (done > migrations.length) throw new Error('the tables were created by a later version of totp-kit')
+  if (done > migrations.length) checkTables(done, [], tables)
   return migrations
     .slice(done)
     .flatMap((step, index) => [

@@ -1,6 +1,6 @@
 import { deadline } from '../../clock.ts'
 import type { Dialect, SqlParameters } from './dialect.ts'
-import { createTable, migrationTable, statementsAfter } from './migrations.ts'
+import { createTable, listColumns, migrationTable, readVersion, statementsToMigrate, versionOf } from './migrations.ts'
 import type { Runner } from './sql-store.ts'
 import type { StatementName } from './statements.ts'
 import type { Tables } from './tables.ts'
@@ -119,7 +119,8 @@ interface Migration {
 /**
  * Brings the tables up to date; of processes that start at once, one does it and the others wait.
  *
- * @throws Error when a later version of totp-kit has been at the database, or another process does not come to an end
+ * @throws Error when a later version of totp-kit has been at the database, when another tool made the tables and they are
+ * not those of this version, or when another process does not come to an end
  */
 export async function migratePooled(pooled: ConnectionSource, migration: Migration): Promise<void> {
   const { dialect, tables, isThere } = migration
@@ -129,9 +130,9 @@ export async function migratePooled(pooled: ConnectionSource, migration: Migrati
     await session.begin('write')
     await migration.lock(session)
     for (const statement of createTable(dialect, tables, migrationTable)) await session.text(statement)
-    const { rows } = await session.text(`SELECT max(version) AS version FROM ${tables.migration}`)
-    const done = Number(rows[0]?.version ?? 0)
-    for (const statement of statementsAfter(done, dialect, tables)) {
+    const version = versionOf((await session.text(readVersion(tables))).rows[0])
+    const { rows: columns } = version === null ? await session.text(listColumns(dialect, tables)) : { rows: [] }
+    for (const statement of statementsToMigrate(version, columns, dialect, tables)) {
       try {
         await session.text(statement)
       } catch (error) {

@@ -17,6 +17,8 @@ import type {
   TrustedDeviceRecord,
   UserRecord,
 } from '../store.ts'
+import { checkTables, versionOf } from './migrations.ts'
+import type { Tables } from './tables.ts'
 import { all, first, type Row, run, type Work } from './work.ts'
 
 /** Runs work on a database. */
@@ -33,7 +35,7 @@ const always = () => true
 const done = (result: boolean) => result
 
 /** The store's operations in SQL; what a database can do better, its own file replaces. */
-export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
+export function sqlStore(runner: Runner, tables: Tables): Omit<TotpStore, 'migrate' | 'close'> {
   return {
     getUser: (userId) => runner.single(() => getUser(userId)),
     getStatus: (userId, now, limits) => runner.read(() => getStatus(userId, now, limits)),
@@ -186,7 +188,10 @@ export function sqlStore(runner: Runner): Omit<TotpStore, 'migrate' | 'close'> {
     keepKeyCheck: (sealed) =>
       runner.write(function* () {
         yield* run('keepKeyCheck', { sealed })
-        return String((yield* first('getKeyCheck', {}))?.sealed)
+        const row = yield* first('getKeyCheck', {})
+        const version = versionOf(row)
+        checkTables(version, version === null ? yield* all('listColumns', {}) : [], tables)
+        return String(row?.sealed)
       }, always),
     countCall: ({ keyDigest, windowSeconds, now }) =>
       runner.write(function* () {

@@ -1,5 +1,6 @@
 import { MAX_CLOCK_SKEW_SECONDS } from '../single-use.ts'
 import { compile, type Dialect, type Statement } from './dialect.ts'
+import { listColumns } from './migrations.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -209,7 +210,9 @@ function sources(dialect: Dialect, t: Tables) {
     deleteExpiredCalls: `DELETE FROM ${t.throttle} WHERE expires_at < :now`,
 
     keepKeyCheck: insertNew(`${t.canary} (id, sealed)`, 'VALUES (1, :sealed)'),
-    getKeyCheck: `SELECT sealed FROM ${t.canary} WHERE id = 1`,
+    getKeyCheck: `
+      SELECT sealed, (SELECT max(version) FROM ${t.migration}) AS version FROM ${t.canary} WHERE id = 1`,
+    listColumns: listColumns(dialect, t),
   }
 }
 
