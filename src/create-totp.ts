@@ -25,7 +25,7 @@ import {
   failClosed,
   registerContext,
 } from './flows/context.ts'
-import { type EnforcementForecast, forecastEnforcement } from './flows/enforcement.ts'
+import { type EnforcementForecast, forecastEnforcement, verifyEnrollmentToken } from './flows/enforcement.ts'
 import {
   type Confirmation,
   confirmTotpSetup,
@@ -114,6 +114,14 @@ export interface Totp<User = unknown> {
   verifyChallengeToken(token: string): Promise<string>
   /** As {@link Totp.verifyChallengeToken}, through `findUser`. @throws TypeError when no `findUser` was given */
   getUserFromChallengeToken(token: string): Promise<User>
+  /**
+   * The user whom an enrollment token of {@link Totp.startLogin} names: begin and confirm the enrollment of that user, and
+   * nothing else. The proof of `confirmTotpSetup` begins the session. Uses nothing up; the token ends with the confirmation.
+   *
+   * @throws TotpError `unauthenticated`: altered, expired (after 15 minutes) or of another kind; the factors have changed;
+   * `findUser` does not know the user any more
+   */
+  verifyEnrollmentToken(token: string): Promise<string>
   /**
    * The second step of a login: spends token and code together, and gives the proof to begin a session with.
    *
@@ -366,6 +374,7 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       generateChallengeToken: (userId) => generateChallengeToken(ctx, userId, clock()),
       verifyChallengeToken: (token) => verifyChallengeToken(ctx, token, clock()),
       getUserFromChallengeToken: (token) => getUserFromChallengeToken(ctx, token, clock()) as Promise<User>,
+      verifyEnrollmentToken: (token) => verifyEnrollmentToken(ctx, token, clock()),
       answerChallenge: (token, code) => answerChallenge(ctx, token, code, clock()),
       createTotpSetup: async ({ id, ...names }) => createTotpSetup(ctx, await grantHost(ctx, id), names, clock()),
       confirmTotpSetup: (userId, code, { sessionId = null, ...session } = {}) =>

@@ -107,11 +107,15 @@ describe('the token that opens enrollment', () => {
     const { totp, status, tokenFor, users } = await host(() => true, n.unknown)
     const [anns, bobs] = [await tokenFor('ann'), await tokenFor('bob')]
     users.delete('bob')
+    const refused = (token: string) => assert.rejects(totp.verifyEnrollmentToken(token), { code: 'unauthenticated' })
     assert.deepEqual([await status(`Bearer ${anns}`), await status(`Bearer ${bobs}`)], [200, 401])
+    assert.equal(await totp.verifyEnrollmentToken(anns), 'ann')
+    for (const token of [bobs, `${anns}x`, '', await totp.generateChallengeToken('ann')]) await refused(token)
 
     await totp.credentialsChanged('ann')
 
     assert.equal(await status(`Bearer ${anns}`), 401)
+    await refused(anns)
   })
 
   test('is not asked for where the host enforces nothing', async () => {

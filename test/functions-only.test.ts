@@ -37,6 +37,8 @@ const raise = (ctx: Ctx, { userId, amr, verifiedAt, generation }: Proof) => {
   ctx.session = { userId, amr, verifiedAt: amr.includes('mfa') ? verifiedAt : null, generation }
 }
 
+const setUp = (id: string) => totp.createTotpSetup({ id, accountName: id })
+
 const router = {
   async login(ctx: Ctx, userId: string) {
     const login = await totp.startLogin(userId)
@@ -47,14 +49,16 @@ const router = {
   enroll: async (ctx: Ctx, inputCode?: string) => {
     const proof = await totp.permitChange(callerOf(ctx), inputCode)
     if (proof) raise(ctx, proof)
-    const { userId } = known(ctx)
-    return totp.createTotpSetup({ id: userId, accountName: userId })
+    return setUp(known(ctx).userId)
   },
   confirm: async (ctx: Ctx, code: string) => {
     const { backupCodes, proof } = await totp.confirmTotpSetup(known(ctx).userId, code, known(ctx))
     raise(ctx, proof)
     return backupCodes
   },
+  enrollWith: async (token: string) => setUp(await totp.verifyEnrollmentToken(token)),
+  confirmWith: async (ctx: Ctx, token: string, code: string) =>
+    raise(ctx, (await totp.confirmTotpSetup(await totp.verifyEnrollmentToken(token), code)).proof),
   stepUp: async (ctx: Ctx, code: string) => raise(ctx, await totp.verifyTotpCode(known(ctx).userId, code, known(ctx))),
   vault: async (ctx: Ctx) => {
     await totp.requireFresh(callerOf(ctx), { maxAgeSeconds: 300 })
@@ -99,5 +103,11 @@ test('a host without any adapter enrolls, logs in, steps up, disables and enforc
   await router.disable(other)
   expect(await totp.isTotpEnabled('ann')).toBe(false)
 
-  expect(await router.login({ session: null }, 'bob')).toMatchObject({ status: 'enrollment_required' })
+  const bob: Ctx = { session: null }
+  const enrolling = await router.login(bob, 'bob')
+  if (enrolling.status !== 'enrollment_required') throw new Error('nobody made Bob enroll')
+  const bobsPhone = authenticatorFor((await router.enrollWith(enrolling.enrollmentToken)).uri)
+  await router.confirmWith(bob, enrolling.enrollmentToken, bobsPhone.codeAt(clock.now()))
+  expect(await router.vault(bob)).toBe('gold')
+  await expect(router.enrollWith(enrolling.enrollmentToken)).rejects.toMatchObject({ code: 'unauthenticated' })
 })

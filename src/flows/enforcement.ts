@@ -1,4 +1,5 @@
 import type { UnixSeconds } from '../clock.ts'
+import { TotpError } from '../errors.ts'
 import { type Context, type EnforcementRule, newId } from './context.ts'
 import type { Caller } from './step-up.ts'
 
@@ -53,9 +54,29 @@ export async function enrollmentCaller(
   authorization: string | undefined,
   now: UnixSeconds,
 ): Promise<EnrollingCaller | null> {
-  const { enforcement, findUser } = ctx
   const [, token] = authorization?.match(/^Bearer +([\w=-]+) *$/i) ?? []
-  if (token === undefined || enforcement === undefined || findUser === undefined) return null
+  return token === undefined ? null : openEnrollmentToken(ctx, token, now)
+}
+
+/**
+ * The user whom an enrollment token names. Uses nothing up: the token ends when the enrollment is confirmed.
+ *
+ * @throws TotpError `unauthenticated`: altered, expired, of another kind, or older than a change of factors; also when
+ * `findUser` does not know the user any more, or the option `enforcement` is not given
+ */
+export async function verifyEnrollmentToken(ctx: Context, token: string, now: UnixSeconds): Promise<string> {
+  const caller = await openEnrollmentToken(ctx, token, now)
+  if (caller === null) throw new TotpError('unauthenticated')
+  return caller.id
+}
+
+async function openEnrollmentToken(
+  ctx: Context,
+  token: string,
+  now: UnixSeconds,
+): Promise<EnrollingCaller | null> {
+  const { enforcement, findUser } = ctx
+  if (enforcement === undefined || findUser === undefined) return null
   const opened = ctx.enrollmentTokens.open(token, now)
   if (opened === null) return null
   const { id, userId, generation } = opened
