@@ -6,7 +6,8 @@ import { Redis } from 'ioredis'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { createClient } from 'redis'
-import { createTotp, generateFernetKey, type Totp, TotpError, type TotpStore } from 'totp-kit'
+import { createTotp, generateFernetKey, type Proof, type Totp, TotpError, type TotpStore } from 'totp-kit'
+import { jwtTokens } from 'totp-kit/jwt'
 import { withRedis } from 'totp-kit/redis'
 import { memoryStore } from 'totp-kit/store/memory'
 import { mysqlStore } from 'totp-kit/store/mysql'
@@ -34,9 +35,10 @@ async function enrolled(store: TotpStore, encryptionKey = generateFernetKey()) {
   const totp = await serviceOf(store, encryptionKey, clock.now)
   const { uri } = await totp.createTotpSetup({ id: 'ann', accountName: 'ann' })
   const phone = authenticatorFor(uri)
-  const backupCodes = (await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))).backupCodes ?? []
+  const { proof, ...confirmed } = await totp.confirmTotpSetup('ann', phone.codeAt(clock.now()))
+  const backupCodes = confirmed.backupCodes ?? []
   clock.advance(30)
-  return { totp, clock, phone, backupCodes, code: phone.codeAt(clock.now()) }
+  return { totp, clock, phone, proof, backupCodes, code: phone.codeAt(clock.now()) }
 }
 
 /** A store on a file of its own, and the connection that it uses. */
@@ -51,12 +53,16 @@ async function onSqlite(work: (store: TotpStore, execute: (sql: string) => unkno
   }
 }
 
+/** The secret of an authenticator that somebody has had elsewhere. */
+const BROUGHT = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'
+
 /** Each flow that asks the store, as a host calls it. */
 function everyFlow(
   totp: Totp,
   token: string,
   code: string,
   backupCode: string,
+  proof: Proof,
 ): Record<string, () => Promise<unknown>> {
   return {
     isTotpEnabled: () => totp.isTotpEnabled('ann'),
@@ -74,6 +80,12 @@ function everyFlow(
     rotateBackupCodes: () => totp.rotateBackupCodes('ann'),
     listBackupCodes: () => totp.listBackupCodes('ann'),
     credentialsChanged: () => totp.credentialsChanged('ann'),
+    getStatuses: () => totp.getStatuses(['ann', 'bob']),
+    importAuthenticator: () => totp.importAuthenticator('ann', { secret: BROUGHT }),
+    renameAuthenticator: () => totp.renameAuthenticator('ann', 'phone', 'Phone'),
+    backupCodesSaved: () => totp.backupCodesSaved('ann'),
+    raiseSession: () => jwtTokens(totp, { authenticate: async () => null }).raiseSession(proof, 'family'),
+    forgetUser: () => totp.forgetUser('ann'),
   }
 }
 
@@ -150,6 +162,8 @@ const databases = [
     isThere: services.postgres,
     spending: 'totp_spendStepWhole',
     committing: 'totp_spendStepWhole',
+    commit: 'COMMIT\u0000',
+    raising: 'totp_raiseFamily',
     async reach(): Promise<Reached> {
       const straight = await postgresPool(2)
       const way = await wayTo(straight.url)
@@ -194,6 +208,8 @@ const databases = [
     isThere: services.mysql,
     spending: 'SET last_step',
     committing: '\u0003COMMIT',
+    commit: '\u0003COMMIT',
+    raising: 'UPDATE totp_refresh_family',
     async reach(): Promise<Reached> {
       const straight = await mysqlPool(2)
       const way = await wayTo(straight.url)
@@ -233,7 +249,7 @@ const databases = [
   },
 ]
 
-for (const { name, isThere, spending, committing, reach } of databases) {
+for (const { name, isThere, spending, committing, commit, raising, reach } of databases) {
   describe.skipIf(!isThere)(name, () => {
     let reached: Reached
     beforeAll(async () => {
@@ -295,12 +311,12 @@ for (const { name, isThere, spending, committing, reach } of databases) {
     })
 
     test('without the database every flow is unavailable, and all is as before when it is back', async () => {
-      const { totp, code, backupCodes } = await service(reached.store)
+      const { totp, code, backupCodes, proof } = await service(reached.store)
       const token = await totp.generateChallengeToken('ann')
       const before = await totp.getStatus('ann')
       await reached.way.close()
 
-      for (const [flow, call] of Object.entries(everyFlow(totp, token, code, backupCodes[0] ?? ''))) {
+      for (const [flow, call] of Object.entries(everyFlow(totp, token, code, backupCodes[0] ?? '', proof))) {
         await assert.rejects(call(), isUnavailable, flow)
       }
 
@@ -309,6 +325,44 @@ for (const { name, isThere, spending, committing, reach } of databases) {
       assert.deepEqual(await totp.getStatus('ann'), before)
       assert.equal((await totp.answerChallenge(token, { method: 'totp', code })).userId, 'ann')
       assert.equal((await totp.verifyBackupCode('ann', backupCodes[0] ?? '')).backupCodesRemaining, 9)
+    })
+
+    test('a connection cut before the commit leaves nothing half done: nobody is half forgotten or half brought in', async () => {
+      const { totp, code, backupCodes } = await service(reached.store)
+      const { generation } = await reached.store.getUser('ann')
+      const before = await totp.getStatuses(['ann', 'bob'])
+      const changes = {
+        forgetUser: () => totp.forgetUser('ann'),
+        importAuthenticator: () => totp.importAuthenticator('bob', { secret: BROUGHT, backupCodes: ['brought-along'] }),
+      }
+
+      for (const [flow, change] of Object.entries(changes)) {
+        reached.way.cutAt(commit, 'before')
+        await assert.rejects(change(), isUnavailable, flow)
+        await isBack()
+      }
+
+      assert.deepEqual(await totp.getStatuses(['ann', 'bob']), before)
+      assert.equal((await reached.store.getUser('ann')).generation, generation)
+      assert.equal((await totp.verifyTotpCode('ann', code)).userId, 'ann')
+      assert.equal((await totp.verifyBackupCode('ann', backupCodes[0] ?? '')).backupCodesRemaining, 9)
+      assert.equal(await changes.importAuthenticator(), 'imported')
+      await totp.forgetUser('bob')
+    })
+
+    test('a connection cut before a session is raised leaves its refresh token alive', async () => {
+      const { totp, proof } = await service(reached.store)
+      const tokens = jwtTokens(totp, { authenticate: async () => null })
+      const { access, refresh } = await tokens.issueTokens(proof)
+      const { sessionId } = (await tokens.verifyAccessToken(`Bearer ${access}`)) ?? {}
+      reached.way.cutAt(raising, 'before')
+
+      await assert.rejects(tokens.raiseSession(proof, String(sessionId)), isUnavailable)
+
+      await isBack()
+      await tokens.verifyToken(refresh)
+      assert.ok(await tokens.raiseSession(proof, String(sessionId)))
+      await assert.rejects(tokens.verifyToken(refresh), { code: 'invalid_token' })
     })
 
     test('a database that accepts connections and never answers is unavailable after ten seconds', async () => {

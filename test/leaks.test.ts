@@ -1,3 +1,4 @@
+import { generateTotpSecret } from 'totp-kit'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
@@ -5,7 +6,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { currentTables } from '../src/store/sql/migrations.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
 import { exerciseAll } from './http/exercise-all.ts'
-import { FETCH, startService } from './http/harness.ts'
+import { FETCH, type Service, startService } from './http/harness.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
 /** A database, and every row in it. */
@@ -64,6 +65,8 @@ describe.each(databases)('$name', ({ isThere, open }) => {
     service.post = (path, json, bearer) => service.call({ method: 'POST', path, json, bearer })
 
     await exerciseAll(service)
+    await exerciseFunctions(service)
+    await dump()
     service.broken.add('spend')
     await service.totp.verifyBackupCode('1', 'AAAA-AAAA-AAAA-AAAA').catch(() => undefined)
 
@@ -90,6 +93,30 @@ test('the scan finds what is there: a code in an event, a token in an error, a s
     expect(() => scan.expectNothingLeaked()).toThrow()
   }
 })
+
+/** What no endpoint does: users who are brought along, listed and forgotten; an import that is refused. */
+async function exerciseFunctions({ totp, leaks }: Service): Promise<void> {
+  const secret = generateTotpSecret()
+  const backupCodes = ['brought-along-one', 'brought-along-two']
+  leaks.learn({ secret, backup_codes: backupCodes })
+  for (const userId of ['carl', 'dora']) await totp.importAuthenticator(userId, { secret, backupCodes })
+  for (const broken of [
+    { secret, digits: 5 },
+    { secret: `${secret}!` },
+    { secret, backupCodes: [...backupCodes, ''] },
+  ]) {
+    await totp.importAuthenticator('erin', broken).then(
+      () => expect.unreachable(),
+      (error) => leaks.hear(`${error} ${JSON.stringify(error)}`),
+    )
+  }
+  const statuses = await totp.getStatuses(['carl', 'dora', 'erin'])
+  expect([...statuses.values()].map(({ isTotpEnabled }) => isTotpEnabled)).toEqual([true, true, false])
+  leaks.hear(`statuses ${JSON.stringify([...statuses])}`)
+  await totp.renameAuthenticator('carl', String(statuses.get('carl')?.authenticators[0]?.id), 'Phone')
+  await totp.backupCodesSaved('carl')
+  await totp.forgetUser('dora')
+}
 
 /** MariaDB gives keys as bytes. */
 function textOf(value: unknown): string {
