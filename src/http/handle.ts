@@ -21,7 +21,8 @@ import { NO_STORE, problemReply } from './problem.ts'
 export interface HostOptions<Context> {
   /**
    * Who is calling, by your own login; null, undefined or false for nobody. Throw `new TotpError('unauthenticated')` when
-   * a token has expired: the answer is 401. Whatever else it throws is a 503, for the login could not be looked up.
+   * a token has expired: the answer is 401. Another `TotpError` gets the answer of its code. Any other error is a 503, for
+   * the login could not be looked up; the error goes to `onError`.
    */
   caller: (context: Context) => Caller | Nobody | Promise<Caller | Nobody>
   /** Mounts the login endpoints; made by `jwtTokens` of `totp-kit/jwt`. Default: they are not there. */
@@ -34,7 +35,8 @@ export interface HostOptions<Context> {
   /**
    * Called each time when the caller has proved a second factor: by `totp/confirm`, by `totp/verify`, and by a change with
    * `input_code`. Write `verifiedAt` and `generation` of the proof into your session here. An object that it returns (a new
-   * token of yours) is merged into the answer, where that has a body. Default: nobody is told.
+   * token of yours) is merged into the answer, where that has a body. What it throws is answered as with `caller`. Default:
+   * nobody is told.
    */
   onVerified?: ((proof: Proof, context: Context) => unknown) | undefined
   /** How your callers authenticate, for the OpenAPI document: a Security Scheme Object (§4.8.27). Default: HTTP bearer. */
