@@ -123,7 +123,10 @@ export type TotpEvent = {
    */
   | {
       type: 'tokens.refused'
-      /** True, once per family: the token was replaced or logged out before, and no change had ended it. */
+      /**
+       * True, once per family: the token was replaced by a newer one before, so somebody may have a copy of it. False for the
+       * token that was logged out with, and for one that a change of factors or credentials ended.
+       */
       reused: boolean
     }
   | { type: 'credentials.changed' }

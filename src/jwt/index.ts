@@ -166,13 +166,15 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   }
 
   /**
-   * Whether a refused refresh token says that somebody has a copy of it: a change of the factors has not ended it, and it is
-   * the first one that was refused of its family, so that whoever has an old token cannot send its owner a mail each time.
+   * Whether a refused refresh token says that somebody has a copy of it: neither a change of the factors nor a logout with
+   * this very token has ended it, and it is the first one that was refused of its family, so that whoever has an old token
+   * cannot send its owner a mail each time.
    */
-  const isReuse = async ({ userId, familyId: tokenId, issuedAt }: Claims, now: UnixSeconds): Promise<boolean> => {
+  const isReuse = async ({ userId, tokenId, familyId, issuedAt }: Claims, now: UnixSeconds): Promise<boolean> => {
     const { changedAt } = await ctx.store.getUser(userId)
     if (changedAt !== null && issuedAt <= changedAt) return false
-    return ctx.store.consumeToken({ tokenId, expiresAt: now + lifetimes.refresh }, now)
+    if (!(await ctx.store.isTokenUnused(tokenId))) return false
+    return ctx.store.consumeToken({ tokenId: familyId, expiresAt: now + lifetimes.refresh }, now)
   }
 
   return {
@@ -229,7 +231,9 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     },
 
     async logout(refresh, now = ctx.clock()) {
-      await ctx.store.endFamily((await openRefresh(refresh, now)).familyId)
+      const { familyId, tokenId } = await openRefresh(refresh, now)
+      await ctx.store.endFamily(familyId)
+      await ctx.store.consumeToken({ tokenId, expiresAt: now + lifetimes.refresh }, now)
     },
 
     async verifyAccessToken(header) {
