@@ -19,6 +19,8 @@ export interface RefusalDetails {
   rate?: Rate | undefined
   /** With `too_many_attempts` in a login: the challenge token that is still good when the wait is over. */
   challengeToken?: string | undefined
+  /** With `challengeToken`: for how many seconds it is good. */
+  challengeExpiresIn?: number | undefined
   /** What went wrong underneath, for the operator's log; never sent to a client. */
   cause?: unknown
 }
@@ -81,6 +83,9 @@ export class TotpError extends Error {
   /** With `throttled`: the rate that was exceeded. */
   readonly rate: Rate | undefined
 
+  /** With {@link TotpError.challengeToken}: for how many seconds it is good. Not on the wire. */
+  readonly challengeExpiresIn: number | undefined
+
   /** Private, so that no log that prints the error prints the token. */
   readonly #challengeToken: string | undefined
 
@@ -100,6 +105,7 @@ export class TotpError extends Error {
     this.fields = details.fields
     this.maxAgeSeconds = details.maxAgeSeconds
     this.rate = details.rate
+    this.challengeExpiresIn = details.challengeExpiresIn
     this.#challengeToken = details.challengeToken
   }
 

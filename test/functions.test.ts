@@ -124,6 +124,24 @@ test('a challenge is answered with a code as typed, of the app or a backup code'
   expect((await totp.answerChallenge(second, backupCodes[0] ?? '')).method).toBe('backup_code')
 })
 
+test('a login that has to wait gets a challenge token, and for how long it is good, in the error', async () => {
+  const { totp, clock, nextCode } = await host({ challengeTokenSeconds: 30 })
+  const login = await totp.startLogin('ann')
+  if (login.status !== 'challenge') throw new Error('no code was asked for')
+  const { challengeToken: begun } = login
+  const wrong = () => totp.answerChallenge(begun, '00000000').catch((error: TotpError) => error)
+  for (let n = 0; n < 4; n++) expect(await wrong()).toMatchObject({ challengeExpiresIn: undefined })
+
+  const { challengeToken = '', challengeExpiresIn, retryAfterSeconds } = (await wrong()) as TotpError
+
+  expect({ challengeExpiresIn, retryAfterSeconds }).toEqual({ challengeExpiresIn: 90, retryAfterSeconds: 30 })
+  clock.advance(60)
+  const lastSecond = nextCode()
+  expect((await totp.answerChallenge(challengeToken, lastSecond)).userId).toBe('ann')
+  clock.advance(1)
+  await expect(totp.answerChallenge(challengeToken, lastSecond)).rejects.toEqual(refusing('challenge_invalid'))
+})
+
 describe('requireFresh', () => {
   test('refuses nobody, a user without a second factor, and one whose proof is too old, each with a code of its own', async () => {
     const { totp, clock, confirmed } = await host()

@@ -106,7 +106,14 @@ function withRenewedChallenge(ctx: Context, said: Challenge, refusal: TotpError,
   const expiresAt = Math.max(said.expiresAt, Math.min(retryAt + GRACE_SECONDS, said.provedAt + CHAIN_SECONDS))
   if (expiresAt <= retryAt) return refusal
   const challengeToken = sealChallenge(ctx, { ...said, expiresAt }, now)
-  return new TotpError(code, { retryAfterSeconds, attemptsLeft, clockOffsetSeconds, challengeToken })
+  const challengeExpiresIn = expiresAt - now
+  return new TotpError(code, {
+    retryAfterSeconds,
+    attemptsLeft,
+    clockOffsetSeconds,
+    challengeToken,
+    challengeExpiresIn,
+  })
 }
 
 function openChallenge(ctx: Context, token: string, now: UnixSeconds) {
