@@ -70,11 +70,7 @@ export async function verifyEnrollmentToken(ctx: Context, token: string, now: Un
   return caller.id
 }
 
-async function openEnrollmentToken(
-  ctx: Context,
-  token: string,
-  now: UnixSeconds,
-): Promise<EnrollingCaller | null> {
+async function openEnrollmentToken(ctx: Context, token: string, now: UnixSeconds): Promise<EnrollingCaller | null> {
   const { enforcement, findUser } = ctx
   if (enforcement === undefined || findUser === undefined) return null
   const opened = ctx.enrollmentTokens.open(token, now)

@@ -65,6 +65,22 @@ export async function removeAuthenticator(
 }
 
 /**
+ * Looks whether the user has this authenticator, so that no code is spent on one that is gone. The removal looks again.
+ *
+ * @throws TotpError `not_found`
+ */
+export async function checkAuthenticator(
+  ctx: Context,
+  userId: string,
+  authenticatorId: string,
+  now: UnixSeconds,
+): Promise<void> {
+  checkUserId(userId)
+  const { authenticators } = await ctx.store.getStatus(userId, now, ctx.policy.failures)
+  if (!authenticators.some(({ id }) => id === authenticatorId)) throw new TotpError('not_found')
+}
+
+/**
  * Gives a live authenticator another name.
  *
  * @throws TotpError `not_found`, `unavailable`

@@ -86,6 +86,17 @@ export async function listTrustedDevices(ctx: Context, userId: string, now: Unix
   }))
 }
 
+/** Looks whether the user has this trusted device, so that no code is spent on one that is gone. @throws TotpError `not_found` */
+export async function checkTrustedDevice(
+  ctx: Context,
+  userId: string,
+  deviceId: string,
+  now: UnixSeconds,
+): Promise<void> {
+  const devices = await listTrustedDevices(ctx, userId, now)
+  if (!devices.some(({ id }) => id === deviceId)) throw new TotpError('not_found')
+}
+
 /** Ends a trusted device. @throws TotpError `not_found` */
 export async function removeTrustedDevice(
   ctx: Context,

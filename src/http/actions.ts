@@ -7,10 +7,11 @@ import type { Context } from '../flows/context.ts'
 import { confirmTotpSetup, createTotpSetup } from '../flows/enrollment.ts'
 import { startLogin } from '../flows/login.ts'
 import { firstFactorOf, type Proof } from '../flows/proof.ts'
-import { disableTotp, removeAuthenticator, renameAuthenticator } from '../flows/removal.ts'
+import { checkAuthenticator, disableTotp, removeAuthenticator, renameAuthenticator } from '../flows/removal.ts'
 import { getStatus, type Status } from '../flows/status.ts'
 import { type Caller, type ChangePermit, grantStepUp } from '../flows/step-up.ts'
 import {
+  checkTrustedDevice,
   currentDevice,
   listTrustedDevices,
   removeTrustedDevice,
@@ -133,6 +134,8 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
 
   async removeAuthenticator(call, { input_code }) {
     const { ctx, now, caller, id: authenticatorId } = call
+    // Without a code the step-up comes first.
+    if (input_code !== undefined) await checkAuthenticator(ctx, caller.id, authenticatorId, now)
     const grant = await permit(call, input_code)
     await removeAuthenticator(ctx, grant, { authenticatorId, keepFamilyId: caller.sessionId ?? null }, now)
     return null
@@ -155,6 +158,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async removeTrustedDevice(call, { input_code }) {
+    if (input_code !== undefined) await checkTrustedDevice(call.ctx, call.caller.id, call.id, call.now)
     await removeTrustedDevice(call.ctx, await permit(call, input_code), call.id, call.now)
     return null
   },

@@ -101,6 +101,24 @@ describe.each(frameworks)('$name: a further authenticator', (front) => {
     expect((await remove(fresh.access, undefined, 'no-such-id')).outcome).toBe('404 not_found')
   })
 
+  test('that is not there costs no code; without a code the step-up comes first', async () => {
+    const service = await startService(front, two)
+    const enrolled = await enroll(service)
+    const { access } = await logInWithPhone(service, enrolled)
+    service.clock.advance(301)
+    const remove = (id: string, json?: object) =>
+      service.call({ method: 'DELETE', path: `totp/authenticators/${id}/`, bearer: access, json })
+    const input_code = nextCode(service, enrolled.phone)
+
+    expect((await remove('no-such-id')).outcome).toBe('401 step_up_required')
+    expect((await remove('no-such-id', { input_code })).outcome).toBe('404 not_found')
+    expect((await remove('no-such-id', { input_code: wrongCode(service, enrolled.phone) })).outcome).toBe(
+      '404 not_found',
+    )
+
+    expect((await service.post('totp/verify/', { otp_code: input_code }, access)).outcome).toBe('200')
+  })
+
   test('the last one is never removed, however many removals come at once', async () => {
     const service = await startService(front, two)
     const enrolled = await enroll(service)

@@ -189,6 +189,9 @@ describe.each(frameworks)('$name: a trusted device', (front) => {
     expect((await remove(other.access)).outcome).toBe('404 not_found')
     expect((await remove(passwordOnly, { input_code: nextCode(service, enrolled.phone) })).outcome).toBe('204')
     expect((await remove(access)).outcome).toBe('404 not_found')
+    const input_code = nextCode(service, enrolled.phone)
+    expect((await remove(access, { input_code })).outcome).toBe('404 not_found')
+    expect((await service.post('totp/verify/', { otp_code: input_code }, access)).outcome, 'unspent').toBe('200')
     expect((await service.get('totp/trusted_devices/', access)).body).toEqual({ trusted_devices: [] })
   })
 
