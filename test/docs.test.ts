@@ -155,6 +155,8 @@ describe('a sample marked `run`', () => {
     await mkdir(join(folder, 'node_modules'))
     // As a user has it: through the doors of package.json, from dist/.
     await symlink(ROOT, join(folder, 'node_modules/totp-kit'))
+    // A user installs it beside, to sign tokens with a key of their own.
+    await symlink(join(ROOT, 'node_modules/jose'), join(folder, 'node_modules/jose'))
   })
   afterAll(async () => {
     await rm(folder, { recursive: true })

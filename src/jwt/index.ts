@@ -1,4 +1,3 @@
-import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { UnixSeconds } from '../clock.ts'
 import type { Totp } from '../create-totp.ts'
@@ -6,6 +5,10 @@ import { TotpError } from '../errors.ts'
 import { contextOf, isActive, newId } from '../flows/context.ts'
 import { checkProof, type Proof } from '../flows/proof.ts'
 import { integerInRange } from '../policy.ts'
+import { type Claims, type JwtClaims, readClaims, type TokenKind, writeClaims } from './claims.ts'
+import { hostSigner, keySigner } from './signer.ts'
+
+export type { JwtClaims } from './claims.ts'
 
 /** The options of {@link jwtTokens}. */
 export interface JwtOptions {
@@ -22,12 +25,27 @@ export interface JwtOptions {
   accessTokenSeconds?: number | undefined
   /** Lifetime of a refresh token in seconds, 60 to 7,776,000. Default 86,400. It restarts with each refresh. */
   refreshTokenSeconds?: number | undefined
+  /**
+   * Signs tokens with a key of yours, so that services that hold the public key can verify them: RS256, EdDSA, a key
+   * management service. Requires `verify`. It may add claims and must keep those that it receives. A token consists of
+   * letters, digits, `.`, `-` and `_`, as a compact JWT does, and has at most 4,096 characters. Default: HS256 with a key that is
+   * derived from the encryption key.
+   */
+  sign?: ((claims: JwtClaims) => string | Promise<string>) | undefined
+  /**
+   * Returns the claims of a token that `sign` made; for any other, null or an exception, and the token is refused. Must check
+   * the signature, with a fixed algorithm. Kind, issuer, expiry and the types of the claims are checked here, whatever it
+   * returns. Default: that of the derived key.
+   */
+  verify?: ((token: string) => object | null | Promise<object | null>) | undefined
 }
 
 const JWT_OPTIONS: OptionNames<JwtOptions> = {
   authenticate: true,
   accessTokenSeconds: true,
   refreshTokenSeconds: true,
+  sign: true,
+  verify: true,
 }
 
 /** An access token and the refresh token that belongs to it. */
@@ -78,23 +96,9 @@ export interface JwtTokens {
   verifyAccessToken(header: string | undefined): Promise<AccessTokenClaims | null>
 }
 
-type Kind = 'access' | 'refresh'
-/** The header's `typ` keeps the kinds apart (RFC 8725 §3.11); `at+jwt` is RFC 9068 §2.1. */
-const TYP: Readonly<Record<Kind, string>> = { access: 'at+jwt', refresh: 'rt+jwt' }
-
-interface Claims {
-  userId: string
-  tokenId: string
-  familyId: string
-  amr: readonly string[]
-  authTime: UnixSeconds
-  issuedAt: UnixSeconds
-  generation: number
-}
-
 /**
  * The token-pair module. Signs with HMAC-SHA-256 under a key derived from the first encryption key; the others still
- * verify, so keys can be rotated while people are logged in.
+ * verify, so keys can be rotated while people are logged in. With `sign` and `verify`, the host's keys are used instead.
  *
  * @example
  * ```ts
@@ -106,7 +110,8 @@ interface Claims {
  * const bearer = await tokens.verifyAccessToken('Bearer …')
  * ```
  *
- * @throws TypeError for an unknown option; RangeError when a lifetime is outside its range
+ * @throws TypeError for an unknown option, and when `sign` is given without `verify`, or `verify` without `sign`; RangeError when
+ * a lifetime is outside its range
  */
 export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   checkOptions(options, JWT_OPTIONS)
@@ -117,47 +122,22 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
   }
   const { issuer } = ctx.policy
   // The claim and the key both name the service: RFC 8725 §3.8, for services that share an encryption key.
-  const keys = ctx.keyring.deriveMacKeys(`jwt/${issuer}`)
+  const signer = hostSigner(options) ?? keySigner(ctx.keyring.deriveMacKeys(`jwt/${issuer}`))
 
-  const sign = (kind: Kind, claims: Omit<Claims, 'issuedAt'>, now: UnixSeconds): Promise<string> => {
-    const { userId, tokenId, familyId, amr, authTime, generation } = claims
-    return new SignJWT({
-      token_type: kind,
-      sid: familyId,
-      amr: [...amr],
-      auth_time: authTime,
-      gen: generation,
-      acr: amr.includes('mfa') ? 'aal2' : 'aal1',
-    })
-      .setProtectedHeader({ alg: 'HS256', typ: TYP[kind] })
-      .setIssuer(issuer)
-      .setSubject(userId)
-      .setJti(tokenId)
-      .setIssuedAt(now)
-      .setExpirationTime(now + lifetimes[kind])
-      .sign(keys[0] as (typeof keys)[number])
+  const sign = async (kind: TokenKind, claims: Omit<Claims, 'issuedAt'>, now: UnixSeconds): Promise<string> =>
+    signer.sign(writeClaims({ ...claims, issuedAt: now }, { kind, issuer, seconds: lifetimes[kind] }))
+
+  const signPair = async (claims: Omit<Claims, 'issuedAt'>, now: UnixSeconds): Promise<TokenPair> => {
+    const [access, refresh] = await Promise.all([
+      sign('access', { ...claims, tokenId: newId(ctx) }, now),
+      sign('refresh', claims, now),
+    ])
+    return { access, refresh }
   }
-
-  const signPair = async (claims: Omit<Claims, 'issuedAt'>, now: UnixSeconds): Promise<TokenPair> => ({
-    access: await sign('access', { ...claims, tokenId: newId(ctx) }, now),
-    refresh: await sign('refresh', claims, now),
-  })
 
   /** Null when the token is not a valid one of that kind: altered, expired, of another kind, of another service. */
-  const open = async (kind: Kind, token: string, now: UnixSeconds): Promise<Claims | null> => {
-    const checks = { algorithms: ['HS256'], typ: TYP[kind], issuer, currentDate: new Date(now * 1000) }
-    for (const key of keys) {
-      try {
-        const { payload } = await jwtVerify(token, key, { ...checks, requiredClaims: ['sub', 'jti', 'exp', 'sid'] })
-        return payload.token_type === kind ? claimsOf(payload) : null
-      } catch (error) {
-        if (error instanceof errors.JWSSignatureVerificationFailed) continue
-        if (error instanceof errors.JOSEError) return null
-        throw error
-      }
-    }
-    return null
-  }
+  const open = async (kind: TokenKind, token: string, now: UnixSeconds): Promise<Claims | null> =>
+    readClaims(await signer.verify(kind, token), { kind, issuer, now })
 
   const openRefresh = async (token: string, now: UnixSeconds): Promise<Claims> => {
     const claims = await open('refresh', token, now)
@@ -244,17 +224,5 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
       // `mfa` is a word of ours only: no first factor brings it along.
       return { id, amr, authTime, verifiedAt: amr.includes('mfa') ? authTime : null, generation, sessionId }
     },
-  }
-}
-
-function claimsOf(payload: JWTPayload): Claims {
-  return {
-    userId: String(payload.sub),
-    tokenId: String(payload.jti),
-    familyId: String(payload.sid),
-    amr: payload.amr as string[],
-    authTime: Number(payload.auth_time),
-    issuedAt: Number(payload.iat),
-    generation: Number(payload.gen),
   }
 }
