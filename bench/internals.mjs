@@ -6,6 +6,8 @@
 export { backupCodeDigests } from '../dist/crypto/digest.js'
 export { createKeyring } from '../dist/crypto/keyring.js'
 export { tokenSealer } from '../dist/crypto/sealed-token.js'
+export { readClaims, writeClaims } from '../dist/jwt/claims.js'
+export { keySigner } from '../dist/jwt/signer.js'
 export { decodeBase32 } from '../dist/otp/base32.js'
 export { keyUri } from '../dist/otp/key-uri.js'
 export { qrSvg } from '../dist/otp/qr.js'

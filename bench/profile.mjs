@@ -17,7 +17,6 @@ const AREAS = [
   ['collecting garbage', /^\(garbage/],
   ['waiting', /^\(idle\)/],
   ['outside JavaScript', /^[^/:]*$/],
-  ['jose', /\/node_modules\/jose\//],
   ['driver', /\/node_modules\/(pg|postgres|libsql|mysql2|@neon-rs|@libsql)|^node:sqlite/],
   ['zod', /\/node_modules\/zod\//],
   ['qr', /\/node_modules\/qr\//],

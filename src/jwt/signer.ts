@@ -38,7 +38,7 @@ export function hostSigner({
   sign,
   verify,
 }: {
-  sign?: Signer['sign']
+  sign?: Signer['sign'] | undefined
   verify?: ((token: string) => object | null | Promise<object | null>) | undefined
 }): Signer | null {
   if (sign === undefined && verify === undefined) return null
