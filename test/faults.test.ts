@@ -413,6 +413,38 @@ for (const { name, isThere, spending, committing, commit, raising, reach } of da
   })
 }
 
+describe.skipIf(!services.postgres)('a PostgreSQL server whose machine is gone without a word', () => {
+  test('is given up after twelve seconds, and the pool connects anew', async () => {
+    const { url, drop } = await postgresPool()
+    const way = await wayTo(url)
+    const pool = poolAt(way.url, { max: 4 })
+    const store = postgresStore(pool)
+    await store.migrate()
+    const { totp, code } = await enrolled(store)
+    const token = await totp.generateChallengeToken('ann')
+    await Promise.all(Array.from({ length: 4 }, () => pool.query('SELECT pg_sleep(0.05)')))
+    assert.equal(pool.idleCount, 4)
+    way.forsake()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const statements = [totp.answerChallenge(token, { method: 'totp', code }), totp.verifyTotpCode('ann', code)]
+      const transactions = [totp.disableTotp('ann'), totp.rotateBackupCodes('ann')]
+      const refused = [...statements, ...transactions].map((call) => assert.rejects(call, isUnavailable))
+      await vi.advanceTimersByTimeAsync(12_000)
+      await Promise.all(refused)
+    } finally {
+      vi.useRealTimers()
+    }
+
+    assert.equal((await totp.answerChallenge(token, { method: 'totp', code })).userId, 'ann')
+    assert.equal(await totp.isTotpEnabled('ann'), true)
+    await until(async () => pool.idleCount === pool.totalCount)
+    await pool.end()
+    await way.close()
+    await drop()
+  })
+})
+
 describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () => {
   test('a deadlock with the host is repeated, and the change is made once', async () => {
     const { pool, url, drop } = await postgresPool()

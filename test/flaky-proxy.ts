@@ -8,17 +8,22 @@ export interface Way {
   /** From now on connections are refused; those that there are break. */
   close(): Promise<void>
   open(): Promise<void>
+  /** New connections go to another server from now on; those that there are break. */
+  leadTo(target: string): void
   /** Cuts all connections when a client sends `text`: `before` it gets to the server, or once the server has `answered`. */
   cutAt(text: string, when: 'before' | 'answered'): void
+  /** As when the server's machine is gone: the connections that there are get no answer any more. New ones are served. */
+  forsake(): void
   /** From now on connections are accepted and nothing is ever answered, until the way is closed. */
   fallSilent(): void
 }
 
 export async function wayTo(target: string): Promise<Way> {
-  const { hostname, port } = new URL(target)
+  let { hostname, port } = new URL(target)
   const sockets = new Set<Socket>()
   let cut: { text: string; when: 'before' | 'answered' } | null = null
   let isSilent = false
+  const forsaken = new Set<Socket>()
   const breakAll = () => {
     cut = null
     for (const socket of sockets) socket.destroy()
@@ -31,12 +36,13 @@ export async function wayTo(target: string): Promise<Way> {
       socket.on('error', () => undefined)
       socket.once('close', () => {
         sockets.delete(socket)
+        forsaken.delete(socket)
         near.destroy()
         far.destroy()
       })
     }
     near.on('data', (chunk: Buffer) => {
-      if (isSilent) return
+      if (isSilent || forsaken.has(near)) return
       if (cut && chunk.includes(cut.text)) {
         if (cut.when === 'before') return breakAll()
         answerIsLost = true
@@ -44,7 +50,7 @@ export async function wayTo(target: string): Promise<Way> {
       far.write(chunk)
     })
     far.on('data', (chunk: Buffer) => {
-      if (isSilent) return
+      if (isSilent || forsaken.has(near)) return
       if (answerIsLost) return breakAll()
       near.write(chunk)
     })
@@ -71,8 +77,16 @@ export async function wayTo(target: string): Promise<Way> {
     async open() {
       await listen(own)
     },
+    leadTo(target) {
+      ;({ hostname, port } = new URL(target))
+      isSilent = false
+      breakAll()
+    },
     cutAt(text, when) {
       cut = { text, when }
+    },
+    forsake() {
+      for (const socket of sockets) forsaken.add(socket)
     },
     fallSilent() {
       isSilent = true

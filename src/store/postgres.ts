@@ -220,26 +220,72 @@ const isRetryable = (error: unknown) => UNDONE.has(String((error as { code?: unk
 /** A checked-out client has no error listener of the pool. Without one, a broken connection crashes the process. */
 const toldToTheStatement = () => undefined
 
+/**
+ * A connection whose server has not answered a statement for so long is closed. Longer than the ten seconds after which a
+ * flow answers `unavailable` (`flows/context.ts`). The machine of a primary that fails sends no word to its clients; TCP
+ * alone would wait for a quarter of an hour, with every connection of the pool.
+ */
+const MAX_ANSWER_MS = 12_000
+
 function poolOf(pool: PostgresPool, statements: Statements): ConnectionSource {
+  const lend = (): Promise<Lent> =>
+    new Promise((resolve, reject) => {
+      // By callback, so that our listener is there when the pool's goes: a promise would come one microtask later, and
+      // a message of the server that arrives together with the connection's readiness would find no listener.
+      pool.connect((error, client) => {
+        if (error || !client) return reject(error ?? new Error('the pool returned no connection'))
+        let isLent = true
+        client.on('error', toldToTheStatement)
+        const release = (broken: boolean) => {
+          if (!isLent) return
+          isLent = false
+          client.removeListener('error', toldToTheStatement)
+          client.release(broken)
+        }
+        const bounded: PostgresClient = {
+          async query(query, values) {
+            const timer = setTimeout(() => release(true), MAX_ANSWER_MS)
+            try {
+              return await client.query(query, values)
+            } finally {
+              clearTimeout(timer)
+            }
+          },
+        }
+        resolve({ client, bounded, release })
+      })
+    })
+  const once = async (statement: Statement, parameters: SqlParameters): Promise<Result> => {
+    const { bounded, release } = await lend()
+    let broken = true
+    try {
+      const result = await ask(bounded, statement, parameters)
+      broken = false
+      return result
+    } finally {
+      release(broken)
+    }
+  }
   return {
-    acquire: () =>
-      new Promise((resolve, reject) => {
-        // By callback, so that our listener is there when the pool's goes: a promise would come one microtask later, and
-        // a message of the server that arrives together with the connection's readiness would find no listener.
-        pool.connect((error, client) => {
-          if (error || !client) return reject(error ?? new Error('the pool returned no connection'))
-          client.on('error', toldToTheStatement)
-          const release = (broken: boolean) => {
-            client.removeListener('error', toldToTheStatement)
-            client.release(broken)
-          }
-          resolve({ ...sessionOn(client, statements), release })
-        })
-      }),
+    async acquire() {
+      const { client, bounded, release } = await lend()
+      // Texts are a migration's, which may take as long as it likes.
+      const { text } = sessionOn(client, statements)
+      return { ...sessionOn(bounded, statements), text, release }
+    },
     // Where the host's default is REPEATABLE READ or more, of two racing statements one is undone.
-    query: (name, parameters) => repeated(isRetryable, () => ask(pool, statements[name], parameters)),
+    query: (name, parameters) => repeated(isRetryable, () => once(statements[name], parameters)),
     isRetryable,
   }
+}
+
+/** A connection that the pool has lent. */
+interface Lent {
+  client: PostgresClient
+  /** The same connection, closed where an answer does not come. */
+  bounded: PostgresClient
+  /** Once; again, it does nothing. */
+  release(broken: boolean): void
 }
 
 function postgresJsPool(sql: PostgresJs, statements: Statements): ConnectionSource {
