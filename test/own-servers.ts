@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, readdirSync } from 'node:fs'
+import { accessSync, constants, readdirSync, readFileSync } from 'node:fs'
 import { chown, mkdtemp, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -24,89 +24,118 @@ export interface OwnServer {
 
 interface Kind {
   name: string
-  /** Found on the machine, or null. */
-  programs: Record<string, string | null>
+  programs: string[]
   /** Who runs it where the tests run as root, under whom it does not start. */
   account: string | null
-  makeData: ((folder: string) => [program: string, args: string[]]) | null
-  serve: (folder: string, port: number) => [program: string, args: string[]]
   urlAt: (port: number) => string
   /** Throws when it does not. */
   answers: (url: string) => Promise<void>
 }
 
-export const ownPostgres = kindOf({
+type Command = [program: string, args: string[]]
+
+interface Commands {
+  makeData: ((folder: string) => Command) | null
+  serve: (folder: string, port: number) => Command
+}
+
+const postgres = {
   name: 'PostgreSQL',
-  programs: { initdb: find('initdb'), postgres: find('postgres') },
   account: 'postgres',
-  makeData: (folder) => ['initdb', ['-D', join(folder, 'data'), '-U', 'postgres', '-A', 'trust', '--no-sync']],
-  // Nobody cuts the power: what was handed to the operating system is safe.
-  serve: (folder, port) => {
-    const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'fsync=off']
-    return ['postgres', ['-D', join(folder, 'data'), '-p', String(port), ...settings.flatMap((set) => ['-c', set])]]
-  },
-  urlAt: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
-  async answers(url) {
+  urlAt: (port: number) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+  async answers(url: string) {
     const client = new pg.Client({ connectionString: url })
     await client.connect()
     await client.end()
   },
-})
+}
 
-export const ownMariadb = kindOf({
-  name: 'MariaDB',
-  programs: { 'mariadb-install-db': find('mariadb-install-db'), mariadbd: find('mariadbd') },
-  account: 'mysql',
+// Nobody cuts the power: what was handed to the operating system is safe.
+const servePostgres = (folder: string, port: number, settings: string[]): Command => {
+  const all = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'fsync=off', ...settings]
+  return ['postgres', ['-D', join(folder, 'data'), '-p', String(port), ...all.flatMap((set) => ['-c', set])]]
+}
+
+export const ownPostgres = kindOf({ ...postgres, programs: ['initdb', 'postgres'] }, (settings: string[] = []) => ({
+  makeData: (folder) => ['initdb', ['-D', join(folder, 'data'), '-U', 'postgres', '-A', 'trust', '--no-sync']],
+  serve: (folder, port) => servePostgres(folder, port, settings),
+}))
+
+/** A hot standby of the PostgreSQL server at `primaryUrl`, from which it copies and streams. */
+export const ownStandby = kindOf({ ...postgres, programs: ['pg_basebackup', 'postgres'] }, (primaryUrl: string) => ({
   makeData: (folder) => [
-    'mariadb-install-db',
-    ['--no-defaults', `--datadir=${join(folder, 'data')}`, '--auth-root-authentication-method=normal'],
+    'pg_basebackup',
+    ['-D', join(folder, 'data'), '-d', primaryUrl, '--write-recovery-conf', '--checkpoint=fast', '--no-sync'],
   ],
-  serve: (folder, port) => [
-    'mariadbd',
-    [
-      '--no-defaults',
-      `--datadir=${join(folder, 'data')}`,
-      `--socket=${join(folder, 'socket')}`,
-      `--port=${port}`,
-      '--bind-address=127.0.0.1',
-      // At each commit the log is handed to the operating system, and once a second to the disk.
-      '--innodb-flush-log-at-trx-commit=2',
-    ],
-  ],
-  urlAt: (port) => `mysql://root@127.0.0.1:${port}/test`,
-  async answers(url) {
-    const connection = await mysql.createConnection(url)
-    await connection.end()
+  // How soon it sees that it is to be promoted, where its primary is gone. Default: five seconds.
+  serve: (folder, port) => servePostgres(folder, port, ['wal_retrieve_retry_interval=100ms']),
+}))
+
+export const ownMariadb = kindOf(
+  {
+    name: 'MariaDB',
+    programs: ['mariadb-install-db', 'mariadbd'],
+    account: 'mysql',
+    urlAt: (port) => `mysql://root@127.0.0.1:${port}/test`,
+    async answers(url) {
+      const connection = await mysql.createConnection(url)
+      await connection.end()
+    },
   },
-})
+  () => ({
+    makeData: (folder) => [
+      'mariadb-install-db',
+      ['--no-defaults', `--datadir=${join(folder, 'data')}`, '--auth-root-authentication-method=normal'],
+    ],
+    serve: (folder, port) => [
+      'mariadbd',
+      [
+        '--no-defaults',
+        `--datadir=${join(folder, 'data')}`,
+        `--socket=${join(folder, 'socket')}`,
+        `--port=${port}`,
+        '--bind-address=127.0.0.1',
+        // At each commit the log is handed to the operating system, and once a second to the disk.
+        '--innodb-flush-log-at-trx-commit=2',
+      ],
+    ],
+  }),
+)
 
 /** Keeps nothing: what was in it is gone when it is killed. */
-export const ownRedis = kindOf({
-  name: 'Redis',
-  programs: { 'redis-server': find('redis-server') },
-  account: null,
-  makeData: null,
-  serve: (folder, port) => [
-    'redis-server',
-    ['--dir', folder, '--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no'],
-  ],
-  urlAt: (port) => `redis://127.0.0.1:${port}`,
-  async answers(url) {
-    const client = createClient({ url, socket: { reconnectStrategy: false } }).on('error', () => undefined)
-    await client.connect()
-    client.destroy()
+export const ownRedis = kindOf(
+  {
+    name: 'Redis',
+    programs: ['redis-server'],
+    account: null,
+    urlAt: (port) => `redis://127.0.0.1:${port}`,
+    async answers(url) {
+      const client = createClient({ url, socket: { reconnectStrategy: false } }).on('error', () => undefined)
+      await client.connect()
+      client.destroy()
+    },
   },
-})
+  () => ({
+    makeData: null,
+    serve: (folder, port) => [
+      'redis-server',
+      ['--dir', folder, '--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no'],
+    ],
+  }),
+)
 
 /** @returns how to make such a server; null, loudly, where its programs are not on the machine */
-function kindOf(kind: Kind): (() => Promise<OwnServer>) | null {
-  const missing = Object.keys(kind.programs).filter((program) => kind.programs[program] === null)
-  if (missing.length === 0) return () => make(kind)
+function kindOf<Given extends unknown[]>(
+  kind: Kind,
+  commandsFor: (...given: Given) => Commands,
+): ((...given: Given) => Promise<OwnServer>) | null {
+  const missing = kind.programs.filter((program) => find(program) === null)
+  if (missing.length === 0) return (...given) => make(kind, commandsFor(...given))
   reportSkipped(`no ${missing.join(', ')} on this machine: the tests that kill ${kind.name} are LEFT OUT`)
   return null
 }
 
-async function make({ name, programs, account, makeData, serve, urlAt, answers }: Kind): Promise<OwnServer> {
+async function make({ name, account, urlAt, answers }: Kind, { makeData, serve }: Commands): Promise<OwnServer> {
   const folder = await mkdtemp(join(tmpdir(), 'totp-kit-server-'))
   const as = account !== null && process.getuid?.() === 0 ? await idsOf(account) : null
   if (as) await chown(folder, as.uid, as.gid)
@@ -114,12 +143,12 @@ async function make({ name, programs, account, makeData, serve, urlAt, answers }
   const url = urlAt(port)
   let child: ChildProcess | null = null
   let printed = ''
-  const run = ([program, args]: [string, string[]]): ChildProcess => {
+  const run = ([program, args]: Command): ChildProcess => {
     printed = ''
     const hear = (chunk: Buffer) => {
       printed += chunk.toString()
     }
-    child = spawn(programs[program] ?? program, args, { ...as, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
+    child = spawn(find(program) ?? program, args, { ...as, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
     child.stdout?.on('data', hear)
     child.stderr?.on('data', hear)
     return child
@@ -133,7 +162,9 @@ async function make({ name, programs, account, makeData, serve, urlAt, answers }
     async kill() {
       if (child === null || !isRunning()) return
       const exited = once(child, 'exit')
+      const connections = childrenOf(child.pid)
       child.kill('SIGKILL')
+      for (const pid of connections) killProcess(pid)
       await exited
     },
     async start() {
@@ -164,6 +195,23 @@ async function make({ name, programs, account, makeData, serve, urlAt, answers }
     throw error
   }
   return server
+}
+
+/** PostgreSQL has a process per connection. Where the system does not list them, they find out a moment later. */
+function childrenOf(pid: number | undefined): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
+}
+
+function killProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }
 
 /** In the PATH, where system programs are, or where Debian puts PostgreSQL; the newest version. */
