@@ -98,7 +98,9 @@ test('each function reads the clock once, or not at all when it needs no time', 
     totp.startLogin('ann', { trustedDevice: String(trusted) }),
   )
   assert.equal(login.status, 'complete')
-  await counting('startLogin of a user who must enroll', () => totp.startLogin('must'))
+  const must = await counting('startLogin of a user who must enroll', () => totp.startLogin('must'))
+  assert.equal(must.status, 'enrollment_required')
+  await call('verifyEnrollmentToken', (totp) => totp.verifyEnrollmentToken(must.enrollmentToken))
   await call('removeTrustedDevices', (totp) => totp.removeTrustedDevices('ann'))
   await call('forecastEnforcement', (totp) => totp.forecastEnforcement(['ann', 'bob'], () => true))
   await call('storeBackupCodes', (totp) => totp.storeBackupCodes('ann', ['abcdefghij']))
