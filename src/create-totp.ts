@@ -386,7 +386,8 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null, clock()),
       removeAuthenticator: async (userId, authenticatorId) =>
         removeAuthenticator(ctx, await grantHost(ctx, userId), { authenticatorId, keepFamilyId: null }, clock()),
-      renameAuthenticator: (userId, authenticatorId, name) => renameAuthenticator(ctx, userId, authenticatorId, name),
+      renameAuthenticator: (userId, authenticatorId, newName) =>
+        renameAuthenticator(ctx, userId, { authenticatorId, newName }, clock()),
       backupCodesSaved: (userId) => backupCodesSaved(ctx, userId, clock()),
       unlock: (userId) => unlock(ctx, userId, clock()),
       trustDevice: (proof, name) => trustDevice(ctx, proof, name ?? null, clock()),

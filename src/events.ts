@@ -72,11 +72,18 @@ export type TotpEvent = {
       /** The authenticator, as `getStatus` names it. */
       authenticatorId: string
     }
+  | {
+      type: 'authenticator.renamed'
+      /** The authenticator, as `getStatus` names it. */
+      authenticatorId: string
+    }
   | { type: 'login.challenged' }
   | { type: 'step_up.refused' }
   | { type: 'enrollment.required' }
   | { type: 'backup_codes.rotated' }
   | { type: 'backup_codes.viewed' }
+  /** The user has saved the current codes. */
+  | { type: 'backup_codes.saved' }
   | {
       type: 'backup_code.used'
       /** Unused backup codes that are left. */
@@ -158,11 +165,13 @@ export const TOTP_EVENTS = [
   'totp.unlocked',
   'totp.resynchronized',
   'authenticator.removed',
+  'authenticator.renamed',
   'login.challenged',
   'step_up.refused',
   'enrollment.required',
   'backup_codes.rotated',
   'backup_codes.viewed',
+  'backup_codes.saved',
   'backup_code.used',
   'trusted_device.kept',
   'trusted_device.used',

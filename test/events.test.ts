@@ -129,6 +129,22 @@ test('wherever the generation rises the end of the sessions is announced, once, 
   expect((await contextOf(service.totp).store.getUser(id)).generation, 'as often as it rose').toBe(ends.length)
 })
 
+test('a new name and saved backup codes are announced, the name is not', async () => {
+  const service = await startService(FETCH)
+  const { person, raised } = await enroll(service)
+  const [authenticator] = (await service.totp.getStatus(person.id)).authenticators
+  const heard = listen(service)
+  const path = `totp/authenticators/${authenticator?.id}/`
+  await service.call({ method: 'PATCH', path, json: { name: 'Old phone' }, bearer: raised.access })
+  await service.post('totp/backup_codes_saved/', undefined, raised.access)
+
+  const common = { userId: person.id, at: service.clock.now() }
+  expect(heard).toEqual([
+    { type: 'authenticator.renamed', authenticatorId: authenticator?.id, ...common },
+    { type: 'backup_codes.saved', ...common },
+  ])
+})
+
 test('of any number of wrong codes at once the wait is announced once, and so is the hard cap', async () => {
   const service = await startService(FETCH, { failures: { lockAfter: 5, delayAfter: 3, firstDelaySeconds: 1 } })
   const heard = listen(service)

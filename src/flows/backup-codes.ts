@@ -140,4 +140,5 @@ export async function backupCodesSaved(ctx: Context, userId: string, now: UnixSe
   const { confirmedAt } = await ctx.store.getUser(userId)
   if (confirmedAt === null) throw await notEnabled(ctx, userId, now)
   await ctx.store.noteBackupCodesSaved(userId, now)
+  await ctx.announce({ type: 'backup_codes.saved', userId, at: now })
 }

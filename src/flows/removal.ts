@@ -81,19 +81,20 @@ export async function checkAuthenticator(
 }
 
 /**
- * Gives a live authenticator another name.
+ * Gives a live authenticator another name. The event does not hold it: it is the user's own text.
  *
  * @throws TotpError `not_found`, `unavailable`
  */
 export async function renameAuthenticator(
   ctx: Context,
   userId: string,
-  authenticatorId: string,
-  newName: string,
+  { authenticatorId, newName }: { authenticatorId: string; newName: string },
+  now: UnixSeconds,
 ): Promise<Status['authenticators'][number]> {
   checkUserId(userId)
   const renamed = await ctx.store.renameAuthenticator(userId, authenticatorId, newName)
   if (renamed === null) throw new TotpError('not_found')
+  await ctx.announce({ type: 'authenticator.renamed', userId, authenticatorId, at: now })
   const { id, name, createdAt, lastUsedAt } = renamed
   return { id, name, createdAt, lastUsedAt }
 }

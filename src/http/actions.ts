@@ -128,8 +128,8 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
     return { backup_codes: codes.map(({ code, usedAt }) => ({ code, used_at: isoTime(usedAt) })) }
   },
 
-  async renameAuthenticator({ ctx, caller, id }, { name }) {
-    return shownAuthenticator(await renameAuthenticator(ctx, caller.id, id, name))
+  async renameAuthenticator({ ctx, now, caller, id: authenticatorId }, { name: newName }) {
+    return shownAuthenticator(await renameAuthenticator(ctx, caller.id, { authenticatorId, newName }, now))
   },
 
   async removeAuthenticator(call, { input_code }) {
