@@ -7,7 +7,7 @@ import { createKeyring, type Keyring } from './crypto/keyring.ts'
 import { tokenSealer } from './crypto/sealed-token.ts'
 import { openValue, sealValue } from './crypto/sealed-value.ts'
 import { readEncryptionKeys } from './encryption-key.ts'
-import type { TotpEvent } from './events.ts'
+import type { By, TotpEvent } from './events.ts'
 import { credentialsChanged, deleteExpired, forgetUser, getStatuses, unlock } from './flows/account.ts'
 import { backupCodesSaved, listBackupCodes, rotateBackupCodes, storeBackupCodes } from './flows/backup-codes.ts'
 import {
@@ -20,6 +20,7 @@ import {
 import {
   backgroundTasks,
   type Context,
+  causedBy,
   type Enforcement,
   type EnforcementRule,
   failClosed,
@@ -38,7 +39,15 @@ import { type FirstFactor, type LoginStart, startLogin } from './flows/login.ts'
 import { firstFactorOf, type Proof } from './flows/proof.ts'
 import { disableTotp, removeAuthenticator, renameAuthenticator } from './flows/removal.ts'
 import { getStatus, isTotpEnabled, type Status } from './flows/status.ts'
-import { type Caller, type Freshness, grantHost, grantStepUp, type Nobody, requireFresh } from './flows/step-up.ts'
+import {
+  type Caller,
+  type CallerSession,
+  type Freshness,
+  grantHost,
+  grantStepUp,
+  type Nobody,
+  requireFresh,
+} from './flows/step-up.ts'
 import { memoryThrottle, storeThrottle } from './flows/throttle.ts'
 import {
   listTrustedDevices,
@@ -78,6 +87,8 @@ export interface TotpOptions<User> extends PolicyOptions {
   clock?: Clock | undefined
 }
 
+const BY_NAMES: OptionNames<By> = { sessionId: true, actor: true }
+
 const TOTP_OPTIONS: OptionNames<TotpOptions<unknown>> = {
   ...POLICY_OPTIONS,
   encryptionKey: true,
@@ -91,6 +102,9 @@ const TOTP_OPTIONS: OptionNames<TotpOptions<unknown>> = {
 /**
  * Two-factor authentication for one service. Every method with a user id trusts its caller: the host has authenticated
  * that user, or is acting for the user.
+ *
+ * Functions that change or verify factors accept {@link By}: the session that calls, and who acts on behalf of the user. The
+ * events that follow say so.
  *
  * A verification gives a {@link Proof} or throws a `TotpError`; none returns a boolean. All methods throw `TotpError`
  * `unavailable` when the store cannot answer, and `TypeError` when a user id is not a text of 1 to 255 characters.
@@ -163,14 +177,10 @@ export interface Totp<User = unknown> {
   /**
    * Confirms it with the app's first code.
    *
-   * @param session - `sessionId`: the session that made the change and survives it; `amr`: how it began, default `['pwd']`
+   * @param session - the session that makes the change and survives it
    * @throws TotpError `invalid_code`, `totp_not_set_up`, `totp_already_enabled`, `too_many_attempts`, `second_factor_locked`
    */
-  confirmTotpSetup(
-    userId: string,
-    code: string,
-    session?: { sessionId?: string | null | undefined; amr?: readonly string[] | undefined },
-  ): Promise<Confirmation>
+  confirmTotpSetup(userId: string, code: string, session?: CallerSession): Promise<Confirmation>
   /**
    * Brings in an authenticator that the user has had elsewhere. A second import of the same secret changes nothing.
    *
@@ -188,32 +198,42 @@ export interface Totp<User = unknown> {
    * console.log(outcome) // imported, or unchanged
    * ```
    */
-  importAuthenticator(userId: string, brought: AuthenticatorImport): Promise<'imported' | 'unchanged'>
+  importAuthenticator(userId: string, brought: AuthenticatorImport, by?: By): Promise<'imported' | 'unchanged'>
   /**
    * Spends a code of the app.
    *
    * @param session - `amr`: how the session began, default `['pwd']` (RFC 8176); the proof adds the second factor
    */
-  verifyTotpCode(userId: string, code: string, session?: Pick<FirstFactor, 'amr'>): Promise<Proof>
-  /** Disables 2FA without any check. Authorize the call yourself. */
-  disableTotp(userId: string): Promise<void>
+  verifyTotpCode(userId: string, code: string, session?: CallerSession): Promise<Proof>
+  /** Disables 2FA without any check. Authorize the call yourself. @param by - `sessionId`: the session that survives */
+  disableTotp(userId: string, by?: By): Promise<void>
   /** Gives a live authenticator another name. @throws TotpError `not_found` */
-  renameAuthenticator(userId: string, authenticatorId: string, name: string): Promise<Status['authenticators'][number]>
+  renameAuthenticator(
+    userId: string,
+    authenticatorId: string,
+    name: string,
+    by?: By,
+  ): Promise<Status['authenticators'][number]>
   /** Records that the user has saved the current backup codes; `getStatus` returns the time. @throws TotpError `totp_not_enabled` */
-  backupCodesSaved(userId: string): Promise<void>
-  /** Removes one authenticator of several. @throws TotpError `not_found`; `validation_failed` for the last one */
-  removeAuthenticator(userId: string, authenticatorId: string): Promise<void>
+  backupCodesSaved(userId: string, by?: By): Promise<void>
+  /**
+   * Removes one authenticator of several.
+   *
+   * @param by - `sessionId`: the session that survives
+   * @throws TotpError `not_found`; `validation_failed` for the last one
+   */
+  removeAuthenticator(userId: string, authenticatorId: string, by?: By): Promise<void>
   /** Forgets wrong codes, the hard cap included; the factors stay. For a support desk. */
-  unlock(userId: string): Promise<void>
+  unlock(userId: string, by?: By): Promise<void>
 
   /** Keeps the device of a log-in; its token, or null when the factors have changed since the proof. */
   trustDevice(proof: Proof, name?: string): Promise<string | null>
   /** The user's trusted devices, the newest first. */
   listTrustedDevices(userId: string): Promise<TrustedDevice[]>
   /** Ends one trusted device. @throws TotpError `not_found` */
-  removeTrustedDevice(userId: string, deviceId: string): Promise<void>
+  removeTrustedDevice(userId: string, deviceId: string, by?: By): Promise<void>
   /** Ends all trusted devices of the user. */
-  removeTrustedDevices(userId: string): Promise<void>
+  removeTrustedDevices(userId: string, by?: By): Promise<void>
 
   /** What a policy would do if it were switched on now. Changes nothing. @throws TypeError when no `findUser` was given */
   forecastEnforcement(
@@ -222,29 +242,29 @@ export interface Totp<User = unknown> {
   ): Promise<EnforcementForecast>
 
   /** Stores codes that the host brings along, of 10 to 64 characters each, in the place of the user's codes. */
-  storeBackupCodes(userId: string, codes: readonly string[]): Promise<void>
+  storeBackupCodes(userId: string, codes: readonly string[], by?: By): Promise<void>
   /** Spends a backup code. @param session - as with {@link Totp.verifyTotpCode} */
-  verifyBackupCode(userId: string, code: string, session?: Pick<FirstFactor, 'amr'>): Promise<Proof>
+  verifyBackupCode(userId: string, code: string, session?: CallerSession): Promise<Proof>
   /** New backup codes in the place of the old ones. */
-  rotateBackupCodes(userId: string): Promise<string[]>
+  rotateBackupCodes(userId: string, by?: By): Promise<string[]>
   /**
    * The user's backup codes in clear, with the Unix seconds of their use; null: unused.
    *
    * @throws TotpError `not_found` when the option `backupCodes.storage` is `hashed`; `totp_not_set_up`, `totp_not_enabled`
    */
-  listBackupCodes(userId: string): Promise<{ code: string; usedAt: number | null }[]>
+  listBackupCodes(userId: string, by?: By): Promise<{ code: string; usedAt: number | null }[]>
 
   /**
    * Tell when a password or e-mail address changed: open challenges, recovery links, trusted devices, refresh families
    * and proofs end; `sessions.ended` tells you to end yours.
    */
-  credentialsChanged(userId: string): Promise<void>
+  credentialsChanged(userId: string, by?: By): Promise<void>
 
   /**
    * Deletes everything that is known of a user, whether 2FA is on or off: for a user who is deleted. What remains is one row
    * with the id, a counter and a time: without it, a token handed out before would be good for a later user of that id.
    */
-  forgetUser(userId: string): Promise<void>
+  forgetUser(userId: string, by?: By): Promise<void>
   /** Deletes all expired rows. Optional: expired rows are ignored, and every insert deletes two of them. */
   deleteExpired(): Promise<void>
 
@@ -362,13 +382,20 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
     onError,
   }
   const serviceOn = (ctx: Context): Totp<User> => {
-    const verify = (userId: string, typed: TypedCode, session: Pick<FirstFactor, 'amr'> = {}) =>
-      proveCode(ctx, typed, { userId, challenge: null, firstFactor: firstFactorOf(session) }, clock())
+    /** For a call whose last argument says who makes it. @throws TypeError for an unknown name; as {@link causedBy} */
+    const calledBy = (by: By = {}): Context => {
+      checkOptions(by, BY_NAMES)
+      return causedBy(ctx, by)
+    }
+    const verify = async (userId: string, typed: TypedCode, session: CallerSession = {}) => {
+      const question = { userId, challenge: null, firstFactor: firstFactorOf(session) }
+      return proveCode(causedBy(ctx, session), typed, question, clock())
+    }
     const totp: Totp<User> = {
       isTotpEnabled: (userId) => isTotpEnabled(ctx, userId),
       getStatus: (userId) => getStatus(ctx, userId, clock()),
       getStatuses: (userIds) => getStatuses(ctx, userIds, clock()),
-      forgetUser: (userId) => forgetUser(ctx, userId, clock()),
+      forgetUser: async (userId, by) => forgetUser(calledBy(by), userId, clock()),
       deleteExpired: () => deleteExpired(ctx, clock()),
       startLogin: (userId, firstFactor = {}) => startLogin(ctx, userId, firstFactor, clock()),
       generateChallengeToken: (userId) => generateChallengeToken(ctx, userId, clock()),
@@ -376,32 +403,42 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
       getUserFromChallengeToken: (token) => getUserFromChallengeToken(ctx, token, clock()) as Promise<User>,
       verifyEnrollmentToken: (token) => verifyEnrollmentToken(ctx, token, clock()),
       answerChallenge: (token, code) => answerChallenge(ctx, token, code, clock()),
-      createTotpSetup: async ({ id, ...names }) => createTotpSetup(ctx, await grantHost(ctx, id), names, clock()),
-      confirmTotpSetup: (userId, code, { sessionId = null, ...session } = {}) =>
-        confirmTotpSetup(ctx, { userId, code, sessionId, firstFactor: firstFactorOf(session) }, clock()),
-      requireFresh: (caller, freshness) => requireFresh(ctx, caller, freshness, clock()),
-      permitChange: async (caller, inputCode) => (await grantStepUp(ctx, caller, inputCode, clock())).proof,
-      importAuthenticator: (userId, brought) => importAuthenticator(ctx, userId, brought, clock()),
+      createTotpSetup: async ({ id, ...names }) =>
+        createTotpSetup(causedBy(ctx, names), await grantHost(ctx, id), names, clock()),
+      async confirmTotpSetup(userId, code, session = {}) {
+        const { sessionId = null } = session
+        const confirmation = { userId, code, sessionId, firstFactor: firstFactorOf(session) }
+        return confirmTotpSetup(causedBy(ctx, session), confirmation, clock())
+      },
+      requireFresh: async (caller, freshness) => requireFresh(causedBy(ctx, caller || {}), caller, freshness, clock()),
+      permitChange: async (caller, inputCode) =>
+        (await grantStepUp(causedBy(ctx, caller || {}), caller, inputCode, clock())).proof,
+      importAuthenticator: async (userId, brought, by) => importAuthenticator(calledBy(by), userId, brought, clock()),
       verifyTotpCode: (userId, code, session) => verify(userId, { method: 'totp', code }, session),
-      disableTotp: async (userId) => disableTotp(ctx, await grantHost(ctx, userId), null, clock()),
-      removeAuthenticator: async (userId, authenticatorId) =>
-        removeAuthenticator(ctx, await grantHost(ctx, userId), { authenticatorId, keepFamilyId: null }, clock()),
-      renameAuthenticator: (userId, authenticatorId, newName) =>
-        renameAuthenticator(ctx, userId, { authenticatorId, newName }, clock()),
-      backupCodesSaved: (userId) => backupCodesSaved(ctx, userId, clock()),
-      unlock: (userId) => unlock(ctx, userId, clock()),
+      disableTotp: async (userId, by = {}) =>
+        disableTotp(calledBy(by), await grantHost(ctx, userId), by.sessionId ?? null, clock()),
+      async removeAuthenticator(userId, authenticatorId, by = {}) {
+        const removal = { authenticatorId, keepFamilyId: by.sessionId ?? null }
+        return removeAuthenticator(calledBy(by), await grantHost(ctx, userId), removal, clock())
+      },
+      renameAuthenticator: async (userId, authenticatorId, newName, by) =>
+        renameAuthenticator(calledBy(by), userId, { authenticatorId, newName }, clock()),
+      backupCodesSaved: async (userId, by) => backupCodesSaved(calledBy(by), userId, clock()),
+      unlock: async (userId, by) => unlock(calledBy(by), userId, clock()),
       trustDevice: (proof, name) => trustDevice(ctx, proof, name ?? null, clock()),
       listTrustedDevices: (userId) => listTrustedDevices(ctx, userId, clock()),
-      removeTrustedDevices: async (userId) => removeTrustedDevices(ctx, await grantHost(ctx, userId), clock()),
-      removeTrustedDevice: async (userId, deviceId) =>
-        removeTrustedDevice(ctx, await grantHost(ctx, userId), deviceId, clock()),
+      removeTrustedDevices: async (userId, by) =>
+        removeTrustedDevices(calledBy(by), await grantHost(ctx, userId), clock()),
+      removeTrustedDevice: async (userId, deviceId, by) =>
+        removeTrustedDevice(calledBy(by), await grantHost(ctx, userId), deviceId, clock()),
       forecastEnforcement: (userIds, required) =>
         forecastEnforcement(ctx, userIds, required as EnforcementRule, clock()),
-      storeBackupCodes: async (userId, codes) => storeBackupCodes(ctx, await grantHost(ctx, userId), codes, clock()),
+      storeBackupCodes: async (userId, codes, by) =>
+        storeBackupCodes(calledBy(by), await grantHost(ctx, userId), codes, clock()),
       verifyBackupCode: (userId, code, session) => verify(userId, { method: 'backup_code', code }, session),
-      rotateBackupCodes: async (userId) => rotateBackupCodes(ctx, await grantHost(ctx, userId), clock()),
-      listBackupCodes: async (userId) => listBackupCodes(ctx, await grantHost(ctx, userId), clock()),
-      credentialsChanged: (userId) => credentialsChanged(ctx, userId, clock()),
+      rotateBackupCodes: async (userId, by) => rotateBackupCodes(calledBy(by), await grantHost(ctx, userId), clock()),
+      listBackupCodes: async (userId, by) => listBackupCodes(calledBy(by), await grantHost(ctx, userId), clock()),
+      credentialsChanged: async (userId, by) => credentialsChanged(calledBy(by), userId, clock()),
       encrypt: (value) => values.seal(value, clock()),
       decrypt(token) {
         const opened = values.open(token)

@@ -4,12 +4,27 @@ import type { ErrorCode } from './errors.ts'
 /** How a second factor was proved: with a code of the authenticator app, or with a backup code. */
 export type SecondFactorMethod = 'totp' | 'backup_code'
 
+/** Who causes something: an option of the functions that change or verify factors, and a part of the events that follow. */
+export interface By {
+  /** The user's session that makes the call, as the host names it. Default: none. */
+  sessionId?: string | null | undefined
+  /**
+   * Who acts on behalf of the user, as the host names them, for example `support:ann`. 1 to 255 characters. Default: the
+   * user acts.
+   */
+  actor?: string | undefined
+}
+
 /** What the flows announce. None of them holds a secret, a code, a token or a sealed value. */
 export type TotpEvent = {
   /** The user whom it is about. */
   userId: string
   /** When it happened, in Unix seconds. */
   at: UnixSeconds
+  /** The user's session that caused it, as the host names it. Absent: a login, or a call that names no session. */
+  sessionId?: string
+  /** Who acted on behalf of the user, as the host names them. Absent: the user. */
+  actor?: string
 } & (
   | { type: 'totp.created' }
   /** An enrollment was confirmed. */

@@ -1,6 +1,7 @@
-import { generateFernetKey, type TotpEvent } from 'totp-kit'
+import { type By, generateFernetKey, type Totp, TotpError, type TotpEvent } from 'totp-kit'
 import type { Notification } from 'totp-kit/mail'
 import { memoryStore } from 'totp-kit/store/memory'
+import { authenticatorFor } from 'totp-kit/testing'
 import { expect, test } from 'vitest'
 import { TOTP_EVENTS } from '../src/events.ts'
 import { contextOf } from '../src/flows/context.ts'
@@ -129,6 +130,169 @@ test('wherever the generation rises the end of the sessions is announced, once, 
   expect((await contextOf(service.totp).store.getUser(id)).generation, 'as often as it rose').toBe(ends.length)
 })
 
+test('an event names the session that caused it; a login, a recovery and a request of nobody have none', async () => {
+  const service = await startService(FETCH, { maxAuthenticators: 2 })
+  const { call } = service
+  let current: unknown
+  const heard: { type: string; sessionId: unknown; expected: unknown }[] = []
+  const listener = ({ type, sessionId }: TotpEvent) => void heard.push({ type, sessionId, expected: current })
+  service.totp.on('*', listener, { awaited: true })
+  service.call = async (request) => {
+    const token = request.bearer ?? (request.path === 'jwt/refresh/' ? refreshOf(request.json) : undefined)
+    current = token && claimsIn(token).sid
+    const answer = await call(request)
+    current = undefined
+    return answer
+  }
+  service.post = (path, json, bearer) => service.call({ method: 'POST', path, json, bearer })
+  await exerciseAll(service)
+  const { access } = await logIn(service, service.register('carol'))
+  await beginEnrollment(service, access)
+
+  expect(heard.filter(({ sessionId, expected }) => sessionId !== expected)).toEqual([])
+  const named = new Set(heard.filter(({ sessionId }) => sessionId !== undefined).map(({ type }) => type))
+  expect(TOTP_EVENTS.filter((type) => heard.some((event) => event.type === type) && !named.has(type))).toEqual([
+    'login.challenged',
+    'trusted_device.kept',
+    'trusted_device.used',
+    'recovery.requested',
+    'recovery.refused',
+    'recovery.confirmed',
+    'recovery.canceled',
+  ])
+})
+
+const refreshOf = (json: unknown) => (json as { refresh?: string } | undefined)?.refresh
+
+test('the guard and permitChange name the session of the caller whom they refuse', async () => {
+  const service = await startService(FETCH)
+  const { person, session } = await enroll(service)
+  const heard = listen(service)
+  await service.send({ method: 'GET', path: '/vault', bearer: session.access })
+  const caller = { id: person.id, accountName: 'ann', sessionId: 'own', actor: 'support:bob' }
+  await expect(service.totp.requireFresh(caller, { maxAgeSeconds: 60 })).rejects.toThrow(TotpError)
+  await expect(service.totp.permitChange({ ...caller, actor: undefined })).rejects.toThrow(TotpError)
+  await expect(service.totp.permitChange({ ...caller, sessionId: null }, '000 000')).rejects.toThrow(TotpError)
+
+  const { at } = heard[0] as TotpEvent
+  const refused = { type: 'step_up.refused', userId: person.id, at }
+  expect(heard).toEqual([
+    { ...refused, sessionId: claimsIn(session.access).sid },
+    { ...refused, sessionId: 'own', actor: 'support:bob' },
+    { ...refused, sessionId: 'own' },
+    { ...refused, type: 'totp.refused', method: 'totp', code: 'invalid_code', actor: 'support:bob' },
+  ])
+})
+
+/** Every function that accepts {@link By}, in an order in which each can do something. */
+async function everyCall(service: Service) {
+  const { totp, clock } = service
+  const secret = 'JBSWY3DPEHPK3PXP'
+  const ann = service.register('ann').id
+  const phone = authenticatorFor((await totp.createTotpSetup({ id: ann, accountName: 'ann' })).uri)
+  const { backupCodes } = await totp.confirmTotpSetup(ann, phone.codeAt(clock.now()))
+  const typed = () => nextCode(service, phone)
+  const device = async () => {
+    const proof = await totp.verifyTotpCode(ann, typed())
+    await totp.trustDevice(proof)
+    return String((await totp.listTrustedDevices(ann))[0]?.id)
+  }
+  const newest = async () => String((await totp.getStatus(ann)).authenticators.at(-1)?.id)
+  const bob = service.register('bob').id
+  const setup = async () => authenticatorFor((await totp.createTotpSetup({ id: bob, accountName: 'bob' })).uri)
+  const [deviceId, pending] = [await device(), await setup()]
+  await device()
+  const calls: [name: keyof Totp, call: (by: By) => Promise<unknown>][] = [
+    ['confirmTotpSetup', (by) => totp.confirmTotpSetup(bob, pending.codeAt(clock.now()), by)],
+    ['createTotpSetup', (by) => totp.createTotpSetup({ id: bob, accountName: 'bob', ...by })],
+    ['verifyTotpCode', (by) => totp.verifyTotpCode(ann, typed(), by)],
+    ['verifyBackupCode', (by) => totp.verifyBackupCode(ann, String(backupCodes?.[0]), by)],
+    ['removeTrustedDevice', (by) => totp.removeTrustedDevice(ann, deviceId, by)],
+    ['removeTrustedDevices', (by) => totp.removeTrustedDevices(ann, by)],
+    ['importAuthenticator', (by) => totp.importAuthenticator(ann, { secret }, by)],
+    ['renameAuthenticator', async (by) => totp.renameAuthenticator(ann, await newest(), 'Tablet', by)],
+    ['removeAuthenticator', async (by) => totp.removeAuthenticator(ann, await newest(), by)],
+    ['storeBackupCodes', (by) => totp.storeBackupCodes(ann, ['abcdefghij'], by)],
+    ['rotateBackupCodes', (by) => totp.rotateBackupCodes(ann, by)],
+    ['listBackupCodes', (by) => totp.listBackupCodes(ann, by)],
+    ['backupCodesSaved', (by) => totp.backupCodesSaved(ann, by)],
+    ['unlock', (by) => totp.unlock(ann, by)],
+    ['credentialsChanged', (by) => totp.credentialsChanged(ann, by)],
+    ['disableTotp', (by) => totp.disableTotp(ann, by)],
+    ['forgetUser', (by) => totp.forgetUser(bob, by)],
+  ]
+  return calls
+}
+
+test('every function that changes or verifies factors announces the session and the actor that the host names', async () => {
+  const service = await startService(FETCH, { maxAuthenticators: 2 })
+  const calls = await everyCall(service)
+  const heard = listen(service)
+  for (const [name, call] of calls) {
+    await call({ sessionId: `session of ${name}`, actor: `support:${name}` })
+    const found = heard.splice(0).map(({ sessionId, actor }) => ({ sessionId, actor }))
+
+    expect(found.length, name).toBeGreaterThan(0)
+    expect(new Set(found.map((by) => JSON.stringify(by))), name).toEqual(
+      new Set([JSON.stringify({ sessionId: `session of ${name}`, actor: `support:${name}` })]),
+    )
+  }
+})
+
+/** They accept a session, which may have members of the host's own. */
+const WITH_SESSION = ['confirmTotpSetup', 'createTotpSetup', 'verifyTotpCode', 'verifyBackupCode']
+
+test('an actor that is no text of 1 to 255 characters, or is misspelled, is refused before anything happens', async () => {
+  const service = await startService(FETCH, { maxAuthenticators: 2 })
+  const calls = await everyCall(service)
+  const heard = listen(service)
+  for (const [name, call] of calls) {
+    for (const actor of ['', 'a'.repeat(256), 5, null, 'a\0', '\ud800'] as string[]) {
+      await expect(call({ actor }), `${name} ${actor}`).rejects.toThrow(TypeError)
+    }
+    if (WITH_SESSION.includes(name)) continue
+    const misspelled = call({ actr: 'support:ann' } as By)
+    await expect(misspelled, name).rejects.toThrow('unknown option actr: did you mean actor?')
+  }
+  expect(heard).toEqual([])
+
+  for (const [name, call] of calls) {
+    await call({ actor: '😀'.repeat(255), sessionId: null })
+    expect(heard.length, name).toBeGreaterThan(0)
+    for (const event of heard.splice(0)) expect(event, name).not.toHaveProperty('sessionId')
+  }
+})
+
+test('a change by the host ends all sessions but the one that it names', async () => {
+  const service = await startService(FETCH, { maxAuthenticators: 2 })
+  const { totp, tokens, clock } = service
+  const { person, phone } = await enroll(service)
+  clock.advance(1) // Authenticators are listed by age.
+  await totp.importAuthenticator(person.id, { secret: 'JBSWY3DPEHPK3PXP' })
+  const imported = String((await totp.getStatus(person.id)).authenticators.at(-1)?.id)
+  const [own, other] = [
+    await logInWithPhone(service, { person, phone }),
+    await logInWithPhone(service, { person, phone }),
+  ]
+  const sessionId = String(claimsIn(own.access).sid)
+  const heard = listen(service)
+
+  await totp.removeAuthenticator(person.id, imported, { sessionId })
+  await expect(tokens.refreshTokens(other.refresh)).rejects.toMatchObject({ code: 'invalid_token' })
+  const { refresh } = await tokens.refreshTokens(own.refresh)
+  const third = await logInWithPhone(service, { person, phone })
+  await totp.disableTotp(person.id, { sessionId })
+  await expect(tokens.refreshTokens(third.refresh)).rejects.toMatchObject({ code: 'invalid_token' })
+  await tokens.refreshTokens(refresh)
+
+  const ended = { type: 'sessions.ended', userId: person.id, sessionId, keptSessionId: sessionId }
+  const found = heard.filter(({ type }) => type === 'sessions.ended')
+  expect(found).toEqual([
+    { ...ended, at: expect.any(Number) },
+    { ...ended, at: clock.now() },
+  ])
+})
+
 test('a new name and saved backup codes are announced, the name is not', async () => {
   const service = await startService(FETCH)
   const { person, raised } = await enroll(service)
@@ -138,7 +302,7 @@ test('a new name and saved backup codes are announced, the name is not', async (
   await service.call({ method: 'PATCH', path, json: { name: 'Old phone' }, bearer: raised.access })
   await service.post('totp/backup_codes_saved/', undefined, raised.access)
 
-  const common = { userId: person.id, at: service.clock.now() }
+  const common = { userId: person.id, at: service.clock.now(), sessionId: claimsIn(raised.access).sid }
   expect(heard).toEqual([
     { type: 'authenticator.renamed', authenticatorId: authenticator?.id, ...common },
     { type: 'backup_codes.saved', ...common },

@@ -5,7 +5,7 @@ import { ROOT } from './markdown.ts'
 
 /** Types that a host gives: an optional member has a default, and may be given as undefined. */
 const GIVEN =
-  /(Options|Limits|Freshness|Import|Templates|Names|Mail|Caller|Enforcement|FirstFactor|TypedCode|HttpRequest)$/
+  /(Options|Limits|Freshness|Import|Templates|Names|Mail|By|Caller|CallerSession|Enforcement|FirstFactor|TypedCode|HttpRequest)$/
 /** Called by our main examples. */
 const WITH_EXAMPLE = [
   'createTotp',

@@ -42,6 +42,7 @@ const LEVELS: readonly [level: string, type: string, give: Give][] = [
   ['createTotp, enforcement', 'Enforcement', (enforcement) => createWith({ enforcement, findUser: () => null })],
   ['totp.on', 'ListenerOptions', (options, totp) => totp.on('*', () => undefined, options)],
   ['totp.importAuthenticator', 'AuthenticatorImport', (brought, totp) => totp.importAuthenticator('42', brought)],
+  ['totp.unlock', 'By', (by, totp) => totp.unlock('42', by)],
   ['totp.within', 'WithinLimits', (limits, totp) => totp.within({}, async () => undefined, limits)],
   [
     'totp.transaction',

@@ -47,10 +47,12 @@ for (const { name, isThere, make } of databases) {
       const { store } = database
       const totp = await createTotp({ issuer: 'Acme', encryptionKey: sharedKey, store, clock: clock.now })
       const heard: TotpEvent['type'][] = []
+      const sessions: (string | undefined)[] = []
       let arrived = () => {}
       for (const type of ['totp.confirmed', 'totp.refused'] as const) {
-        totp.on(type, () => {
+        totp.on(type, ({ sessionId }) => {
           heard.push(type)
+          sessions.push(sessionId)
           arrived()
         })
       }
@@ -61,13 +63,16 @@ for (const { name, isThere, make } of databases) {
       const phone = authenticatorFor((await totp.createTotpSetup({ id: userId, accountName: userId })).uri)
       const client = await database.lend()
       await client.query('START TRANSACTION')
-      const confirm = () => totp.within(client, (inside) => inside.confirmTotpSetup(userId, phone.codeAt(clock.now())))
-      return { totp, client, phone, clock, heard, confirm, nextEvent }
+      const confirm = () =>
+        totp.within(client, (inside) =>
+          inside.confirmTotpSetup(userId, phone.codeAt(clock.now()), { sessionId: 'own' }),
+        )
+      return { totp, client, phone, clock, heard, sessions, confirm, nextEvent }
     }
     const sharedKey = generateFernetKey()
 
     test('an enrollment commits with the transaction, and its event is told after the commit', async () => {
-      const { totp, client, heard, confirm, nextEvent } = await begun('ann')
+      const { totp, client, heard, sessions, confirm, nextEvent } = await begun('ann')
 
       assert.equal((await confirm()).backupCodes?.length, 10)
       assert.equal(await totp.isTotpEnabled('ann'), false)
@@ -79,6 +84,7 @@ for (const { name, isThere, make } of databases) {
 
       assert.equal(await totp.isTotpEnabled('ann'), true)
       assert.deepEqual(heard, ['totp.confirmed'])
+      assert.deepEqual(sessions, ['own'])
     })
 
     test('after a roll-back, or a connection given back without a commit, nothing is told', async () => {

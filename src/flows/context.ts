@@ -4,6 +4,7 @@ import type { Clock, UnixSeconds } from '../clock.ts'
 import type { Keyring } from '../crypto/keyring.ts'
 import type { TokenSealer } from '../crypto/sealed-token.ts'
 import { TotpError } from '../errors.ts'
+import type { By } from '../events.ts'
 import type { Policy } from '../policy.ts'
 import type { TotpStore } from '../store/store.ts'
 import type { Throttle } from './throttle.ts'
@@ -108,9 +109,26 @@ export function newId(ctx: Context): string {
  * taken for a user must not share a row with another one.
  */
 export function checkUserId(userId: string): void {
-  if (typeof userId !== 'string' || !/^[^\0]{1,255}$/su.test(userId) || !userId.isWellFormed()) {
+  if (!isIdentifier(userId)) {
     throw new TypeError('user id must be a string of 1 to 255 characters; convert numbers with String()')
   }
+}
+
+function isIdentifier(value: unknown): boolean {
+  return typeof value === 'string' && /^[^\0]{1,255}$/su.test(value) && value.isWellFormed()
+}
+
+/**
+ * The context for one call: every event that is announced with it says who caused it.
+ *
+ * @throws TypeError when `actor` is not a text of 1 to 255 characters
+ */
+export function causedBy(ctx: Context, { sessionId, actor }: By): Context {
+  if (actor !== undefined && !isIdentifier(actor)) {
+    throw new TypeError('actor must be a string of 1 to 255 characters')
+  }
+  const by = { ...(sessionId ? { sessionId } : {}), ...(actor === undefined ? {} : { actor }) }
+  return { ...ctx, announce: (event) => ctx.announce({ ...event, ...by }) }
 }
 
 /** False when the host's `findUser`, if it gave one, does not know the user any more: gone, or not to log in. */

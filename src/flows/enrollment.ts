@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { UnixSeconds } from '../clock.ts'
 import { openValue, sealValue } from '../crypto/sealed-value.ts'
 import { TotpError } from '../errors.ts'
+import type { By } from '../events.ts'
 import { encodeBase32 } from '../otp/base32.ts'
 import type { OtpAlgorithm } from '../otp/hotp.ts'
 import { keyUri } from '../otp/key-uri.ts'
@@ -41,7 +42,7 @@ export interface TotpSetup {
 }
 
 /** Whose authenticator it is, as the app shows it, and what the user calls it. */
-export interface SetupNames {
+export interface SetupNames extends By {
   /** Shown in the app beside the issuer: an email address or a user name, without a colon. Required. */
   accountName: string
   /** The name that the user gives to the authenticator. Default: none. */

@@ -1,14 +1,21 @@
 import { checkOptions, type OptionNames } from '../check-options.ts'
 import type { UnixSeconds } from '../clock.ts'
 import { TotpError } from '../errors.ts'
+import type { By } from '../events.ts'
 import { integerInRange } from '../policy.ts'
 import type { UserRecord } from '../store/store.ts'
 import { type Context, checkUserId } from './context.ts'
 import { firstFactorOf, type Proof } from './proof.ts'
 import { proveCode, typedCode } from './verify-code.ts'
 
+/** In which session a code is typed. */
+export interface CallerSession extends By {
+  /** How this session began (RFC 8176 §2). Default `['pwd']`: with a password. */
+  amr?: readonly string[] | undefined
+}
+
 /** Who is calling, as the host knows: from its session or token. */
-export interface Caller {
+export interface Caller extends CallerSession {
   /** The user's id, as you store it. Required. */
   id: string
   /** Shown in the authenticator app beside the issuer: an address or a user name, without a colon. */
@@ -21,11 +28,10 @@ export interface Caller {
    * processes.
    */
   generation?: number | undefined
-  /** How this session began (RFC 8176 §2). Default `['pwd']`: with a password. */
-  amr?: readonly string[] | undefined
   /**
    * The session: the refresh family where `totp-kit/jwt` issued its tokens, otherwise your own id. It survives a change that
-   * the user makes in it, and `sessions.ended` names it as `keptSessionId`. Default: no session survives.
+   * the user makes in it. Events name it as `sessionId`, and `sessions.ended` also as `keptSessionId`. Default: no session
+   * survives.
    */
   sessionId?: string | null | undefined
   /** The heading in this user's authenticator app, where it differs by user or tenant. Default: the option `issuer`. */

@@ -26,6 +26,7 @@ import type { HeaderLookup } from './message.ts'
 
 /** What an action has beside its body. */
 export interface Call {
+  /** Announces with the caller's session. */
   ctx: Context
   /** When the request came: the clock is read once. */
   now: UnixSeconds

@@ -5,7 +5,7 @@ import { type Endpoint, endpoints, type OperationId } from '../contract/endpoint
 import { OPENAPI_PATH, openApiDocument, type SecurityScheme } from '../contract/openapi.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
-import { contextOf, type Context as FlowContext } from '../flows/context.ts'
+import { causedBy, contextOf, type Context as FlowContext } from '../flows/context.ts'
 import { type EnrollingCaller, enrollmentCaller } from '../flows/enforcement.ts'
 import type { Proof } from '../flows/proof.ts'
 import { type Caller, checkFreshness, type Freshness, type Nobody, requireFresh } from '../flows/step-up.ts'
@@ -149,7 +149,8 @@ export function createHandle<Context>(totp: Totp, options: HandleOptions<Context
     async require(freshness: Freshness, context: Context): Promise<HttpReply | null> {
       checkFreshness(freshness)
       try {
-        await requireFresh(ctx, await options.caller(context), freshness, ctx.clock())
+        const caller = await options.caller(context)
+        await requireFresh(causedBy(ctx, caller || {}), caller, freshness, ctx.clock())
         return null
       } catch (error) {
         return refused(ctx, error)
@@ -175,7 +176,7 @@ interface Called<Context> {
   context: Context
 }
 
-async function perform<Context>(ctx: FlowContext, called: Called<Context>): Promise<HttpReply> {
+async function perform<Context>(service: FlowContext, called: Called<Context>): Promise<HttpReply> {
   const { operationId, id, request, header, options, context } = called
   const row: Endpoint = endpoints[operationId]
   const body = request.body ?? { parsed: undefined }
@@ -185,8 +186,9 @@ async function perform<Context>(ctx: FlowContext, called: Called<Context>): Prom
   if (row.access === 'caller' && !host && !row.opensToEnrollment) throw new TotpError('unauthenticated')
   const [read] = await Promise.allSettled([row.method === 'GET' ? {} : readBody({ header, body }, row.body)])
   // Read once, and after the body: a client that sends it slowly must not have its code judged by an earlier time.
-  const now = ctx.clock()
-  const { caller, isEnrolling } = row.access === 'caller' ? await callerOf(ctx, host, header, now) : NOBODY
+  const now = service.clock()
+  const { caller, isEnrolling } = row.access === 'caller' ? await callerOf(service, host, header, now) : NOBODY
+  const ctx = causedBy(service, caller ?? {})
   const session = caller && sessionOf(caller)
   if (row.throttled) await checkRate(ctx, called, caller, now)
   if (read.status === 'rejected') throw read.reason

@@ -195,6 +195,7 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
           type: 'tokens.refused',
           userId: claims.userId,
           reused: await isReuse(claims, now),
+          sessionId: familyId,
           at: now,
         })
         throw new TotpError('invalid_token')
