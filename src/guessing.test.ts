@@ -3,7 +3,7 @@ import { test } from 'vitest'
 import { guessingChance } from './guessing.ts'
 import { resolvePolicy } from './resolve-policy.ts'
 import { memoryStore } from './store/memory.ts'
-import { byStep, enroll, firstStep, noon } from './testing/store-fixtures.ts'
+import { byStep, enroll, firstStep, noon, wrong } from './testing/store-fixtures.ts'
 
 const DAY = 86_400
 const policyOf = (options: object = {}) => resolvePolicy({ issuer: 'Acme', ...options })
@@ -17,19 +17,15 @@ async function guessesInAYear(failures: object, ownerLogsIn: boolean): Promise<n
   for (let day = 0; day < 365; day++) {
     const dawn = noon + day * DAY
     if (ownerLogsIn && day > 0) {
-      const owner = { userId: 'ann', method: 'totp', against: 'live', challenge: null, now: dawn, limits } as const
-      if ((await store.reserveAttempt(owner)).outcome === 'reserved') {
-        await store.spend({ ...byStep(user, firstStep + day), now: dawn })
-      }
+      await store.settleAttempt(byStep(user, firstStep + day, { now: dawn, limits }))
     }
     for (let now = dawn; now < dawn + DAY; ) {
       // One below the hard cap: the attacker does not want to be noticed.
       const { consecutive } = await store.getFailureBudget('ann', 'totp', now, limits)
       if (ownerLogsIn && consecutive >= limits.lockAfter - 1) break
-      const attempt = { userId: 'ann', method: 'totp', against: 'live', challenge: null, now, limits } as const
-      const reservation = await store.reserveAttempt(attempt)
-      if (reservation.outcome === 'reserved') guesses++
-      else if (reservation.outcome === 'delayed') now = reservation.retryAt
+      const settled = await store.settleAttempt(wrong({ now, limits }))
+      if (settled.outcome === 'wrong') guesses++
+      else if (settled.outcome === 'delayed') now = settled.retryAt
       else break
     }
   }

@@ -38,7 +38,7 @@ const UP_TO_DATE = { exitCode: 0, stdout: 'The tables are up to date.\n', stderr
 /** Enrolls somebody and spends a code: touches users, authenticators, codes, failures and families. */
 async function works(store: TotpStore, userId: string): Promise<void> {
   const user = await enroll(store, { userId })
-  assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
+  assert.equal((await store.settleAttempt(byStep(user, firstStep + 1))).outcome, 'spent')
 }
 
 let directory: string

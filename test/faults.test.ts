@@ -15,7 +15,7 @@ import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
 import { authenticatorFor, fakeClock } from 'totp-kit/testing'
 import { afterAll, afterEach, beforeAll, describe, test, vi } from 'vitest'
-import { begin, byStep, enroll, firstStep, limits, noon, pending } from '../src/testing/store-fixtures.ts'
+import { backupCodes, begin, byStep, enroll, firstStep, limits, noon } from '../src/testing/store-fixtures.ts'
 import { type Way, wayTo } from './flaky-proxy.ts'
 import { mysqlPool, postgresPool, redisUrl, services } from './services.ts'
 import { until } from './wait-until.ts'
@@ -160,8 +160,8 @@ const databases = [
   {
     name: 'PostgreSQL',
     isThere: services.postgres,
-    spending: 'totp_spendStepWhole',
-    committing: 'totp_spendStepWhole',
+    settling: 'totp_settleStepWhole',
+    committing: 'totp_settleStepWhole',
     commit: 'COMMIT\u0000',
     raising: 'totp_raiseFamily',
     async reach(): Promise<Reached> {
@@ -179,7 +179,7 @@ const databases = [
         store,
         reusable: () => reusable,
         async exhausted() {
-          const small = poolAt(straight.url, { max: 1, connectionTimeoutMillis: 50 })
+          const small = poolAt(straight.url, { max: 1, connectionTimeoutMillis: 500 })
           const client = await small.connect()
           let held = true
           return {
@@ -206,7 +206,7 @@ const databases = [
   {
     name: 'MariaDB',
     isThere: services.mysql,
-    spending: 'SET last_step',
+    settling: 'SET last_step',
     committing: '\u0003COMMIT',
     commit: '\u0003COMMIT',
     raising: 'UPDATE totp_refresh_family',
@@ -249,7 +249,7 @@ const databases = [
   },
 ]
 
-for (const { name, isThere, spending, committing, commit, raising, reach } of databases) {
+for (const { name, isThere, settling, committing, commit, raising, reach } of databases) {
   describe.skipIf(!isThere)(name, () => {
     let reached: Reached
     beforeAll(async () => {
@@ -274,15 +274,15 @@ for (const { name, isThere, spending, committing, commit, raising, reach } of da
     const encryptionKey = generateFernetKey()
     const service = (store: TotpStore) => enrolled(store, encryptionKey)
 
-    test('a connection cut between counting and spending costs an attempt, and not the code', async () => {
+    test('a connection cut between reading and settling costs neither an attempt nor the code', async () => {
       const { totp, code } = await service(reached.store)
       const token = await totp.generateChallengeToken('ann')
-      reached.way.cutAt(spending, 'before')
+      reached.way.cutAt(settling, 'before')
 
       await assert.rejects(totp.answerChallenge(token, { method: 'totp', code }), isUnavailable)
 
-      assert.equal(await reached.failures(), 1)
       await isBack()
+      assert.equal(await reached.failures(), 0)
       const proof = await totp.answerChallenge(token, { method: 'totp', code })
       assert.equal(proof.userId, 'ann')
       assert.equal(await reached.failures(), 0)
@@ -290,19 +290,9 @@ for (const { name, isThere, spending, committing, commit, raising, reach } of da
 
     test('a connection cut before the answer lets nobody in, and a code that was spent stays so', async () => {
       const { totp, code, phone, clock } = await service(reached.store)
-      // In MariaDB counting is a transaction too: the second commit is the one that spends.
-      const counted = reached.store.reserveAttempt
-      const store: TotpStore = {
-        ...reached.store,
-        async reserveAttempt(attempt) {
-          const reservation = await counted(attempt)
-          reached.way.cutAt(committing, 'answered')
-          return reservation
-        },
-      }
-      const cutOff = await serviceOf(store, encryptionKey, clock.now)
+      reached.way.cutAt(committing, 'answered')
 
-      await assert.rejects(cutOff.verifyTotpCode('ann', code), isUnavailable)
+      await assert.rejects(totp.verifyTotpCode('ann', code), isUnavailable)
 
       await isBack()
       await assert.rejects(totp.verifyTotpCode('ann', code), { code: 'code_already_used' })
@@ -385,16 +375,18 @@ for (const { name, isThere, spending, committing, commit, raising, reach } of da
 
     test('a connection that breaks in its roll-back is not used again, and one that was rolled back is', async () => {
       const { way, store, reusable } = reached
-      const refused = () => store.putPending('ann', pending('of another generation'), 7, limits)
+      await service(store)
+      const { generation } = await store.getUser('ann')
+      const failing = () => store.replaceBackupCodes('ann', backupCodes(['twice', 'twice']), generation)
       const before = reusable()
       way.cutAt('ROLLBACK', 'before')
 
-      await assert.rejects(refused())
+      await assert.rejects(failing())
 
       assert.equal(reusable(), before)
       await isBack()
       const whole = reusable()
-      assert.equal(await refused(), false)
+      await assert.rejects(failing())
       assert.equal(reusable(), whole + 1)
     })
 
@@ -473,7 +465,7 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
     await host.query('SELECT 1 FROM totp_user FOR UPDATE')
     await host.query('COMMIT')
 
-    assert.equal(await removed, true)
+    assert.deepEqual(await removed, { outcome: 'removed' })
     // On a machine that is busy the host may hold its lock long enough for a second one.
     assert.ok(transactions >= 2)
     assert.equal((await postgresStore(pool).getUser('ann')).generation, generation + 1)
@@ -509,7 +501,7 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
     await drop()
   })
 
-  test('where the host makes transactions serializable, racing spendings are repeated and one succeeds', async () => {
+  test('where the host makes transactions serializable, racing settlements are repeated and one succeeds', async () => {
     const { url, drop } = await postgresPool()
     const own = poolAt(url, { max: 4, options: '-c default_transaction_isolation=serializable' })
     const store = postgresStore(own)
@@ -517,8 +509,13 @@ describe.skipIf(!services.postgres)('transactions that PostgreSQL undoes', () =>
     const user = await enroll(store)
 
     for (let step = firstStep + 1; step <= firstStep + 5; step++) {
-      const spent = await Promise.all(Array.from({ length: 4 }, () => store.spend(byStep(user, step))))
-      assert.deepEqual(spent.map(({ outcome }) => outcome).sort(), ['refused', 'refused', 'refused', 'spent'])
+      const spent = await Promise.all(Array.from({ length: 4 }, () => store.settleAttempt(byStep(user, step))))
+      assert.deepEqual(spent.map(({ outcome }) => outcome).sort(), [
+        'spent',
+        'spent_before',
+        'spent_before',
+        'spent_before',
+      ])
     }
 
     await own.end()
@@ -548,7 +545,7 @@ describe.skipIf(!services.mysql)('transactions that MariaDB undoes', () => {
     await host.query('SELECT 1 FROM totp_user FOR UPDATE')
     await host.query('COMMIT')
 
-    assert.equal(await removed, true)
+    assert.deepEqual(await removed, { outcome: 'removed' })
     assert.ok(begun >= 2)
     assert.equal((await store.getUser('ann')).generation, generation + 1)
     host.release()
@@ -675,7 +672,7 @@ describe('a store that does not answer', () => {
     let answer: (late: unknown) => void = () => undefined
     const silent: TotpStore = {
       ...store,
-      spend: () =>
+      settleAttempt: () =>
         new Promise((resolve) => {
           answer = resolve as typeof answer
         }),

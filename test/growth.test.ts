@@ -88,7 +88,7 @@ for (const { name, isThere, open } of databases) {
       for (let n = 1; n <= 30; n++) {
         const now = noon + n * 1000
         const challenge = challengeOf(user, `challenge ${n}`, { expiresAt: now + 120 })
-        await store.spend(byStep(user, firstStep + n, { challenge, now }))
+        await store.settleAttempt(byStep(user, firstStep + n, { token: challenge, now }))
         await store.consumeToken({ tokenId: `link ${n}`, expiresAt: now + 120 }, now)
         await store.openFamily({ id: `f${n}`, userId: 'ann', tokenId: 't', expiresAt: now + 120 }, 1, now)
         await store.keepTrustedDevice(device(`d${n}`, { createdAt: now, expiresAt: now + 120 }), 1)

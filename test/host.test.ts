@@ -649,7 +649,7 @@ describe('what a host must not mistake', () => {
 
 /** A store in which the credentials change right before `operation`: what a flow has read is out of date by then. */
 function changingBefore(
-  operation: 'spend' | 'putPending' | 'removeFactors' | 'removeAuthenticator' | 'replaceBackupCodes',
+  operation: 'settleAttempt' | 'putPending' | 'removeFactors' | 'removeAuthenticator' | 'replaceBackupCodes',
 ) {
   const store = memoryStore()
   const changing = { is: false }
@@ -657,9 +657,9 @@ function changingBefore(
     if (changing.is) await store.raiseGeneration(userId, NOON)
   }
   const before = {
-    spend: async (spending: Parameters<TotpStore['spend']>[0]) => {
-      await change(spending.userId)
-      return store.spend(spending)
+    settleAttempt: async (settlement: Parameters<TotpStore['settleAttempt']>[0]) => {
+      await change(settlement.userId)
+      return store.settleAttempt(settlement)
     },
     putPending: async (...given: Parameters<TotpStore['putPending']>) => {
       await change(given[0])
@@ -683,7 +683,7 @@ function changingBefore(
 
 describe('when the credentials change between a look and the write', () => {
   test('a code of before is a wrong one, and a challenge of before is invalid', async () => {
-    const { store, changing } = changingBefore('spend')
+    const { store, changing } = changingBefore('settleAttempt')
     const { totp, clock, announced, enroll } = await host({ store })
     const { phone } = await enroll()
     const token = await challengeFor(totp)

@@ -3,7 +3,7 @@ import mysql, { type PoolConnection } from 'mysql2/promise'
 import { type MysqlPool, mysqlStore } from 'totp-kit/store/mysql'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { currentTables } from '../src/store/sql/migrations.ts'
-import { enroll, limits, noon } from '../src/testing/store-fixtures.ts'
+import { attempt, enroll, limits, noon, pending, wrong } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, services } from './services.ts'
 import { until } from './wait-until.ts'
 
@@ -93,7 +93,7 @@ describe.skipIf(!services.mysql)('where the host makes transactions of MariaDB R
       await connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED')
       const execute = async (sql: string, values: never[]) => {
         const answer = await connection.execute(sql, values)
-        if (sql.includes('FROM totp_user')) assert.equal(await store.removeFactors(removal), true)
+        if (sql.includes('FROM totp_user')) assert.deepEqual(await store.removeFactors(removal), { outcome: 'removed' })
         return answer
       }
       return Object.assign(Object.create(connection), { execute }) as typeof connection
@@ -102,6 +102,30 @@ describe.skipIf(!services.mysql)('where the host makes transactions of MariaDB R
 
     assert.deepEqual(await halfway.getStatus(userId, noon, limits), before)
     assert.equal((await store.getStatus(userId, noon, limits)).authenticators.length, 0)
+    await drop()
+  })
+})
+
+describe.skipIf(!services.mysql)("a transaction of the host's that has its snapshot already", () => {
+  test('judges a code by the factors of now, and a wrong one is counted without waiting for it', async () => {
+    const { pool, drop } = await mysqlPool()
+    const store = mysqlStore(pool)
+    await store.migrate()
+    await store.putPending('ann', pending('first phone'), 0, limits)
+    const host = await pool.getConnection()
+    await host.query('START TRANSACTION')
+    await host.query('SELECT * FROM totp_pending_authenticator')
+    await store.putPending('ann', pending('second phone'), 0, limits)
+
+    const inside = store.within(host)
+    const factors = await inside.readFactors(attempt({ against: 'pending' }))
+    const settled = await inside.settleAttempt(wrong({ against: 'pending' }))
+
+    assert.deepEqual(factors.outcome === 'open' && factors.authenticators.map(({ id }) => id), ['second phone'])
+    assert.equal(settled.outcome, 'wrong')
+    await host.query('ROLLBACK')
+    host.release()
+    assert.equal((await store.getFailureBudget('ann', 'totp', noon, limits)).consecutive, 1)
     await drop()
   })
 })

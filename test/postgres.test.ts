@@ -52,7 +52,7 @@ describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
     return { pool, asked }
   }
 
-  test('the second step of a login takes two statements: one counts, one spends', async () => {
+  test('the second step of a login takes two statements, whatever the code: one reads, one settles', async () => {
     const { pool, asked } = listeningPool()
     const clock = fakeClock(noon)
     const options = { issuer: 'Acme', encryptionKey: generateFernetKey(), clock: clock.now }
@@ -76,18 +76,18 @@ describe.skipIf(!services.postgres)('what PostgreSQL is asked', () => {
     await pool.end()
   })
 
-  test('an attempt and its spending take one statement each, and a budget one, whatever a user has', async () => {
+  test('what an attempt is judged by takes one statement, its settlement one, and a budget one, whatever a user has', async () => {
     const { pool, asked } = listeningPool()
     const store = postgresStore(pool)
     const user = await add(store, await enroll(store, { userId: 'bea' }), 'second phone of bea')
-    const challenge = challengeOf(user)
+    const token = challengeOf(user)
     asked.length = 0
 
-    const reservation = await store.reserveAttempt(attempt({ userId: 'bea', challenge }))
-    const { outcome } = await store.spend(byStep(user, firstStep + 1, { challenge }))
+    const factors = await store.readFactors(attempt({ userId: 'bea', token }))
+    const { outcome } = await store.settleAttempt(byStep(user, firstStep + 1, { token }))
     await store.getFailureBudget('bea', 'totp', noon, limits)
 
-    assert.equal(reservation.outcome === 'reserved' && reservation.authenticators.length, 2)
+    assert.equal(factors.outcome === 'open' && factors.authenticators.length, 2)
     assert.equal(outcome, 'spent')
     assert.equal(asked.length, 3)
     await pool.end()
@@ -170,19 +170,21 @@ describe.skipIf(!services.postgres)(
       [
         'time step',
         'totp_authenticator',
-        (user: Enrolled, challenge: SingleUse | null) => byStep(user, firstStep + 1, { challenge }),
+        (user: Enrolled, token: SingleUse | null) => byStep(user, firstStep + 1, { token }),
+        'spent_before',
       ],
       [
         'backup code',
         'totp_backup_code',
-        (user: Enrolled, challenge: SingleUse | null) => byCode(user, ['a'], { challenge }),
+        (user: Enrolled, token: SingleUse | null) => byCode(user, ['a'], { token }),
+        'wrong',
       ],
     ] as const
 
-    for (const [of, table, spendingOf] of ways) {
+    for (const [of, table, spendingOf, unchallenged] of ways) {
       test.each([
         ['that the challenge is gone, where both answer one', true, 'stale'],
-        ['that the code was used, where there is none', false, 'refused'],
+        ['that the code was used, where there is none', false, unchallenged],
       ])(`of a ${of}: %s`, async (_, isChallenged, later) => {
         const { pool } = database
         const store = postgresStore(pool)
@@ -192,7 +194,7 @@ describe.skipIf(!services.postgres)(
         await host.query('BEGIN')
         await host.query(`SELECT 1 FROM ${table} FOR UPDATE`)
 
-        const answers = Promise.all([store.spend(spending), store.spend(spending)])
+        const answers = Promise.all([store.settleAttempt(spending), store.settleAttempt(spending)])
         await until(async () => (await pool.query(waiting)).rows.length === 2)
         await host.query('COMMIT')
         host.release()
@@ -290,7 +292,7 @@ const samples: Readonly<Record<string, unknown>> = {
   authenticatorId: 'id-100',
   method: 'totp',
   digest: 'digest-1000',
-  digests: ['digest-1000', 'digest-1001'],
+  digests: JSON.stringify(['digest-1000', 'digest-1001']),
   tokenId: 'token-100',
   newTokenId: 'another',
   familyId: 'family-100',

@@ -14,9 +14,8 @@ import { afterAll, beforeAll, beforeEach, describe, onTestFinished, test } from 
 import type { Dialect } from '../src/store/sql/dialect.ts'
 import { currentTables, migrations } from '../src/store/sql/migrations.ts'
 import { tablesOf } from '../src/store/sql/tables.ts'
-import type { FactorStatus, Spent, TotpStore } from '../src/store/store.ts'
+import type { FactorStatus, Settled, TotpStore } from '../src/store/store.ts'
 import {
-  attempt,
   backupCodes,
   byCode,
   byStep,
@@ -29,6 +28,7 @@ import {
   pending,
   rotate,
   tally,
+  wrong,
 } from '../src/testing/store-fixtures.ts'
 import { mysqlPool, postgresPool, services } from './services.ts'
 
@@ -117,20 +117,20 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
     test('a time step is spent exactly once, however many processes race', async () => {
       const user = await enroll(store)
 
-      const answers = await inFourProcesses<Spent>(() =>
-        numbers(50).map((n) => ['spend', byStep(user, firstStep + 1 + n)]),
+      const answers = await inFourProcesses<Settled>(() =>
+        numbers(50).map((n) => ['settleAttempt', byStep(user, firstStep + 1 + n)]),
       )
 
-      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, refused: 3 })
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, spent_before: 3 })
     })
 
     test('a backup code is spent exactly once, however many processes race', async () => {
       const codes = numbers(50).map((n) => `code ${n}`)
       const user = await enroll(store, { codes })
 
-      const answers = await inFourProcesses<Spent>(() => codes.map((code) => ['spend', byCode(user, [code])]))
+      const answers = await inFourProcesses<Settled>(() => codes.map((code) => ['settleAttempt', byCode(user, [code])]))
 
-      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, refused: 3 })
+      for (const n of numbers(50)) assert.deepEqual(tally(ofRound(answers, n)), { spent: 1, wrong: 3 })
       const used = await store.listBackupCodes(user.userId)
       assert.ok(used.every(({ usedAt }) => usedAt === noon))
     })
@@ -139,8 +139,8 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
       const codesOf = (racer: number) => numbers(12).map((n) => `code ${n} of process ${racer}`)
       const user = await enroll(store, { codes: numbers(4).flatMap(codesOf) })
 
-      const answers = await inFourProcesses<Spent>((racer) =>
-        codesOf(racer).map((code) => ['spend', byCode(user, [code])]),
+      const answers = await inFourProcesses<Settled>((racer) =>
+        codesOf(racer).map((code) => ['settleAttempt', byCode(user, [code])]),
       )
 
       assert.deepEqual(tally(answers.flat()), { spent: 48 })
@@ -153,10 +153,10 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
       const codes = numbers(50).flatMap((round) => numbers(4).map((racer) => codeOf(racer, round)))
       const user = await enroll(store, { codes })
 
-      const answers = await inFourProcesses<Spent>((racer) =>
+      const answers = await inFourProcesses<Settled>((racer) =>
         numbers(50).map((round) => {
-          const challenge = challengeOf(user, `challenge ${round}`)
-          return ['spend', byCode(user, [codeOf(racer, round)], { challenge })]
+          const token = challengeOf(user, `challenge ${round}`)
+          return ['settleAttempt', byCode(user, [codeOf(racer, round)], { token })]
         }),
       )
 
@@ -165,14 +165,14 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
       assert.equal(listed.filter(({ usedAt }) => usedAt !== null).length, 50, 'and one code is used for each')
     })
 
-    test('of 200 attempts in four processes five are judged', async () => {
+    test('of 200 wrong codes in four processes five are judged', async () => {
       await enroll(store)
 
       const answers = await inFourProcesses<{ outcome: string }>(() =>
-        numbers(50).map(() => ['reserveAttempt', attempt()]),
+        numbers(50).map(() => ['settleAttempt', wrong()]),
       )
 
-      assert.deepEqual(tally(answers.flat()), { reserved: 5, delayed: 195 })
+      assert.deepEqual(tally(answers.flat()), { wrong: 5, delayed: 195 })
     })
 
     test('a pending authenticator is activated exactly once, however many processes race', async () => {
@@ -188,14 +188,15 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
     test('no process sees a moment without a working factor while another one replaces it', async () => {
       const { authenticatorId, generation } = await enroll(store)
       const replacements = numbers(60).flatMap((n): Call[] => [
-        ['putPending', 'ann', pending(`phone ${n + 1}`), generation + n],
+        ['putPending', 'ann', pending(`phone ${n + 1}`), generation + n, limits],
         ['activatePending', activationOf('ann', `phone ${n + 1}`, generation + n)],
       ])
       const watch = numbers(300).map((): Call => ['getStatus', 'ann', noon, limits])
 
       const [replaced, ...seen] = await inFourProcesses<unknown>((racer) => (racer === 0 ? replacements : watch))
 
-      assert.ok(replaced?.every((answer) => answer === true || answer === 'replaced'))
+      const answered = tally(replaced as (boolean | { outcome: string })[])
+      assert.deepEqual(answered, { true: 60, replaced: 60 })
       for (const { user, authenticators } of seen.flat() as FactorStatus[]) {
         const n = user.generation - generation
         assert.deepEqual(
@@ -210,12 +211,12 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
         numbers(30).map((n) => enroll(store, { userId: `user ${n}`, codes: [`old ${n}`] })),
       )
 
-      const [rotated, ...answers] = await inFourProcesses<Spent | boolean>((racer) =>
+      const [rotated, ...answers] = await inFourProcesses<Settled | boolean>((racer) =>
         users.flatMap((user, n): Call[] => {
           if (racer === 0) return [['replaceBackupCodes', user.userId, backupCodes([`new ${n}`]), user.generation]]
           return [
-            ['spend', byCode(user, [`old ${n}`])],
-            ['spend', byCode(user, [`new ${n}`])],
+            ['settleAttempt', byCode(user, [`old ${n}`])],
+            ['settleAttempt', byCode(user, [`new ${n}`])],
           ]
         }),
       )
@@ -316,7 +317,9 @@ const activationOf = (userId: string, authenticatorId: string, generation: numbe
   maxAuthenticators: 1,
   backupCodes: null,
   keepFamilyId: null,
+  isCounted: false,
   now: noon,
+  limits,
 })
 
 interface Racer {

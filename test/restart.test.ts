@@ -5,7 +5,7 @@ import { generateFernetKey, type TotpStore } from 'totp-kit'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Spent } from '../src/store/store.ts'
+import type { Settled } from '../src/store/store.ts'
 import { byStep, type Enrolled, enroll, firstStep, tally } from '../src/testing/store-fixtures.ts'
 import { type Demo, enrolled, startDemo } from './demo/demo-process.ts'
 import { type OwnServer, ownMariadb, ownPostgres, ownRedis } from './own-servers.ts'
@@ -119,9 +119,9 @@ describe.for(kinds)('$name', ({ make, variable, open }) => {
       const [store, close] = open(server.url)
       await store.migrate()
       const users = await Promise.all(numbers(100).map((n) => enroll(store, { userId: `user ${n}` })))
-      const answers: Spent['outcome'][][] = users.map(() => [])
+      const answers: Settled['outcome'][][] = users.map(() => [])
       const spend = async (user: Enrolled, n: number) => {
-        const { outcome } = await store.spend(byStep(user, firstStep + 1))
+        const { outcome } = await store.settleAttempt(byStep(user, firstStep + 1))
         answers[n]?.push(outcome)
       }
 

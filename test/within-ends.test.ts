@@ -203,7 +203,7 @@ for (const { name, isThere, make, snapshot } of hosts) {
       await connection.query('BEGIN')
 
       const inside = host.within(connection, { deadlineMs: 300 })
-      await assert.rejects(inside.spend(byCode(user, ['jon a'])), /did not end within/)
+      await assert.rejects(inside.settleAttempt(byCode(user, ['jon a'])), /did not end within/)
       const committed = connection.query('COMMIT')
       await holder.query('ROLLBACK')
       holder.release()

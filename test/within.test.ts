@@ -13,6 +13,7 @@ import {
   byStep,
   challengeOf,
   enroll,
+  fail,
   firstStep,
   limits,
   noon,
@@ -160,7 +161,7 @@ for (const { name, isThere, make } of hosts) {
       const { inside, execute, release } = await host.begin()
       await execute('SELECT count(*) FROM totp_failure')
 
-      await inside.reserveAttempt(attempt({ userId: 'carl' }))
+      await fail(inside, { userId: 'carl' })
       const { attemptsLeft } = await inside.getFailureBudget('carl', 'totp', noon, limits)
 
       await execute('COMMIT')
@@ -173,16 +174,16 @@ for (const { name, isThere, make } of hosts) {
       const spending = byStep(user, firstStep + 1)
 
       const undone = await host.begin()
-      await host.store.reserveAttempt(attempt({ userId: 'dora' }))
-      assert.equal((await undone.inside.spend(spending)).outcome, 'spent')
+      await fail(host.store, { userId: 'dora' })
+      assert.equal((await undone.inside.settleAttempt(spending)).outcome, 'spent')
       await undone.execute('ROLLBACK')
       undone.release()
       const kept = await host.begin()
-      assert.equal((await kept.inside.spend(spending)).outcome, 'spent')
+      assert.equal((await kept.inside.settleAttempt(spending)).outcome, 'spent')
       await kept.execute('COMMIT')
       kept.release()
 
-      assert.deepEqual(await host.store.spend(spending), { outcome: 'refused' })
+      assert.equal((await host.store.settleAttempt(spending)).outcome, 'spent_before')
     })
 
     test('a change that is refused leaves the transaction of the host as it was', async () => {
@@ -195,10 +196,7 @@ for (const { name, isThere, make } of hosts) {
       await execute('COMMIT')
       release()
       assert.equal((await host.accounts()).includes('eve'), true)
-      assert.equal(
-        (await host.store.reserveAttempt(attempt({ userId: 'eve', against: 'pending' }))).outcome,
-        'reserved',
-      )
+      assert.equal((await host.store.readFactors(attempt({ userId: 'eve', against: 'pending' }))).outcome, 'open')
     })
 
     test('a statement that fails undoes its own change only, and the host may go on', async () => {
@@ -213,8 +211,8 @@ for (const { name, isThere, make } of hosts) {
       await execute('COMMIT')
       release()
       assert.equal((await host.accounts()).includes('finn'), true)
-      const reservation = await host.store.reserveAttempt(attempt({ userId: 'finn', against: 'pending' }))
-      assert.equal(reservation.outcome === 'reserved' && reservation.authenticators[0]?.id, 'first phone of finn')
+      const factors = await host.store.readFactors(attempt({ userId: 'finn', against: 'pending' }))
+      assert.equal(factors.outcome === 'open' && factors.authenticators[0]?.id, 'first phone of finn')
     })
   })
 }
@@ -254,16 +252,16 @@ describe.skipIf(!services.postgres || !services.redis)('with Redis in front', ()
     const before = challengeOf(user, 'before')
     const inside = challengeOf(user, 'inside')
     const client = (await pool.connect()) as PostgresClient & { release(): void }
-    assert.equal((await store.spend(byStep(user, firstStep + 1, { challenge: before }))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep(user, firstStep + 1, { token: before }))).outcome, 'spent')
 
     await client.query('BEGIN')
     const within = store.within(client)
-    assert.equal((await within.spend(byStep(user, firstStep + 2, { challenge: before }))).outcome, 'stale')
-    assert.equal((await within.spend(byStep(user, firstStep + 2, { challenge: inside }))).outcome, 'spent')
+    assert.equal((await within.settleAttempt(byStep(user, firstStep + 2, { token: before }))).outcome, 'stale')
+    assert.equal((await within.settleAttempt(byStep(user, firstStep + 2, { token: inside }))).outcome, 'spent')
     await client.query('ROLLBACK')
     client.release()
 
-    assert.equal((await store.spend(byStep(user, firstStep + 3, { challenge: inside }))).outcome, 'stale')
+    assert.equal((await store.settleAttempt(byStep(user, firstStep + 3, { token: inside }))).outcome, 'stale')
     redis.destroy()
     await drop()
   })
@@ -287,7 +285,7 @@ describe.skipIf(!services.postgres)('where the tables stand in PostgreSQL', () =
     )
     assert.deepEqual(rows, [{ schemaname: 'auth', tables: 11 }])
     const user = await enroll(store)
-    assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep(user, firstStep + 1))).outcome, 'spent')
   })
 
   test('stores with other prefixes or schemas share a pool and know nothing of each other', async () => {

@@ -76,6 +76,7 @@ export async function getUserFromChallengeToken(ctx: Context, token: string, now
 /**
  * The second step of a login. The token and the code are spent together, by exactly one of any number of calls.
  *
+ * @param familySeconds - a refresh token family of this lifetime begins in the same write; null: none
  * @throws TotpError `challenge_invalid`, also when `findUser` does not know the user any more; and whatever
  * {@link proveCode} refuses with
  */
@@ -84,12 +85,13 @@ export async function answerChallenge(
   token: string,
   code: string | TypedCode,
   now: UnixSeconds,
+  familySeconds: number | null = null,
 ): Promise<Proof> {
   const opened = openChallenge(ctx, token, now)
   const { userId, challenge, firstFactor } = opened
   if (!(await isActive(ctx, userId))) throw new TotpError('challenge_invalid')
   try {
-    return await proveCode(ctx, typedCode(code), { userId, challenge, firstFactor }, now)
+    return await proveCode(ctx, typedCode(code), { userId, challenge, firstFactor, familySeconds }, now)
   } catch (error) {
     throw error instanceof TotpError ? withRenewedChallenge(ctx, opened.said, error, now) : error
   }

@@ -6,6 +6,7 @@ import type { TokenSealer } from '../crypto/sealed-token.ts'
 import { TotpError } from '../errors.ts'
 import type { By } from '../events.ts'
 import type { Policy } from '../policy.ts'
+import { mapStore } from '../store/operations.ts'
 import type { TotpStore } from '../store/store.ts'
 import type { Throttle } from './throttle.ts'
 
@@ -68,34 +69,29 @@ const MAX_WAIT_MS = 10_000
  * the request was refused
  */
 export function failClosed(store: TotpStore, onError: (error: unknown) => void): TotpStore {
-  return new Proxy(store, {
-    get(target, name: keyof TotpStore) {
-      const operation = target[name] as (...args: unknown[]) => Promise<unknown>
-      return async (...args: unknown[]) => {
-        let timer: NodeJS.Timeout | undefined
-        let isLate = false
-        const tooLate = new Promise<never>((_, reject) => {
-          // The error is made when it is due: one with every call, for its stack, cost more than the rest of the waiting.
-          const error = () => new Error(`the store did not answer within ${MAX_WAIT_MS / 1000} seconds`)
-          timer = setTimeout(() => {
-            isLate = true
-            reject(error())
-          }, MAX_WAIT_MS)
-        })
-        try {
-          const answer = operation.apply(target, args)
-          answer.then(
-            () => isLate && onError(new Error(`the store completed ${name} after its request was refused`)),
-            () => undefined,
-          )
-          return await Promise.race([answer, tooLate])
-        } catch (cause) {
-          throw new TotpError('unavailable', { retryAfterSeconds: 5, cause })
-        } finally {
-          clearTimeout(timer)
-        }
-      }
-    },
+  return mapStore(store, (operation, name) => async (...args) => {
+    let timer: NodeJS.Timeout | undefined
+    let isLate = false
+    const tooLate = new Promise<never>((_, reject) => {
+      // The error is made when it is due: one with every call, for its stack, cost more than the rest of the waiting.
+      const error = () => new Error(`the store did not answer within ${MAX_WAIT_MS / 1000} seconds`)
+      timer = setTimeout(() => {
+        isLate = true
+        reject(error())
+      }, MAX_WAIT_MS)
+    })
+    try {
+      const answer = operation(...args)
+      answer.then(
+        () => isLate && onError(new Error(`the store completed ${name} after its request was refused`)),
+        () => undefined,
+      )
+      return await Promise.race([answer, tooLate])
+    } catch (cause) {
+      throw new TotpError('unavailable', { retryAfterSeconds: 5, cause })
+    } finally {
+      clearTimeout(timer)
+    }
   })
 }
 

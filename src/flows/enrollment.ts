@@ -14,8 +14,7 @@ import { announceChange } from './changes.ts'
 import { type Context, newId } from './context.ts'
 import { makeProof, type Proof, withSecondFactor } from './proof.ts'
 import { type ChangePermit, outdatedPermit } from './step-up.ts'
-import { judgeTotpCode } from './totp-code.ts'
-import { announceResynchronized, nothingPending, reserve, wrongCode } from './verify-code.ts'
+import { nothingPending, proveTotpCode, readFactors, refusalOf } from './verify-code.ts'
 
 /** What a person needs to enroll: the picture to scan, and the same in letters. Shown once, never again. */
 export interface TotpSetup {
@@ -157,26 +156,41 @@ export async function confirmTotpSetup(
 ): Promise<Confirmation> {
   const { userId, code, sessionId, firstFactor } = confirmation
   const method = 'totp'
-  const reservation = await reserve(ctx, { userId, method, against: 'pending', challenge: null, now })
-  const { user, authenticators, consecutive } = reservation
-  const verdict = await judgeTotpCode(ctx, code, { userId, authenticators, now })
-  if (verdict.verdict !== 'right') throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
-  const { authenticatorId, step, driftSteps } = verdict
+  const { user, authenticators } = await readFactors(ctx, { userId, method, against: 'pending', token: null, now })
+  const { generation } = user
   const codes = user.confirmedAt === null ? newBackupCodes(ctx) : null
-  const outcome = await ctx.store.activatePending({
-    userId,
-    authenticatorId,
-    step,
-    driftSteps,
-    maxAuthenticators: ctx.policy.maxAuthenticators,
-    generation: user.generation,
-    backupCodes: codes && sealBackupCodes(ctx, userId, codes, now),
-    keepFamilyId: sessionId,
-    now,
-  })
-  if (outcome === 'refused') throw await nothingPending(ctx, userId)
-  if (verdict.resynchronized) await announceResynchronized(ctx, userId, verdict, now)
-  const [replaced, added] = [outcome === 'replaced', outcome === 'added']
+  const limits = ctx.policy.failures
+  const attempt = { userId, token: null, generation, family: null, now, limits }
+  const settled = await proveTotpCode(ctx, code, { userId, authenticators, now }, async (match, isCounted) =>
+    match === null
+      ? ctx.store.settleAttempt({ ...attempt, method, match, isCounted })
+      : ctx.store.activatePending({
+          userId,
+          authenticatorId: match.authenticatorId,
+          step: match.step,
+          driftSteps: match.driftSteps,
+          maxAuthenticators: ctx.policy.maxAuthenticators,
+          generation,
+          backupCodes: codes && sealBackupCodes(ctx, userId, codes, now),
+          keepFamilyId: sessionId,
+          isCounted,
+          now,
+          limits,
+        }),
+  )
+  switch (settled.outcome) {
+    case 'first':
+    case 'added':
+    case 'replaced':
+      break
+    case 'delayed':
+    case 'locked':
+    case 'wrong':
+      throw await refusalOf(ctx, { userId, method, now }, settled)
+    default:
+      throw await nothingPending(ctx, userId)
+  }
+  const [replaced, added] = [settled.outcome === 'replaced', settled.outcome === 'added']
   await announceChange(ctx, sessionId, { type: 'totp.confirmed', userId, replaced, added, at: now })
   const amr = withSecondFactor(firstFactor, method)
   // As the store has just written it (`UserRecord`); read again it might be the record after a further change.

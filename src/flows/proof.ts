@@ -1,6 +1,6 @@
 import type { UnixSeconds } from '../clock.ts'
 import type { SecondFactorMethod } from '../events.ts'
-import type { UserRecord } from '../store/store.ts'
+import type { RefreshFamily, UserRecord } from '../store/store.ts'
 import type { Context } from './context.ts'
 
 /**
@@ -28,16 +28,30 @@ export interface Proof {
 /** Which service made a proof: two in one process may both have a user `1`. */
 const makers = new WeakMap<Proof, object>()
 
-/** The one place where a proof is made. `user` is the user as of the proof. */
+/**
+ * The refresh token family that began in the same write in which the code of a proof was spent: whoever issues tokens for the
+ * proof uses it, once, instead of another write.
+ */
+const families = new WeakMap<Proof, RefreshFamily>()
+
+export function takeFamily(proof: Proof): RefreshFamily | null {
+  const family = families.get(proof) ?? null
+  families.delete(proof)
+  return family
+}
+
+/** The one place where a proof is made. `user` is the user as of the proof; `family`: began together with it. */
 export function makeProof(
   { service }: Context,
   proved: Omit<Proof, 'verifiedAt' | 'generation'>,
   { generation, changedAt }: UserRecord,
   now: UnixSeconds,
+  family: RefreshFamily | null = null,
 ): Proof {
   const verifiedAt = Math.max(now, changedAt)
   const made = Object.freeze({ ...proved, amr: Object.freeze([...proved.amr]), verifiedAt, generation })
   makers.set(made, service)
+  if (family) families.set(made, family)
   return made
 }
 

@@ -119,26 +119,22 @@ export async function confirmRecovery(
   if (!(await isActive(ctx, userId))) throw await refusal(ctx, userId, 'recovery_link_invalid', now)
   const { failures: limits } = ctx.policy
   const method = 'recovery_password'
-  const reservation = await ctx.store.reserveAttempt({ userId, method, against: 'live', challenge: link, now, limits })
-  switch (reservation.outcome) {
-    case 'reserved':
-      break
-    case 'locked':
-      throw await refusal(ctx, userId, 'second_factor_locked', now)
-    case 'delayed':
-      throw await refusal(ctx, userId, 'too_many_attempts', now, { retryAfterSeconds: reservation.retryAt - now })
-    default:
-      throw await refusal(ctx, userId, 'recovery_link_invalid', now)
-  }
+  const factors = await ctx.store.readFactors({ userId, method, against: 'live', token: link, now, limits })
+  if (factors.outcome !== 'open') throw await blocked(ctx, userId, factors, now)
+  const { generation } = factors.user
+  // Whatever the password is, nothing of it is told before its attempt was admitted.
   if ((await parts.checkPassword(userId, password)) !== true) {
-    const { attemptsLeft } = await ctx.store.getFailureBudget(userId, method, now, limits)
+    const wrong = { userId, method, token: link, generation, family: null, now, limits } as const
+    const settled = await ctx.store.settleAttempt(wrong)
+    if (settled.outcome !== 'wrong') throw await blocked(ctx, userId, settled, now)
+    const { attemptsLeft, consecutive } = settled.budget
     const refused = await refusal(ctx, userId, 'invalid_credentials', now, { attemptsLeft })
-    await announceFailures(ctx, { userId, method, consecutive: reservation.consecutive, now })
+    await announceFailures(ctx, { userId, method, consecutive, now })
     throw refused
   }
-  const { generation } = reservation.user
   const removal = { userId, generation, token: link, keepFamilyId: null, now, limits }
-  if (!(await ctx.store.removeFactors(removal))) throw await refusal(ctx, userId, 'recovery_link_invalid', now)
+  const removed = await ctx.store.removeFactors(removal)
+  if (removed.outcome !== 'removed') throw await blocked(ctx, userId, removed, now)
   await announceChange(ctx, null, { type: 'recovery.confirmed', userId, at: now })
 }
 
@@ -186,6 +182,18 @@ function unpadded(token: string): string {
 /** The user's id as it stands in a link, as in Django: base64url. Says who, proves nothing. */
 function uidOf(userId: string): string {
   return Buffer.from(userId).toString('base64url')
+}
+
+/** Why no password may be tried, or none was admitted. */
+function blocked(
+  ctx: Context,
+  userId: string,
+  why: { outcome: string; retryAt?: UnixSeconds },
+  now: UnixSeconds,
+): Promise<TotpError> {
+  if (why.outcome === 'locked') return refusal(ctx, userId, 'second_factor_locked', now)
+  if (why.retryAt === undefined) return refusal(ctx, userId, 'recovery_link_invalid', now)
+  return refusal(ctx, userId, 'too_many_attempts', now, { retryAfterSeconds: why.retryAt - now })
 }
 
 async function refusal(

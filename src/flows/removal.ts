@@ -31,7 +31,7 @@ export async function disableTotp(
     now,
     limits: ctx.policy.failures,
   })
-  if (!removed) throw await outdatedPermit(ctx, userId)
+  if (removed.outcome !== 'removed') throw await outdatedPermit(ctx, userId)
   if (user.confirmedAt !== null) await announceChange(ctx, keepFamilyId, { type: 'totp.disabled', userId, at: now })
 }
 

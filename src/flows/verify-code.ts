@@ -4,10 +4,18 @@ import { TotpError } from '../errors.ts'
 import type { SecondFactorMethod } from '../events.ts'
 import { readBackupCode } from '../otp/backup-code.ts'
 import { looksLikeTotpCode } from '../otp/typed-code.ts'
-import type { Attempt, FailureKind, Reservation, SingleUse } from '../store/store.ts'
-import { type Context, checkUserId } from './context.ts'
+import type {
+  Attempt,
+  AuthenticatorRecord,
+  Factors,
+  FailureKind,
+  RefreshFamily,
+  Settled,
+  SingleUse,
+} from '../store/store.ts'
+import { type Context, checkUserId, newId } from './context.ts'
 import { makeProof, type Proof, withSecondFactor } from './proof.ts'
-import { judgeTotpCode, type Verdict } from './totp-code.ts'
+import { matchAtOtherTime, matchTotpCode, openAuthenticators, type TotpMatch } from './totp-code.ts'
 
 /** A code as a person typed it, and the kind it is meant to be. */
 export interface TypedCode {
@@ -25,78 +33,122 @@ export function typedCode(code: string | TypedCode): TypedCode {
 
 const CODE_METHODS: ReadonlySet<unknown> = new Set(['totp', 'backup_code'] satisfies SecondFactorMethod[])
 
+/** What a code is the answer to. */
+interface Question {
+  userId: string
+  /** The token that a success consumes; null: none. */
+  challenge: SingleUse | null
+  /** What the user proved before. */
+  firstFactor: readonly string[]
+  /** The lifetime of a refresh token family that begins with the success; null: none begins. */
+  familySeconds?: number | null
+}
+
 /**
- * The only way a code becomes a proof: counted as a failure before it is judged, spent once, and only then good.
+ * The only way a code becomes a proof. What it is judged by is read, it is judged, and the verdict is settled: admitted
+ * against the failure budget and written down with everything that follows from it, in one step. Nothing of the verdict
+ * leaves this function before that.
  *
- * @param question - `challenge`: the token that dies with the success; `firstFactor`: what the user proved before
  * @throws TotpError `invalid_code`, `code_already_used`, `too_many_attempts`, `second_factor_locked`,
  * `challenge_invalid`, `totp_not_set_up`, `totp_not_enabled`, `unavailable`
  * @throws TypeError when `typed.method` is neither `totp` nor `backup_code`
  */
-export async function proveCode(
-  ctx: Context,
-  typed: TypedCode,
-  question: { userId: string; challenge: SingleUse | null; firstFactor: readonly string[] },
-  now: UnixSeconds,
-): Promise<Proof> {
-  const { userId, challenge, firstFactor } = question
+export async function proveCode(ctx: Context, typed: TypedCode, question: Question, now: UnixSeconds): Promise<Proof> {
+  const { userId, challenge, firstFactor, familySeconds = null } = question
   const { method, code } = typed
   // A host may pass on what a client sent, and each further word would be a failure budget of its own.
   if (!CODE_METHODS.has(method)) throw new TypeError('method must be totp or backup_code')
-  const reservation = await reserve(ctx, { userId, method, against: 'live', challenge, now })
-  const { user, authenticators, consecutive } = reservation
-  const { generation } = user
-  const verdict = method === 'totp' ? await judgeTotpCode(ctx, code, { userId, authenticators, now }) : null
-  if (verdict !== null && verdict.verdict !== 'right')
-    throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
-  const factor = verdict ? spendingOf(verdict) : backupCodeSpending(ctx, userId, code)
-  const spent = await ctx.store.spend({ userId, challenge, generation, now, ...factor })
-  if (spent.outcome === 'stale' && challenge) {
-    throw await refusal(ctx, { userId, method, code: 'challenge_invalid', now })
-  }
-  if (spent.outcome === 'stale') {
-    // The factors changed while the code was judged, so it is a code of a factor that is gone.
-    throw await wrongCode(ctx, { userId, method, verdict: null, consecutive, now })
-  }
-  if (spent.outcome === 'refused') {
-    // A spent backup code is just a wrong one: only of a time step can we tell that the code was right.
-    throw await wrongCode(ctx, { userId, method, verdict, consecutive, now })
-  }
-  if (verdict?.resynchronized) await announceResynchronized(ctx, userId, verdict, now)
-  const backupCodesRemaining = method === 'backup_code' ? spent.backupCodesRemaining : null
+  const { user, authenticators } = await readFactors(ctx, { userId, method, against: 'live', token: challenge, now })
+  const family = familySeconds === null ? null : newFamily(ctx, userId, now + familySeconds)
+  const attempt = { userId, token: challenge, generation: user.generation, family, now, limits: ctx.policy.failures }
+  const settled =
+    method === 'totp'
+      ? await proveTotpCode(ctx, code, { userId, authenticators, now }, (match, isCounted) =>
+          ctx.store.settleAttempt({ ...attempt, method, match, isCounted }),
+        )
+      : await ctx.store.settleAttempt({ ...attempt, method, digests: digestsOf(ctx, userId, code) })
+  if (settled.outcome === 'stale' && challenge === null) throw await outdatedFactors(ctx, { userId, method, now })
+  if (settled.outcome !== 'spent') throw await refusalOf(ctx, { userId, method, now }, settled)
+  const { backupCodesRemaining } = settled
   await ctx.announce({ type: 'totp.verified', userId, method, at: now })
   if (backupCodesRemaining !== null) {
     await ctx.announce({ type: 'backup_code.used', userId, remaining: backupCodesRemaining, at: now })
   }
   const amr = withSecondFactor(firstFactor, method)
-  return makeProof(ctx, { userId, method, amr, backupCodesRemaining }, user, now)
+  return makeProof(ctx, { userId, method, amr, backupCodesRemaining }, user, now, family)
 }
 
+/** How the settling of a TOTP code may end, at a login and at the first code of an enrollment. */
+type Outcome = { outcome: string }
+
 /**
- * Counts an attempt and hands out what to judge it by, or refuses it.
- * The attempt stays counted when anything after this throws: an error must not be a free guess.
+ * Settles a TOTP code, and where it is wrong looks whether it is right at another time: two such codes in a row are right
+ * (RFC 4226 §7.4), and the failure that was counted for the second one is taken back.
+ *
+ * @param settle - admits the attempt and writes down what follows
+ * @returns the outcome of `settle`; `wrong` and `spent_before` with what the refusal tells beside it
  */
-export async function reserve(
+export async function proveTotpCode<O extends Outcome>(
+  ctx: Context,
+  code: string,
+  { userId, authenticators, now }: { userId: string; authenticators: readonly AuthenticatorRecord[]; now: UnixSeconds },
+  settle: (match: TotpMatch | null, isCounted: boolean) => Promise<O>,
+): Promise<O & Told> {
+  const opened = openAuthenticators(ctx, userId, authenticators)
+  const match = matchTotpCode(ctx, code, opened, now)
+  const settled = await settle(match, false)
+  if (settled.outcome === 'spent_before') return { ...settled, nextCodeSeconds: match?.nextCodeSeconds }
+  if (settled.outcome !== 'wrong') return settled
+  const otherTime = await matchAtOtherTime(ctx, code, { userId, opened, now })
+  if (otherTime === null) return settled
+  if (otherTime.kind === 'off_time') {
+    const { authenticatorId, step, isClockOff, clockOffsetSeconds } = otherTime
+    await ctx.store.noteResyncStep(userId, authenticatorId, step)
+    return isClockOff ? { ...settled, clockOffsetSeconds } : settled
+  }
+  const again = await settle(otherTime.match, true)
+  if (again.outcome === 'spent_before') return { ...again, nextCodeSeconds: otherTime.match.nextCodeSeconds }
+  if (FAILED.has(again.outcome)) return settled
+  const { authenticatorId, clockOffsetSeconds } = otherTime.match
+  await ctx.announce({ type: 'totp.resynchronized', userId, authenticatorId, clockOffsetSeconds, at: now })
+  return again
+}
+
+/** What a refusal tells beside its outcome. */
+interface Told {
+  /** Until the app shows a code that is not spent. */
+  nextCodeSeconds?: number | undefined
+  /** How far the clock of the authenticator is ahead. */
+  clockOffsetSeconds?: number | undefined
+}
+
+const FAILED: ReadonlySet<string> = new Set(['wrong', 'stale', 'delayed', 'locked', 'refused'])
+
+/**
+ * What an attempt is judged by.
+ *
+ * @throws TotpError when it must not be judged
+ */
+export async function readFactors(
   ctx: Context,
   attempt: Omit<Attempt, 'limits' | 'method'> & { method: SecondFactorMethod },
-): Promise<Extract<Reservation, { outcome: 'reserved' }>> {
-  const { userId, method, now } = attempt
+): Promise<Extract<Factors, { outcome: 'open' }>> {
+  const { userId, method, against, now } = attempt
   checkUserId(userId)
-  const reservation = await ctx.store.reserveAttempt({ ...attempt, limits: ctx.policy.failures })
-  switch (reservation.outcome) {
-    case 'reserved':
-      return reservation
-    case 'absent':
-      throw await (attempt.against === 'live' ? notEnabled(ctx, userId, now) : nothingPending(ctx, userId))
-    case 'stale':
-      throw await refusal(ctx, { userId, method, code: 'challenge_invalid', now })
-    case 'locked':
-      throw await refusal(ctx, { userId, method, code: 'second_factor_locked', now })
-    case 'delayed': {
-      const retryAfterSeconds = reservation.retryAt - now
-      throw await refusal(ctx, { userId, method, code: 'too_many_attempts', now, retryAfterSeconds })
-    }
+  const factors = await ctx.store.readFactors({ ...attempt, limits: ctx.policy.failures })
+  if (factors.outcome === 'open') return factors
+  if (factors.outcome === 'absent') {
+    throw await (against === 'live' ? notEnabled(ctx, userId, now) : nothingPending(ctx, userId))
   }
+  throw await refusalOf(ctx, { userId, method, now }, factors)
+}
+
+function newFamily(ctx: Context, userId: string, expiresAt: UnixSeconds): RefreshFamily {
+  return { id: newId(ctx), userId, tokenId: newId(ctx), expiresAt }
+}
+
+function digestsOf(ctx: Context, userId: string, code: string): readonly string[] {
+  return backupCodeDigests(ctx.backupCodeKeys, userId, readBackupCode(code))
 }
 
 /** Why there is no live factor: nothing was begun, or it was never confirmed. */
@@ -111,51 +163,51 @@ export async function nothingPending(ctx: Context, userId: string): Promise<Totp
   return new TotpError(confirmedAt === null ? 'totp_not_set_up' : 'totp_already_enabled')
 }
 
-function backupCodeSpending(ctx: Context, userId: string, code: string) {
-  const digests = backupCodeDigests(ctx.backupCodeKeys, userId, readBackupCode(code))
-  return { method: 'backup_code' as const, digests }
-}
-
-function spendingOf({ authenticatorId, step, driftSteps }: Extract<Verdict, { verdict: 'right' }>) {
-  return { method: 'totp' as const, authenticatorId, step, driftSteps }
+/** The refusal when the factors changed while the code was judged, whatever the verdict was: nothing was admitted. */
+async function outdatedFactors(
+  ctx: Context,
+  { userId, method, now }: { userId: string; method: SecondFactorMethod; now: UnixSeconds },
+): Promise<TotpError> {
+  const { attemptsLeft } = await ctx.store.getFailureBudget(userId, method, now, ctx.policy.failures)
+  await ctx.announce({ type: 'totp.refused', userId, method, code: 'invalid_code', at: now })
+  return new TotpError('invalid_code', { attemptsLeft })
 }
 
 /**
- * The refusal of a code that was judged and is not good: with what is left of the budget, and with how far off the
- * app's clock is, when it is. Only ever told to somebody who has passed the first factor.
- *
- * @param judged - `verdict` right: the code is right, and was spent before; null: there was nothing to match it with.
- * `consecutive`: as the attempt was counted
+ * Announces how an attempt was refused, and makes the error that tells it. Only ever told to somebody who has passed the first
+ * factor.
  */
-export async function wrongCode(
+export async function refusalOf(
   ctx: Context,
-  judged: {
-    userId: string
-    method: SecondFactorMethod
-    verdict: Verdict | null
-    consecutive: number
-    now: UnixSeconds
-  },
+  { userId, method, now: at }: { userId: string; method: SecondFactorMethod; now: UnixSeconds },
+  refused: Exclude<Settled, { outcome: 'spent' }> & Told,
 ): Promise<TotpError> {
-  const { userId, method, verdict, consecutive, now } = judged
-  if (verdict?.verdict === 'far') await ctx.store.noteResyncStep(userId, verdict.authenticatorId, verdict.step)
-  const { failures } = ctx.policy
-  if (verdict?.verdict === 'right') {
-    // It was no guess, so it costs none: who types a code twice, or in two tabs, must not lock themselves out.
-    await ctx.store.returnAttempt({ userId, method, consecutive })
-    const { attemptsLeft } = await ctx.store.getFailureBudget(userId, method, now, failures)
-    await ctx.announce({ type: 'totp.refused', userId, method, code: 'code_already_used', at: now })
-    return new TotpError('code_already_used', { attemptsLeft, retryAfterSeconds: verdict.nextCodeSeconds })
+  const announced = async (error: TotpError) => {
+    await ctx.announce({ type: 'totp.refused', userId, method, code: error.code, at })
+    return error
   }
-  const { attemptsLeft, lockedUntil } = await ctx.store.getFailureBudget(userId, method, now, failures)
-  const code = 'invalid_code'
-  await ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
-  await announceFailures(ctx, { userId, method, consecutive, now })
-  return new TotpError(code, {
-    attemptsLeft,
-    ...(typeof lockedUntil === 'number' ? { retryAfterSeconds: lockedUntil - now } : {}),
-    ...(verdict?.verdict === 'far' && verdict.isClockOff ? { clockOffsetSeconds: verdict.clockOffsetSeconds } : {}),
-  })
+  switch (refused.outcome) {
+    case 'stale':
+      return announced(new TotpError('challenge_invalid'))
+    case 'locked':
+      return announced(new TotpError('second_factor_locked'))
+    case 'delayed':
+      return announced(new TotpError('too_many_attempts', { retryAfterSeconds: refused.retryAt - at }))
+    case 'spent_before': {
+      const { attemptsLeft } = refused.budget
+      return announced(new TotpError('code_already_used', { attemptsLeft, retryAfterSeconds: refused.nextCodeSeconds }))
+    }
+    case 'wrong': {
+      const { clockOffsetSeconds } = refused
+      const { attemptsLeft, lockedUntil, consecutive } = refused.budget
+      const retryAfterSeconds = typeof lockedUntil === 'number' ? lockedUntil - at : undefined
+      const error = await announced(
+        new TotpError('invalid_code', { attemptsLeft, retryAfterSeconds, clockOffsetSeconds }),
+      )
+      await announceFailures(ctx, { userId, method, consecutive, now: at })
+      return error
+    }
+  }
 }
 
 /** By the count that was written with the attempt, which no other attempt at the same time has: each is announced once. */
@@ -167,29 +219,4 @@ export async function announceFailures(
   const { delayAfter, lockAfter } = ctx.policy.failures
   if (consecutive === delayAfter) await ctx.announce({ type: 'totp.failing', userId, method, consecutive, at })
   if (consecutive === lockAfter) await ctx.announce({ type: 'totp.locked', userId, method, at })
-}
-
-export function announceResynchronized(
-  ctx: Context,
-  userId: string,
-  { authenticatorId, clockOffsetSeconds }: { authenticatorId: string; clockOffsetSeconds: number },
-  at: UnixSeconds,
-): Promise<void> {
-  return ctx.announce({ type: 'totp.resynchronized', userId, authenticatorId, clockOffsetSeconds, at })
-}
-
-/** Announces a refusal and makes the error that tells it. */
-async function refusal(
-  ctx: Context,
-  refused: {
-    userId: string
-    method: SecondFactorMethod
-    code: TotpError['code']
-    now: UnixSeconds
-    retryAfterSeconds?: number
-  },
-): Promise<TotpError> {
-  const { userId, method, code, now, retryAfterSeconds } = refused
-  await ctx.announce({ type: 'totp.refused', userId, method, code, at: now })
-  return new TotpError(code, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
 }

@@ -189,7 +189,7 @@ export const actions: { [Id in OperationId]: Action<Id> } = {
   },
 
   async answerChallenge({ ctx, now, jwt, setCookie }, body) {
-    const proof = await answerChallenge(ctx, body.totp_challenge_token, typedCodeOf(body), now)
+    const proof = await answerChallenge(ctx, body.totp_challenge_token, typedCodeOf(body), now, jwt.refreshTokenSeconds)
     const { trustedDevices } = ctx.policy
     const mayTrust = trustedDevices !== null && body.trust_device === true
     const device = mayTrust ? await trustDevice(ctx, proof, body.device_name ?? null, now) : null

@@ -2,6 +2,7 @@ import type { UnixSeconds } from '../clock.ts'
 
 /** The claims of a token, by their names in RFC 7519 and the registry of claims; `gen` and `token_type` are ours. */
 export type JwtClaims = {
+  /** Which of the two tokens of a pair it is. */
   token_type: 'access' | 'refresh'
   /** The service's `issuer`. */
   iss: string
@@ -11,8 +12,11 @@ export type JwtClaims = {
   jti: string
   /** The refresh token family. */
   sid: string
+  /** When the token was issued. */
   iat: UnixSeconds
+  /** The second in which it expires. */
   exp: UnixSeconds
+  /** When the user was last authenticated. */
   auth_time: UnixSeconds
   /** RFC 8176 §2. */
   amr: string[]

@@ -3,7 +3,7 @@ import type { UnixSeconds } from '../clock.ts'
 import type { Totp } from '../create-totp.ts'
 import { TotpError } from '../errors.ts'
 import { contextOf, isActive, newId } from '../flows/context.ts'
-import { checkProof, type Proof } from '../flows/proof.ts'
+import { checkProof, type Proof, takeFamily } from '../flows/proof.ts'
 import { integerInRange } from '../policy.ts'
 import { type Claims, type JwtClaims, readClaims, type TokenKind, writeClaims } from './claims.ts'
 import { hostSigner, keySigner } from './signer.ts'
@@ -76,6 +76,8 @@ export interface AccessTokenClaims {
 export interface JwtTokens {
   /** The option of the same name. */
   authenticate: JwtOptions['authenticate']
+  /** Seconds for which a refresh token is valid: the option of the same name. */
+  readonly refreshTokenSeconds: number
   /** Begins a family. @throws TypeError when `proof` was not made by this library */
   issueTokens(proof: Proof, now?: UnixSeconds): Promise<TokenPair>
   /**
@@ -157,16 +159,21 @@ export function jwtTokens(totp: Totp, options: JwtOptions): JwtTokens {
     return ctx.store.consumeToken({ tokenId: familyId, expiresAt: now + lifetimes.refresh }, now)
   }
 
+  const openFamily = async (userId: string, generation: number, now: UnixSeconds) => {
+    const family = { id: newId(ctx), userId, tokenId: newId(ctx), expiresAt: now + lifetimes.refresh }
+    await ctx.store.openFamily(family, generation, now)
+    return family
+  }
+
   return {
     authenticate: options.authenticate,
+    refreshTokenSeconds: lifetimes.refresh,
 
     async issueTokens(proof, now = ctx.clock()) {
       checkProof(ctx, proof)
       const { userId, amr, verifiedAt: authTime, generation } = proof
-      const claims = { userId, amr, authTime, generation, tokenId: newId(ctx), familyId: newId(ctx) }
-      const { familyId: id, tokenId } = claims
-      await ctx.store.openFamily({ id, userId, tokenId, expiresAt: now + lifetimes.refresh }, generation, now)
-      return signPair(claims, now)
+      const { id: familyId, tokenId } = takeFamily(proof) ?? (await openFamily(userId, generation, now))
+      return signPair({ userId, amr, authTime, generation, tokenId, familyId }, now)
     },
 
     async raiseSession(proof, familyId, now = ctx.clock()) {

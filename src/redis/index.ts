@@ -1,4 +1,5 @@
 import { checkOptions, type OptionNames } from '../check-options.ts'
+import { mapStore } from '../store/operations.ts'
 import { MAX_CLOCK_SKEW_SECONDS } from '../store/single-use.ts'
 import type { WithinOptions } from '../store/sql/host-transaction.ts'
 import type { SingleUse, TotpStore } from '../store/store.ts'
@@ -103,32 +104,38 @@ function inFrontOf(
   const isBurnt = async (tokenId: string) => Number(await send(['EXISTS', burntKey(tokenId)])) === 1
 
   return {
-    ...store,
+    ...mapStore(store),
 
     async isTokenUnused(tokenId) {
       return !(await isBurnt(tokenId))
     },
 
-    async reserveAttempt(attempt) {
-      if (attempt.challenge && (await isBurnt(attempt.challenge.tokenId))) return { outcome: 'stale' }
-      return store.reserveAttempt(attempt)
+    async readFactors(attempt) {
+      const { token } = attempt
+      if (token && (await isBurnt(token.tokenId))) return { outcome: 'stale' }
+      return store.readFactors(attempt)
     },
 
-    async spend(spending) {
-      const { challenge, now, generation } = spending
-      if (challenge === null) return store.spend(spending)
-      if (challenge.generation !== generation || !(await burn(challenge, now))) return { outcome: 'stale' }
-      const spent = await store.spend({ ...spending, challenge: null })
-      if (spent.outcome !== 'spent') await giveBack(challenge)
-      return spent
+    async settleAttempt(settlement) {
+      const { token, now, generation } = settlement
+      if (token === null) return store.settleAttempt(settlement)
+      if (token.generation !== generation) return { outcome: 'stale' }
+      // A wrong code must not make a right one beside it stale. Either way it is one request to Redis.
+      const { method } = settlement
+      const isWrong = method === 'recovery_password' || (method === 'totp' && settlement.match === null)
+      if (isWrong ? await isBurnt(token.tokenId) : !(await burn(token, now))) return { outcome: 'stale' }
+      const settled = await store.settleAttempt({ ...settlement, token: null })
+      if (isWrong) return settled
+      if (settled.outcome !== 'spent') await giveBack(token)
+      return settled
     },
 
     async removeFactors(removal) {
       const { token, now, generation } = removal
       if (token === null) return store.removeFactors(removal)
-      if (token.generation !== generation || !(await burn(token, now))) return false
-      const removed = await store.removeFactors({ ...removal, token: null })
-      if (!removed) await giveBack(token)
+      if (token.generation !== generation || !(await burn(token, now))) return { outcome: 'stale' }
+      const removed = await store.removeFactors(removal)
+      if (removed.outcome !== 'removed') await giveBack(token)
       return removed
     },
 

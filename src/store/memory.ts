@@ -1,6 +1,7 @@
 import type { UnixSeconds } from '../clock.ts'
 import type { FailureLimits } from '../policy.ts'
-import { budgetOf, type FailureCount, noFailures, periodOf, refusalOf } from './failures.ts'
+import { blockOf, budgetOf, type FailureCount, inPeriodOf, withFailure, withSuccess } from './failure-budget.ts'
+import { mapStore } from './operations.ts'
 import { isOutdated, MAX_CLOCK_SKEW_SECONDS } from './single-use.ts'
 import type {
   AuthenticatorRecord,
@@ -9,6 +10,7 @@ import type {
   FailureKind,
   PendingAuthenticator,
   RefreshFamily,
+  Settlement,
   SingleUse,
   TotpStore,
   TrustedDeviceRecord,
@@ -71,6 +73,32 @@ export function memoryStore(): TotpStore {
     burnt.set(tokenId, expiresAt)
   }
 
+  const open = (family: RefreshFamily, generation: number, now: UnixSeconds) => {
+    for (const [id, { expiresAt }] of families) if (expiresAt <= now) families.delete(id)
+    families.set(family.id, { ...family, generation })
+  }
+
+  /** What the code of an attempt belongs to. `isKnown`: it is right, spent or not. */
+  const factorOf = (user: User, attempt: Settlement): { isKnown: boolean; isUnspent: boolean; spend(): void } => {
+    const { now } = attempt
+    if (attempt.method === 'totp' && attempt.match) {
+      const { authenticatorId, step, driftSteps } = attempt.match
+      const live = user.live.find(({ id }) => id === authenticatorId)
+      const spend = () => {
+        if (!live) return
+        Object.assign(live, { lastStep: step, lastUsedAt: now, driftSteps })
+        if (live.resyncStep !== null && live.resyncStep <= step) live.resyncStep = null
+      }
+      return { isKnown: live !== undefined, isUnspent: live !== undefined && live.lastStep < step, spend }
+    }
+    const digests = attempt.method === 'backup_code' ? attempt.digests : []
+    const code = user.codes.find(({ digest, usedAt }) => usedAt === null && digests.includes(digest))
+    const spend = () => {
+      if (code) code.usedAt = now
+    }
+    return { isKnown: code !== undefined, isUnspent: code !== undefined, spend }
+  }
+
   const statusOf = (userId: string, now: UnixSeconds, limits: FailureLimits): FactorStatus => {
     const user = find(userId)
     return {
@@ -80,7 +108,7 @@ export function memoryStore(): TotpStore {
       backupCodesSavedAt: user.codesSavedAt,
       pendingUntil: user.pending !== null && user.pending.expiresAt > now ? user.pending.expiresAt : null,
       trustedDevices: devicesOf(userId, now).length,
-      lockedUntil: budgetOf(turn(user.failures.get('totp'), now, limits), now, limits).lockedUntil,
+      lockedUntil: budgetOf(inPeriodOf(user.failures.get('totp'), now, limits), now, limits).lockedUntil,
     }
   }
 
@@ -92,51 +120,40 @@ export function memoryStore(): TotpStore {
     getStatuses: (userIds, now, limits) => userIds.map((userId) => statusOf(userId, now, limits)),
 
     getFailureBudget: (userId, method, now, limits) =>
-      budgetOf(turn(find(userId).failures.get(method), now, limits), now, limits),
+      budgetOf(inPeriodOf(find(userId).failures.get(method), now, limits), now, limits),
 
-    reserveAttempt({ userId, method, against, challenge, now, limits }) {
+    readFactors({ userId, method, against, token, now, limits }) {
       const user = find(userId)
-      if (challenge && isSpent(challenge, user, now)) return { outcome: 'stale' }
+      if (token && isSpent(token, user, now)) return { outcome: 'stale' }
       const { pending } = user
       const isPending = pending !== null && pending.expiresAt > now
       const authenticators = against === 'live' ? liveOf(user) : isPending ? [authenticatorOf(pending)] : []
       if (authenticators.length === 0) return { outcome: 'absent' }
-      const count = turn(user.failures.get(method), now, limits)
-      const refusal = refusalOf(count, now, limits)
-      if (refusal) return refusal
-      const counted = oneMore(count, now, limits)
-      user.failures.set(method, counted)
-      return { outcome: 'reserved', user: recordOf(user), authenticators, consecutive: counted.consecutive }
+      const block = blockOf(inPeriodOf(user.failures.get(method), now, limits), now, limits)
+      return block ?? { outcome: 'open', user: recordOf(user), authenticators }
     },
 
-    spend(spending) {
-      const user = find(spending.userId)
-      const { challenge, generation, now } = spending
-      if (generation !== user.generation || (challenge && isSpent(challenge, user, now))) return { outcome: 'stale' }
-      if (spending.method === 'totp') {
-        const live = user.live.find(({ id }) => id === spending.authenticatorId)
-        if (!live || live.lastStep >= spending.step) return { outcome: 'refused' }
-        live.lastStep = spending.step
-        live.lastUsedAt = now
-        live.driftSteps = spending.driftSteps
-        if (live.resyncStep !== null && live.resyncStep <= spending.step) live.resyncStep = null
-      } else {
-        const code = user.codes.find(({ digest, usedAt }) => usedAt === null && spending.digests.includes(digest))
-        if (!code) return { outcome: 'refused' }
-        code.usedAt = now
+    settleAttempt(settlement) {
+      const { userId, method, token, generation, family, now, limits } = settlement
+      const user = find(userId)
+      if (generation !== user.generation || (token && isSpent(token, user, now))) return { outcome: 'stale' }
+      const factor = factorOf(user, settlement)
+      const isCounted = method === 'totp' && settlement.isCounted
+      const count = inPeriodOf(user.failures.get(method), now, limits)
+      const block = isCounted && factor.isUnspent ? null : blockOf(count, now, limits)
+      if (block) return block
+      if (factor.isUnspent) {
+        factor.spend()
+        if (token) burn(token, now)
+        user.failures.set(method, withSuccess(count, isCounted))
+        if (family) open(family, generation, now)
+        const unused = user.codes.filter(({ usedAt }) => usedAt === null).length
+        return { outcome: 'spent', backupCodesRemaining: method === 'backup_code' ? unused : null }
       }
-      if (challenge) burn(challenge, now)
-      const failures = user.failures.get(spending.method)
-      if (failures) giveBack(failures)
-      return { outcome: 'spent', backupCodesRemaining: user.codes.filter(({ usedAt }) => usedAt === null).length }
-    },
-
-    returnAttempt({ userId, method, consecutive }) {
-      const failures = find(userId).failures.get(method)
-      if (!failures) return
-      if (failures.consecutive === consecutive) failures.blockedUntil = 0
-      failures.consecutive = Math.max(0, failures.consecutive - 1)
-      failures.inPeriod = Math.max(0, failures.inPeriod - 1)
+      if (factor.isKnown) return { outcome: 'spent_before', budget: budgetOf(count, now, limits) }
+      const counted = withFailure(count, now, limits)
+      keep(userId).failures.set(method, counted)
+      return { outcome: 'wrong', budget: budgetOf(counted, now, limits) }
     },
 
     clearFailures: (userId) => find(userId).failures.clear(),
@@ -168,11 +185,14 @@ export function memoryStore(): TotpStore {
 
     activatePending(activation) {
       const { userId, authenticatorId, step, driftSteps, maxAuthenticators, generation } = activation
-      const { backupCodes, keepFamilyId, now } = activation
+      const { backupCodes, keepFamilyId, isCounted, now, limits } = activation
       const user = find(userId)
       const { pending } = user
+      const count = inPeriodOf(user.failures.get('totp'), now, limits)
+      const block = isCounted ? null : blockOf(count, now, limits)
+      if (block) return block
       if (generation !== user.generation || pending?.id !== authenticatorId || pending.expiresAt <= now) {
-        return 'refused'
+        return { outcome: 'refused' }
       }
       const outcome = user.confirmedAt === null ? 'first' : user.live.length < maxAuthenticators ? 'added' : 'replaced'
       if (outcome === 'replaced') {
@@ -182,10 +202,9 @@ export function memoryStore(): TotpStore {
       user.live.push({ ...pending, lastUsedAt: now, lastStep: step, driftSteps, resyncStep: null })
       user.confirmedAt ??= now
       if (backupCodes) putCodes(user, backupCodes)
-      const failures = user.failures.get('totp')
-      if (failures) giveBack(failures)
+      user.failures.set('totp', withSuccess(count, isCounted))
       raise(userId, now, keepFamilyId)
-      return outcome
+      return { outcome }
     },
 
     importAuthenticator({ userId, authenticator, lastStep, maxAuthenticators, generation, backupCodes, now }) {
@@ -221,20 +240,26 @@ export function memoryStore(): TotpStore {
 
     removeFactors({ userId, generation, token, keepFamilyId, now, limits }) {
       const user = find(userId)
-      if (generation !== user.generation || (token && isSpent(token, user, now))) return false
-      if (token) burn(token, now)
+      if (generation !== user.generation || (token && isSpent(token, user, now))) return { outcome: 'stale' }
+      if (token) {
+        const count = inPeriodOf(user.failures.get('recovery_password'), now, limits)
+        const block = blockOf(count, now, limits)
+        if (block) return block
+        user.failures.set('recovery_password', withSuccess(count, false))
+        burn(token, now)
+      }
       user.pending = null
       for (const failures of user.failures.values()) {
         if (user.confirmedAt === null && failures.consecutive < limits.lockAfter) continue
         failures.consecutive = 0
         if (user.confirmedAt !== null) failures.blockedUntil = 0
       }
-      if (user.confirmedAt === null) return true
+      if (user.confirmedAt === null) return { outcome: 'removed' }
       user.live = []
       putCodes(user, [])
       user.confirmedAt = null
       raise(userId, now, keepFamilyId)
-      return true
+      return { outcome: 'removed' }
     },
 
     replaceBackupCodes(userId, codes, generation) {
@@ -304,10 +329,7 @@ export function memoryStore(): TotpStore {
       return own.length
     },
 
-    openFamily(family, generation, now) {
-      for (const [id, { expiresAt }] of families) if (expiresAt <= now) families.delete(id)
-      families.set(family.id, { ...family, generation })
-    },
+    openFamily: open,
 
     rotateFamily({ familyId, tokenId, newTokenId, expiresAt, now }) {
       const family = families.get(familyId)
@@ -366,18 +388,17 @@ export function memoryStore(): TotpStore {
 
     close() {},
   }
-  return asStore(operations)
+  return mapStore(
+    operations as unknown as TotpStore,
+    (operation) =>
+      async (...args) =>
+        operation(...args),
+  )
 }
 
 /** The store's operations without their promises. */
 type Operations = {
   [K in keyof TotpStore]: (...args: Parameters<TotpStore[K]>) => Awaited<ReturnType<TotpStore[K]>>
-}
-
-function asStore(operations: Operations): TotpStore {
-  const entries = Object.entries(operations) as [string, (...args: unknown[]) => unknown][]
-  const asynchronous = entries.map(([name, run]) => [name, async (...args: unknown[]) => run(...args)])
-  return Object.fromEntries(asynchronous) as unknown as TotpStore
 }
 
 function newUser(): User {
@@ -410,27 +431,4 @@ function liveOf({ live }: User): AuthenticatorRecord[] {
 function authenticatorOf(record: AuthenticatorRecord): AuthenticatorRecord {
   const { id, name, sealedSecret, parameters, createdAt, lastUsedAt, driftSteps, resyncStep } = record
   return { id, name, sealedSecret, parameters: { ...parameters }, createdAt, lastUsedAt, driftSteps, resyncStep }
-}
-
-/** The count with one more failure at `now`. */
-function oneMore(count: FailureCount, now: UnixSeconds, limits: FailureLimits): FailureCount {
-  const consecutive = count.consecutive + 1
-  const further = consecutive - limits.delayAfter
-  const delay = Math.min(limits.firstDelaySeconds * 2 ** further, limits.maxDelaySeconds)
-  return { ...count, consecutive, blockedUntil: further < 0 ? 0 : now + delay, inPeriod: count.inPeriod + 1 }
-}
-
-/** The count as of `now`. A clock set back stays in the later period. */
-function turn(count: FailureCount | undefined, now: UnixSeconds, limits: FailureLimits): FailureCount {
-  const period = periodOf(now, limits)
-  if (!count) return noFailures(period)
-  if (period <= count.period) return count
-  const inPreviousPeriod = period === count.period + 1 ? count.inPeriod : 0
-  return { ...count, period, inPeriod: 0, inPreviousPeriod }
-}
-
-function giveBack(count: FailureCount): void {
-  count.consecutive = 0
-  count.blockedUntil = 0
-  count.inPeriod = Math.max(0, count.inPeriod - 1)
 }

@@ -1,11 +1,11 @@
 import { checkOptions } from '../check-options.ts'
+import type { Result, Row } from './sql/batch.ts'
 import type { SqlParameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, type WithinOptions } from './sql/host-transaction.ts'
 import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
-import { sqlStore } from './sql/sql-store.ts'
+import { countedOutside, readFactorsBy, sqlStore } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
 import { TABLE_OPTIONS, type TableOptions, tablesOf } from './sql/tables.ts'
-import type { Result, Row } from './sql/work.ts'
 import type { TotpStore } from './store.ts'
 
 export type { TableOptions, WithinOptions }
@@ -28,7 +28,7 @@ export interface MysqlPool extends MysqlConnection {
 export interface MysqlStore extends TotpStore {
   /**
    * The same store within a transaction that the host has open on `connection`, so that an enrollment commits with the
-   * host's own rows or not at all. Attempts are counted outside it, on the store's own pool: a roll-back of the host's
+   * host's own rows or not at all. Failures are counted outside it, on the store's own pool: a roll-back of the host's
    * must not give guesses back (Vikunja, CVE-2026-35597).
    *
    * Nothing is sent after the host has ended its transaction or has given the connection back, after the deadline, or
@@ -62,8 +62,9 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
   const pooled = poolOf(pool, statements)
   // Digested, because MySQL takes no lock's name of more than 64 characters (§14.14 of the manual).
   const lock = `SHA1('totp-kit:${tables.migration}')`
+  const runner = pooledRunner(pooled)
   const store: TotpStore = {
-    ...sqlStore(pooledRunner(pooled), tables),
+    ...sqlStore(runner, tables),
     migrate: () =>
       migratePooled(pooled, {
         dialect: 'mysql',
@@ -84,15 +85,19 @@ export function mysqlStore(pool: MysqlPool, options: TableOptions = {}): MysqlSt
   }
   return {
     ...store,
-    within: (connection, options) => ({
-      ...sqlStore(pooledRunner(savepoints(connection, statements, options)), tables),
-      reserveAttempt: store.reserveAttempt,
-      returnAttempt: store.returnAttempt,
-      getFailureBudget: store.getFailureBudget,
-      countCall: store.countCall,
-      migrate: store.migrate,
-      close: store.close,
-    }),
+    within(connection, options) {
+      const inside = pooledRunner(savepoints(connection, statements, options))
+      return {
+        ...sqlStore(inside, tables),
+        ...countedOutside(runner, inside, tables),
+        // The host's snapshot (REPEATABLE READ) may be of before an enrollment that has begun since.
+        readFactors: (attempt) => readFactorsBy(inside, { live: 'readLiveNow', pending: 'readPendingNow' }, attempt),
+        getFailureBudget: store.getFailureBudget,
+        countCall: store.countCall,
+        migrate: store.migrate,
+        close: store.close,
+      }
+    },
   }
 }
 

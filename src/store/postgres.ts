@@ -1,4 +1,5 @@
 import { checkOptions } from '../check-options.ts'
+import { blockOf, budgetOf } from './failure-budget.ts'
 import {
   isPostgresJs,
   type PostgresClient,
@@ -8,14 +9,14 @@ import {
   postgresJsClient,
   postgresJsSession,
 } from './postgres-clients.ts'
+import type { Result, Row } from './sql/batch.ts'
 import type { SqlParameters, Statement } from './sql/dialect.ts'
 import { hostTransaction, inTurn, takeTurn, type WithinOptions } from './sql/host-transaction.ts'
 import { type ConnectionSource, migratePooled, pooledRunner, repeated, type Session } from './sql/pooled.ts'
-import { limitNumbers, type Runner, refusal, sqlStore, toAuthenticator, toUser } from './sql/sql-store.ts'
+import { countedOutside, isExpired, isTrue, parametersOf, sqlStore, toFailureCount, toWindow } from './sql/sql-store.ts'
 import { type Statements, statementsFor } from './sql/statements.ts'
 import { TABLE_OPTIONS, type TableOptions, tablesOf } from './sql/tables.ts'
-import type { Result, Row } from './sql/work.ts'
-import type { Attempt, Reservation, Spending, Spent, TotpStore } from './store.ts'
+import type { Settled, Settlement, TotpStore } from './store.ts'
 
 export {
   type DrizzleTransaction,
@@ -52,7 +53,7 @@ export interface PostgresPoolClient extends PostgresClient {
 export interface PostgresStore extends TotpStore {
   /**
    * The same store within a transaction that the host has open on `client`, so that an enrollment commits with the
-   * host's own rows or not at all. Attempts are counted outside it, on the store's own connection: a roll-back of the
+   * host's own rows or not at all. Failures are counted outside it, on the store's own connection: a roll-back of the
    * host's must not give guesses back (Vikunja, CVE-2026-35597).
    *
    * Nothing is sent after the host has ended its transaction or has given the client back, after the deadline, or after
@@ -93,17 +94,10 @@ export function postgresStore(
       ? poolOf(database, statements)
       : oneConnection(database, statements)
   const runner = pooledRunner(pooled)
-  const usual = sqlStore(runner, tables)
-  const counted = {
-    reserveAttempt: reserveIn(pooled, runner),
-    returnAttempt: usual.returnAttempt,
-    getFailureBudget: usual.getFailureBudget,
-    countCall: countIn(pooled),
-  }
   const store: TotpStore = {
-    ...usual,
-    ...counted,
-    ...singleStatementOperations(pooled),
+    ...sqlStore(runner, tables),
+    ...settledAtOnce(pooled),
+    ...singleStatements(pooled),
     migrate: () =>
       migratePooled(pooled, {
         dialect: 'postgres',
@@ -120,15 +114,17 @@ export function postgresStore(
     ...store,
     within(connection, options) {
       const client = 'unsafe' in connection ? postgresJsClient(connection) : connection
-      // PGlite has one connection: what counts attempts would wait for the transaction that waits for it.
+      // PGlite has one connection: what counts failures would wait for the transaction that waits for it.
       if (connection === (database as unknown) || 'waitReady' in database)
         throw new TypeError('within requires a different connection from the one that the store uses')
       const inside = savepoints(client, statements, options)
-      const own = pooledRunner(inside)
+      const insideRunner = pooledRunner(inside)
       return {
-        ...sqlStore(own, tables),
-        ...counted,
-        ...singleStatementOperations(inside),
+        ...sqlStore(insideRunner, tables),
+        ...singleStatements(inside),
+        ...countedOutside(runner, insideRunner, tables),
+        getFailureBudget: store.getFailureBudget,
+        countCall: store.countCall,
         migrate: store.migrate,
         close: store.close,
       }
@@ -136,59 +132,54 @@ export function postgresStore(
   }
 }
 
-/** Counts and hands out what to judge by in one round trip; the reason of a refusal costs a second one. */
-function reserveIn(pooled: ConnectionSource, runner: Runner) {
-  return async ({ userId, method, against, challenge, now, limits }: Attempt): Promise<Reservation> => {
-    if (challenge && challenge.expiresAt < now) return { outcome: 'stale' }
-    const { tokenId = null, generation = null } = challenge ?? {}
-    const parameters = { userId, method, now, tokenId, generation, ...limitNumbers(now, limits) }
-    const { rows } = await pooled.query(against === 'live' ? 'reserveLive' : 'reservePending', parameters)
-    const row = rows[0] as Row
-    if (!row.is_open) return { outcome: 'stale' }
-    if (row.id === null) return { outcome: 'absent' }
-    if (row.consecutive !== null) {
-      const authenticators = rows.map(toAuthenticator)
-      return { outcome: 'reserved', user: toUser(row), authenticators, consecutive: Number(row.consecutive) }
+/** {@link TotpStore.settleAttempt} in one round trip; the reason of a refusal takes a second one. */
+function settledAtOnce(pooled: Pick<ConnectionSource, 'query'>): Pick<TotpStore, 'settleAttempt'> {
+  const settleAttempt = async (settlement: Settlement): Promise<Settled> => {
+    if (isExpired(settlement)) return { outcome: 'stale' }
+    const { method, token, family, now, limits } = settlement
+    const parameters = {
+      ...parametersOf(settlement),
+      tokenExpiresAt: token?.expiresAt ?? null,
+      familyId: family?.id ?? null,
+      familyTokenId: family?.tokenId ?? null,
+      familyExpiresAt: family?.expiresAt ?? null,
     }
-    const refused = await runner.single(() => refusal({ userId, method, now, limits }))
-    // The budget was given back between the two statements: too late for this attempt, in time for the next.
-    return refused ?? { outcome: 'delayed', retryAt: now + 1 }
+    const { rows } = await pooled.query(
+      method === 'backup_code' ? 'settleBackupCodeWhole' : 'settleStepWhole',
+      parameters,
+    )
+    const [row] = rows
+    if (Number(row?.is_current) === 0) return { outcome: 'stale' }
+    if (Number(row?.marked) === 1) {
+      // The statement counts as of its beginning, when its own code was unused.
+      const remaining = method === 'backup_code' ? Number(row?.remaining) - 1 : null
+      return { outcome: 'spent', backupCodesRemaining: remaining }
+    }
+    if (row?.consecutive !== null) {
+      // Another answer to the same challenge may have consumed the token since the statement's beginning.
+      if (isTrue(row?.is_right)) return { outcome: 'stale' }
+      return { outcome: 'wrong', budget: budgetOf(toFailureCount(row, now, limits), now, limits) }
+    }
+    const isRefused = isTrue(row?.is_right) || isTrue(row?.is_wrong)
+    const [settled] = (await pooled.query('getSettled', parameters)).rows
+    const count = toFailureCount(settled, now, limits)
+    const block = blockOf(count, now, limits)
+    // Room may have been made between the two statements: too late for this attempt, in time for the next.
+    if (isRefused) return block ?? { outcome: 'delayed', retryAt: now + 1 }
+    if (!isTrue(settled?.is_current) || !isTrue(settled?.is_unused)) return { outcome: 'stale' }
+    if (block) return block
+    // Another answer has used the code since the statement's beginning: by now it is a wrong one.
+    if (method === 'backup_code') return settleAttempt(settlement)
+    return { outcome: 'spent_before', budget: budgetOf(count, now, limits) }
   }
+  return { settleAttempt }
 }
 
-async function spendIn(pooled: Pick<ConnectionSource, 'query'>, spending: Spending): Promise<Spent> {
-  const { userId, method, challenge, generation, now } = spending
-  if (challenge && (challenge.expiresAt < now || challenge.generation !== generation)) return { outcome: 'stale' }
-  const { tokenId = null, expiresAt = null } = challenge ?? {}
-  const common = { userId, method, generation, now, tokenId, expiresAt }
-  const { rows } =
-    spending.method === 'totp'
-      ? await pooled.query('spendStepWhole', {
-          ...common,
-          authenticatorId: spending.authenticatorId,
-          step: spending.step,
-          driftSteps: spending.driftSteps,
-        })
-      : await pooled.query('spendBackupCodeWhole', { ...common, digests: spending.digests })
-  const row = rows[0] as Row
-  if (Number(row.current) === 0) return { outcome: 'stale' }
-  if (Number(row.unspent) === 0) {
-    // Of two answers to one challenge the later finds the step spent before it finds the challenge burnt.
-    const burnt = tokenId !== null && (await pooled.query('isBurnt', { tokenId })).rows.length > 0
-    return { outcome: burnt ? 'stale' : 'refused' }
-  }
-  if (Number(row.marked) === 0) return { outcome: 'stale' }
-  // The statement counts as of its beginning, when its own code was unused.
-  const own = method === 'backup_code' ? 1 : 0
-  return { outcome: 'spent', backupCodesRemaining: Number(row.remaining) - own }
-}
-
-/** What takes a transaction elsewhere and one statement here. */
-function singleStatementOperations(
+/** What takes several statements elsewhere and one here. */
+function singleStatements(
   pooled: Pick<ConnectionSource, 'query'>,
-): Pick<TotpStore, 'spend' | 'openFamily' | 'rotateFamily'> {
+): Pick<TotpStore, 'openFamily' | 'rotateFamily' | 'countCall'> {
   return {
-    spend: (spending) => spendIn(pooled, spending),
     async openFamily({ id, userId, tokenId, expiresAt }, generation, now) {
       await pooled.query('openFamilyWhole', { id, userId, tokenId, expiresAt, generation, now })
     },
@@ -199,14 +190,10 @@ function singleStatementOperations(
       const { rows } = await pooled.query('rotateFamilyWhole', rotation)
       return Number((rows[0] as Row).rotated) === 1 ? 'rotated' : 'dead'
     },
-  }
-}
-
-function countIn(pooled: ConnectionSource): TotpStore['countCall'] {
-  return async ({ keyDigest, windowSeconds, now }) => {
-    const { rows } = await pooled.query('countCallWhole', { keyDigest, expiresAt: now + windowSeconds, now })
-    const row = rows[0] as Row
-    return { calls: Number(row.calls), endsAt: Number(row.expires_at) }
+    async countCall({ keyDigest, windowSeconds, now }) {
+      const { rows } = await pooled.query('countCallWhole', { keyDigest, expiresAt: now + windowSeconds, now })
+      return toWindow(rows[0])
+    },
   }
 }
 

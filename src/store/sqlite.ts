@@ -1,6 +1,6 @@
 import { checkOptions, type OptionNames } from '../check-options.ts'
 import { deadline } from '../clock.ts'
-import type { SqlValue } from './sql/dialect.ts'
+import type { Query, Result, Row, Runner } from './sql/batch.ts'
 import {
   createTable,
   listColumns,
@@ -9,10 +9,9 @@ import {
   statementsToMigrate,
   versionOf,
 } from './sql/migrations.ts'
-import { type Runner, sqlStore } from './sql/sql-store.ts'
+import { sqlStore } from './sql/sql-store.ts'
 import { statementsFor } from './sql/statements.ts'
 import { type TableOptions, type Tables, tablesOf } from './sql/tables.ts'
-import type { Query, Result, Row, Work } from './sql/work.ts'
 import type { TotpStore } from './store.ts'
 
 /** The parameters of a statement, by name. */
@@ -146,9 +145,13 @@ async function whenFree<T>(work: () => T): Promise<T> {
     } catch (error) {
       if (!isBusy(error) || isOver()) throw error
     }
-    const milliseconds = WAITS_MS[Math.min(attempt, WAITS_MS.length - 1)]
-    await new Promise((resolve) => setTimeout(resolve, milliseconds))
+    await pause(attempt)
   }
+}
+
+function pause(attempt: number): Promise<void> {
+  const milliseconds = WAITS_MS[Math.min(attempt, WAITS_MS.length - 1)]
+  return new Promise((resolve) => setTimeout(resolve, milliseconds))
 }
 
 /** SQLITE_BUSY and its extended codes, whose lowest byte is 5: as a text or a number, by driver. */
@@ -166,16 +169,15 @@ function bringUpToDate(connection: SqliteDatabase, tables: Tables): void {
     const version = versionOf(read(readVersion(tables))[0])
     const columns = version === null ? read(listColumns('sqlite', tables)) : []
     for (const statement of statementsToMigrate(version, columns, 'sqlite', tables)) connection.exec(statement)
-    return { value: null, keep: true }
   })
 }
 
-/** Runs `work` without a pause, so that no other call of this connection comes between; keeps it when it says so. */
-function inTransaction<T>(connection: SqliteDatabase, begin: string, work: () => { value: T; keep: boolean }): T {
+/** Runs `work` without a pause, so that no other call of this connection comes between. */
+function inTransaction<T>(connection: SqliteDatabase, begin: string, work: () => T): T {
   connection.exec(begin)
   try {
-    const { value, keep } = work()
-    connection.exec(keep ? 'COMMIT' : 'ROLLBACK')
+    const value = work()
+    connection.exec('COMMIT')
     return value
   } catch (error) {
     rollBack(connection)
@@ -199,33 +201,92 @@ function runnerOn(connection: SqliteDatabase, tables: Tables): { runner: Runner;
       { statement: connection.prepare(text), parameters, reads: text.startsWith('SELECT') },
     ]),
   )
-  const query = ({ statement: name, parameters: given }: Query): Result => {
+  const ask = ({ statement: name, parameters }: Query): Result => {
     const found = prepared.get(name)
     if (found === undefined) throw new Error('the store is closed')
     // Drivers refuse a parameter that the statement does not name, so each gets its own and no more.
-    const own: SqliteParameters = {}
-    for (const parameter of found.parameters) own[parameter] = (given[parameter] ?? null) as SqlValue
-    if (found.reads) return { rows: found.statement.all(own) as Row[], changes: 0 }
-    return { rows: [], changes: Number(found.statement.run(own).changes) }
+    const bindings: SqliteParameters = {}
+    for (const parameter of found.parameters) bindings[parameter] = parameters[parameter] ?? null
+    if (found.reads) return { rows: found.statement.all(bindings) as Row[], changes: 0 }
+    return { rows: [], changes: Number(found.statement.run(bindings).changes) }
   }
-  const perform = <T>(work: () => Work<T>): T => {
-    const steps = work()
-    let next = steps.next()
-    while (!next.done) next = steps.next(query(next.value))
-    return next.value
-  }
-  const transaction = <T>(begin: string, work: () => Work<T>, keep: (result: T) => boolean): T =>
-    inTransaction(connection, begin, () => {
-      const value = perform(work)
-      return { value, keep: keep(value) }
-    })
+  const askAll = (queries: readonly Query[]) => queries.map(ask)
+  const write = sharedWrites(connection, askAll)
   return {
     runner: {
-      write: (work, keep) => whenFree(() => transaction('BEGIN IMMEDIATE', work, keep)),
-      read: (work) => whenFree(() => transaction('BEGIN', work, () => true)),
-      single: (work) => whenFree(() => perform(work)),
+      write: (queries) => write(queries),
+      read: (queries) =>
+        whenFree(() =>
+          queries.length === 1 ? askAll(queries) : inTransaction(connection, 'BEGIN', () => askAll(queries)),
+        ),
     },
     // libsql keeps the file open for as long as one of its prepared statements is within reach.
     release: () => prepared.clear(),
   }
+}
+
+/** A write that waits for its turn. */
+interface Waiting {
+  queries: readonly Query[]
+  isOver: () => boolean
+  done(results: readonly Result[]): void
+  failed(error: unknown): void
+}
+
+/**
+ * Writes that are due in one turn of the event loop share one transaction, and with it one wait for the disk. Each has a
+ * savepoint of its own, so one that fails fails alone. They are answered after the commit, in order of arrival.
+ *
+ * While another connection has the file locked, the writes wait outside SQLite, each for five seconds at most, and further
+ * ones join them.
+ */
+function sharedWrites(connection: SqliteDatabase, askAll: (queries: readonly Query[]) => Result[]) {
+  const waiting: Waiting[] = []
+  let isDue = false
+
+  const writeTogether = (group: readonly Waiting[]): (() => void)[] =>
+    inTransaction(connection, 'BEGIN IMMEDIATE', () => {
+      if (group.length === 1) return group.map(({ queries, done }) => answer(done, askAll(queries)))
+      return group.map(({ queries, done, failed }) => {
+        connection.exec('SAVEPOINT one_write')
+        try {
+          const results = askAll(queries)
+          connection.exec('RELEASE one_write')
+          return answer(done, results)
+        } catch (error) {
+          // Where SQLite has ended the whole transaction (a full disk), this throws, and all of them fail.
+          connection.exec('ROLLBACK TO one_write')
+          connection.exec('RELEASE one_write')
+          return answer(failed, error)
+        }
+      })
+    })
+
+  const writeAll = async () => {
+    for (let attempt = 0; waiting.length > 0; ) {
+      const group = waiting.splice(0)
+      try {
+        for (const tell of writeTogether(group)) tell()
+        attempt = 0
+      } catch (error) {
+        const goesOn = isBusy(error) ? group.filter(({ isOver }) => !isOver()) : []
+        for (const one of group) if (!goesOn.includes(one)) one.failed(error)
+        waiting.unshift(...goesOn)
+        if (goesOn.length > 0) await pause(attempt++)
+      }
+    }
+    isDue = false
+  }
+
+  return (queries: readonly Query[]): Promise<readonly Result[]> =>
+    new Promise((done, failed) => {
+      waiting.push({ queries, isOver: deadline(MAX_WAIT_MS), done, failed })
+      if (isDue) return
+      isDue = true
+      setImmediate(writeAll)
+    })
+}
+
+function answer<T>(tell: (value: T) => void, value: T): () => void {
+  return () => tell(value)
 }

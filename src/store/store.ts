@@ -65,7 +65,7 @@ export interface SingleUse {
 /** What failures are counted by: each has a budget of its own. */
 export type FailureKind = SecondFactorMethod | 'recovery_password'
 
-/** One try with a code, or with the password of a recovery, counted before it is judged. */
+/** One try with a code, or with the password of a recovery: what it may be judged by is read first. */
 export interface Attempt {
   /** Whose attempt it is. */
   userId: string
@@ -73,77 +73,109 @@ export interface Attempt {
   method: FailureKind
   /** `live`: a code for the second factor that is on. `pending`: the first code of an enrollment. */
   against: 'live' | 'pending'
-  /** The challenge that it answers; null: none. */
-  challenge: SingleUse | null
+  /** The token that a success consumes; null: none. */
+  token: SingleUse | null
   /** The verifier's clock. */
   now: UnixSeconds
   /** The limits that decide whether it is judged. */
   limits: FailureLimits
 }
 
-/** Whether an attempt may be judged, and what to judge it by. */
-export type Reservation =
-  /** The attempt is counted and may be judged. */
+/** Why no attempt of this kind is admitted. */
+export type Blocked =
+  /** The growing delay, or the limit of the period. */
   | {
-      outcome: 'reserved'
-      /** The user as of the reservation. */
+      outcome: 'delayed'
+      /** When the next attempt is admitted. */
+      retryAt: UnixSeconds
+    }
+  /** Too many failures in a row: time does not help. */
+  | { outcome: 'locked' }
+
+/** The token was consumed or has expired, or the user's generation is another. */
+export type Stale = {
+  /** Nothing was written. */
+  outcome: 'stale'
+}
+
+/** What an attempt is judged by, or why it must not be judged. */
+export type Factors =
+  | {
+      outcome: 'open'
+      /** The user as of the same moment. */
       user: UserRecord
       /** All live ones, the oldest first; or the one that is pending. Never none. */
       authenticators: readonly AuthenticatorRecord[]
-      /** The failures in a row, this attempt included, as it was counted: of attempts at once each has another number. */
-      consecutive: number
     }
-  /** The growing delay, or the total of the last days. */
-  | {
-      outcome: 'delayed'
-      /** When the next attempt is judged. */
-      retryAt: UnixSeconds
-    }
-  /** The hard cap: time does not help. */
-  | { outcome: 'locked' }
-  /** The challenge was burnt or has expired, or the user's generation moved on. */
-  | { outcome: 'stale' }
+  | Blocked
+  | Stale
   /** The user has no authenticator of the wanted kind. */
   | { outcome: 'absent' }
 
-/** A success to be written down. */
-export type Spending = {
-  /** Whose success it is. */
+/** A judged attempt, to be admitted and written down in one step. */
+export type Settlement = {
+  /** Whose attempt it is. */
   userId: string
-  /** The challenge that dies with it; null: none. */
-  challenge: SingleUse | null
-  /** The generation that the attempt was reserved under; the spending fails when it has moved on. */
+  /** The token that a success consumes; null: none. */
+  token: SingleUse | null
+  /** The generation that the attempt was judged under. */
   generation: number
+  /** The refresh token family that begins with a success; null: none. */
+  family: RefreshFamily | null
   /** The verifier's clock. */
   now: UnixSeconds
+  /** The limits that decide whether it is admitted. */
+  limits: FailureLimits
 } & (
   | {
       method: 'totp'
-      /** The authenticator that showed the code. */
-      authenticatorId: string
-      /** The time step of the code: it and every earlier one are spent. */
-      step: number
-      /** How many time steps the app's clock is ahead; negative: behind. */
-      driftSteps: number
+      /** The time step of the code; null: the code is wrong. */
+      match: StepMatch | null
+      /** An earlier settlement has counted this attempt as a failure, and a success takes that failure back. */
+      isCounted: boolean
     }
+  /** Right where the user has an unused backup code with one of the digests. */
   | {
       method: 'backup_code'
       /** The digests of the code, one for each key. */
       digests: readonly string[]
     }
+  /** A wrong password. A right one is settled by {@link TotpStore.removeFactors}. */
+  | { method: 'recovery_password' }
 )
 
-/** What came of a spending. */
-export type Spent =
+/** The time step that a TOTP code belongs to. */
+export interface StepMatch {
+  /** The authenticator that showed the code. */
+  authenticatorId: string
+  /** The time step of the code: it and every earlier one are spent by a success. */
+  step: number
+  /** How many time steps the clock of the authenticator is ahead; negative: behind. */
+  driftSteps: number
+}
+
+/** How an attempt was settled: only this may be told. */
+export type Settled =
+  /** A success. */
   | {
       outcome: 'spent'
-      /** Unused backup codes after this spending. */
-      backupCodesRemaining: number
+      /** The unused backup codes after it; null where no backup code was spent. */
+      backupCodesRemaining: number | null
     }
-  /** The step, or a later one, was spent before; or no unused backup code has one of the digests. */
-  | { outcome: 'refused' }
-  /** The challenge was burnt or has expired, or the user's generation moved on. */
-  | { outcome: 'stale' }
+  /** A failure, counted. */
+  | {
+      outcome: 'wrong'
+      /** What is left after it. */
+      budget: FailureBudget
+    }
+  /** The code is right, and its step or a later one was spent before. No guess: nothing was counted. */
+  | {
+      outcome: 'spent_before'
+      /** What is left. */
+      budget: FailureBudget
+    }
+  | Blocked
+  | Stale
 
 /** A line of refresh tokens that begins with one login. */
 export interface RefreshFamily {
@@ -219,37 +251,29 @@ export interface TotpStore {
   /** What {@link getStatus} says of each, in the order of `userIds`, all of one moment. Up to 500 users. */
   getStatuses(userIds: readonly string[], now: UnixSeconds, limits: FailureLimits): Promise<FactorStatus[]>
 
-  /** What is left of the budget. Reads only: {@link reserveAttempt} decides. */
+  /** What is left of the budget. Reads only: {@link settleAttempt} decides. */
   getFailureBudget(userId: string, method: FailureKind, now: UnixSeconds, limits: FailureLimits): Promise<FailureBudget>
 
   /**
-   * Counts a failure in advance and hands out what the code is judged by, in one step. Of any number of attempts at
-   * once, no more are reserved than `limits` allows, and the count stays when nothing follows: an attempt that is never
-   * settled is a failure. Each method has a budget of its own. Nothing is counted when the outcome is not
-   * `reserved`.
-   *
-   * After `delayAfter` consecutive failures the n-th further one delays the next attempt by
-   * `firstDelaySeconds` × 2^n, at most `maxDelaySeconds`. At `lockAfter` consecutive failures the outcome is `locked`.
-   * In any `periodDays` days at most `total` attempts fail, successes in between or not.
-   *
-   * It counts at once, outside any transaction of the host (Vikunja, CVE-2026-35597).
+   * What an attempt is judged by, and whether it may be judged at all, all of one moment. Reads only: an attempt counts for
+   * nothing until {@link settleAttempt} has admitted it, so its verdict must not be told before.
    */
-  reserveAttempt(attempt: Attempt): Promise<Reservation>
+  readFactors(attempt: Attempt): Promise<Factors>
 
   /**
-   * Writes a success down: marks the time step and every earlier one of the authenticator as spent (RFC 6238 §5.2), or
-   * the backup code as used; burns the challenge; gives the reservation back and clears the consecutive failures of
-   * the method. All of it or nothing. Exactly one caller gets `spent` for a step, for a backup code, for a challenge.
-   */
-  spend(spending: Spending): Promise<Spent>
-
-  /**
-   * Takes back an attempt that was no guess: a right code whose time step was spent. One failure fewer in a row and in
-   * the period. The delay that the attempt set goes too, unless another attempt was counted after it.
+   * Admits a judged attempt against the failure budget of its method (`failure-budget.ts`), and writes down what follows from
+   * the verdict, in one step. Of any number of attempts at once, no more failures are admitted than `limits` allows, in order
+   * of arrival, and a right code is admitted no sooner than a wrong one in its place would be.
    *
-   * @param attempt - `consecutive`: as the reservation of this attempt counted it
+   * A success marks the time step and every earlier one of the authenticator as spent (RFC 6238 §5.2), or the backup code as
+   * used; consumes the token; ends the row of failures and its delay; begins the family. All of it or nothing. Exactly one
+   * caller gets `spent` for a step, for a backup code, for a token. Nothing is written when the outcome is `spent_before`,
+   * `delayed`, `locked` or `stale`.
+   *
+   * A failure counts outside any transaction of the host, whose roll-back must not give guesses back (Vikunja,
+   * CVE-2026-35597).
    */
-  returnAttempt(attempt: { userId: string; method: FailureKind; consecutive: number }): Promise<void>
+  settleAttempt(settlement: Settlement): Promise<Settled>
 
   /** Forgets all failures of the user: consecutive ones, delays, the hard cap and the total. */
   clearFailures(userId: string): Promise<void>
@@ -275,12 +299,12 @@ export interface TotpStore {
   /**
    * Makes the pending authenticator `authenticatorId` a live one with `step` spent. Where `maxAuthenticators` are live
    * already, it takes the place of the one that was used least lately; there is no moment without a working factor.
-   * Switches 2FA on; raises the generation; clears the failures of app codes; of the refresh families only
-   * `keepFamilyId` survives. `backupCodes` replace the stored ones, null leaves those. Exactly one caller gets anything
-   * but `refused` for a pending authenticator; `refused`, and nothing done, when it is gone, replaced or expired, or
-   * when the generation is not `generation` any more.
+   * Switches 2FA on; raises the generation; of the refresh families only `keepFamilyId` survives. `backupCodes` replace the
+   * stored ones, null leaves those. Admits the right code against the budget of TOTP codes as {@link settleAttempt} does.
+   * Exactly one caller gets `first`, `added` or `replaced` for a pending authenticator.
    *
-   * @returns `first`: 2FA was off; `added`: beside a live one; `replaced`: in the place of one
+   * @returns `first`: 2FA was off; `added`: beside a live one; `replaced`: in the place of one. `refused`: it is gone,
+   * replaced or expired, or the generation is not `generation` any more. Nothing was done then, nor when it is blocked
    */
   activatePending(activation: {
     userId: string
@@ -291,8 +315,11 @@ export interface TotpStore {
     generation: number
     backupCodes: readonly BackupCodeRecord[] | null
     keepFamilyId: string | null
+    /** An earlier settlement has counted this attempt as a failure, which is taken back. */
+    isCounted: boolean
     now: UnixSeconds
-  }): Promise<'first' | 'added' | 'replaced' | 'refused'>
+    limits: FailureLimits
+  }): Promise<{ outcome: 'first' | 'added' | 'replaced' | 'refused' } | Blocked>
 
   /**
    * Puts a live authenticator beside those that there are, fewer than `maxAuthenticators`, with `lastStep` and all earlier
@@ -334,8 +361,13 @@ export interface TotpStore {
    * Removes authenticators, pending ones included, and backup codes; switches 2FA off; raises the generation; clears
    * the consecutive failures and their delay; of the refresh families only `keepFamilyId` survives. Where 2FA is off,
    * only the pending authenticator goes, and a hard cap that wrong first codes have reached: nobody must be kept from
-   * enrolling for ever. `token` dies with it, when one is given.
-   * False, and nothing done, when the generation is not `generation` any more, or `token` is burnt or has expired.
+   * enrolling for ever.
+   *
+   * With `token`, a recovery link, the password was right: it is admitted against the budget of recovery passwords as
+   * {@link settleAttempt} does, and the token is consumed.
+   *
+   * @returns `stale`: the generation is not `generation` any more, or `token` was consumed or has expired. Nothing was done
+   * then, nor when it is blocked
    */
   removeFactors(removal: {
     userId: string
@@ -344,7 +376,7 @@ export interface TotpStore {
     keepFamilyId: string | null
     now: UnixSeconds
     limits: FailureLimits
-  }): Promise<boolean>
+  }): Promise<{ outcome: 'removed' } | Blocked | Stale>
 
   /**
    * Puts `codes` in the place of the user's backup codes, used and unused.
@@ -376,7 +408,7 @@ export interface TotpStore {
    */
   forgetUser(userId: string, now: UnixSeconds): Promise<void>
 
-  /** False when `tokenId` is burnt. Reads only; {@link spend} burns. */
+  /** False when `tokenId` was consumed. Reads only. */
   isTokenUnused(tokenId: string): Promise<boolean>
 
   /** Burns a token that leads to nothing any more. True for exactly one caller per `tokenId`, for none once it has expired. */

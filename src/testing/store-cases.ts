@@ -1,9 +1,10 @@
 import type { TotpStore } from '../store/store.ts'
 import { forgetUser, getStatuses } from './store-cases/account.ts'
 import { outcomes } from './store-cases/attempts.ts'
-import { activateFurther, removeAuthenticator, reserveSeveral, spendSeveral } from './store-cases/authenticators.ts'
+import { activateFurther, readSeveral, removeAuthenticator, settleSeveral } from './store-cases/authenticators.ts'
 import { budget } from './store-cases/budget.ts'
 import { countCall, deleteExpired } from './store-cases/calls.ts'
+import { settleCounted } from './store-cases/counted.ts'
 import {
   endDevices,
   endTrustedDevice,
@@ -11,7 +12,7 @@ import {
   listTrustedDevices,
   rotateTrustedDevice,
 } from './store-cases/devices.ts'
-import { noteResyncStep, spendDrift } from './store-cases/drift.ts'
+import { noteResyncStep, settleDrift } from './store-cases/drift.ts'
 import { activatePending, putPending } from './store-cases/enrollment.ts'
 import { endFamily, isFamilyAlive, openFamily, raiseFamily, rotateFamily } from './store-cases/families.ts'
 import { importAuthenticator } from './store-cases/import.ts'
@@ -24,8 +25,7 @@ import {
   removeFactorsByToken,
 } from './store-cases/recovery.ts'
 import { listBackupCodes, raiseGeneration, removeFactors, replaceBackupCodes } from './store-cases/removal.ts'
-import { returnAttempt } from './store-cases/returned.ts'
-import { isTokenUnused, spend } from './store-cases/spending.ts'
+import { isTokenUnused, settle } from './store-cases/spending.ts'
 import { getStatus, getUser, keepKeyCheck, values } from './store-cases/values.ts'
 
 /** One promise of {@link TotpStore}, as a test for any runner. */
@@ -47,9 +47,8 @@ const operations = {
   getStatuses,
   forgetUser,
   getFailureBudget,
-  reserveAttempt: { ...outcomes, ...reserveSeveral, ...budget, ...recoveryPassword },
-  spend: { ...spend, ...spendSeveral, ...spendDrift },
-  returnAttempt,
+  readFactors: { ...outcomes, ...readSeveral },
+  settleAttempt: { ...settle, ...settleSeveral, ...settleDrift, ...settleCounted, ...budget, ...recoveryPassword },
   clearFailures,
   noteResyncStep,
   putPending,

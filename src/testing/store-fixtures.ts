@@ -7,8 +7,8 @@ import type {
   BackupCodeRecord,
   PendingAuthenticator,
   RefreshFamily,
+  Settlement,
   SingleUse,
-  Spending,
   TotpStore,
   TrustedDeviceRecord,
 } from '../store/store.ts'
@@ -96,7 +96,7 @@ export interface Enrolled {
 /** The step that the first code spends; the next is free. */
 export const firstStep = 1_000_000
 
-/** Enrolls a user as the library does: pending, an attempt, live. Leaves no failure counted. */
+/** Enrolls a user as the library does: pending, then live. */
 export async function enroll(
   store: TotpStore,
   enrollment: { userId?: string; phone?: string; codes?: readonly string[]; now?: UnixSeconds } = {},
@@ -110,7 +110,6 @@ export async function enroll(
   const { generation } = await store.getUser(userId)
   const authenticatorId = `${phone}, ${generation}`
   assert.equal(await store.putPending(userId, pending(authenticatorId), generation, limits), true)
-  await reserve(store, { userId, against: 'pending', now })
   const activation = { userId, authenticatorId, generation, backupCodes: backupCodes(codes), now }
   assert.notEqual(await activate(store, activation), 'refused')
   return { userId, generation: generation + 1, authenticatorId, codes }
@@ -163,50 +162,77 @@ export function backupCodes(digests: readonly string[]): BackupCodeRecord[] {
 
 type Activation = Parameters<TotpStore['activatePending']>[0]
 
-/** Activates a pending authenticator; by default Ann's, at noon, without new codes, in the place of a live one. */
-export function activate(
+/** Activates a pending authenticator; by default Ann's, at noon, without new codes, replacing a live one. */
+export async function activate(
   store: TotpStore,
   activation: Partial<Activation> & Pick<Activation, 'authenticatorId' | 'generation'>,
-): Promise<'first' | 'added' | 'replaced' | 'refused'> {
-  const usual = { userId: 'ann', step: firstStep, driftSteps: 0, maxAuthenticators: 1 }
-  return store.activatePending({ ...usual, backupCodes: null, keepFamilyId: null, now: noon, ...activation })
+): Promise<string> {
+  const usual = { userId: 'ann', step: firstStep, driftSteps: 0, maxAuthenticators: 1, isCounted: false }
+  const defaults = { ...usual, backupCodes: null, keepFamilyId: null, now: noon, limits: unlimited }
+  return (await store.activatePending({ ...defaults, ...activation })).outcome
 }
 
 /** Ann's code of the app at noon, where nothing else is said. */
 export function attempt(differing: Partial<Attempt> = {}): Attempt {
-  return { userId: 'ann', method: 'totp', against: 'live', challenge: null, now: noon, limits, ...differing }
+  return { userId: 'ann', method: 'totp', against: 'live', token: null, now: noon, limits, ...differing }
 }
 
-/** Reserves attempts that have to be reserved; each one is a failure until it is spent. */
-export async function reserve(store: TotpStore, differing: Partial<Attempt> = {}, times = 1): Promise<void> {
-  for (let n = 1; n <= times; n++) {
-    const { outcome } = await store.reserveAttempt(attempt(differing))
-    assert.equal(outcome, 'reserved', `attempt ${n} of ${times}`)
+type Wrong = Partial<Attempt & { generation: number }>
+
+/** A wrong code of Ann's, who has enrolled once, or is about to. */
+export function wrong(differing: Wrong = {}): Settlement {
+  const { method, against, generation = against === 'pending' ? 0 : 1, ...of } = { ...attempt(differing), ...differing }
+  const common = { ...of, generation, family: null }
+  switch (method) {
+    case 'totp':
+      return { ...common, method, match: null, isCounted: false }
+    case 'backup_code':
+      return { ...common, method, digests: ['no such code'] }
+    case 'recovery_password':
+      return { ...common, method }
   }
 }
 
-/** Whether, and until when, one more attempt is refused; leaves one more counted when it is not. */
-export async function refusedUntil(store: TotpStore, differing: Partial<Attempt> = {}): Promise<number | string> {
-  const reservation = await store.reserveAttempt(attempt(differing))
-  return reservation.outcome === 'delayed' ? reservation.retryAt : reservation.outcome
+/** Enters wrong codes that have to be admitted. */
+export async function fail(store: TotpStore, differing: Wrong = {}, times = 1): Promise<void> {
+  const { generation } = await store.getUser(differing.userId ?? 'ann')
+  for (let n = 1; n <= times; n++) {
+    const { outcome } = await store.settleAttempt(wrong({ generation, ...differing }))
+    assert.equal(outcome, 'wrong', `attempt ${n} of ${times}`)
+  }
 }
+
+/** Whether, and until when, one more attempt is refused; leaves one more failure counted when it is not: `wrong`. */
+export async function refusedUntil(store: TotpStore, differing: Wrong = {}): Promise<number | string> {
+  const { generation: _, ...of } = differing
+  const factors = await store.readFactors(attempt(of))
+  const { generation } = await store.getUser(differing.userId ?? 'ann')
+  const settled = factors.outcome === 'open' ? await store.settleAttempt(wrong({ generation, ...differing })) : factors
+  return settled.outcome === 'delayed' ? settled.retryAt : settled.outcome
+}
+
+/** Neither a delay nor a limit: wrong codes are all admitted. */
+const unlimited = { ...limits, delayAfter: 100_000, lockAfter: 100_000, maxPerPeriod: 100_000 }
 
 export function byStep(
   user: Enrolled,
   step: number,
-  differing: Partial<Common & { driftSteps: number }> = {},
-): Spending {
+  differing: Partial<Common & { driftSteps: number; isCounted: boolean }> = {},
+): Settlement {
   const { userId, generation, authenticatorId } = user
-  const usual = { challenge: null, now: noon, driftSteps: 0 }
-  return { userId, generation, method: 'totp', authenticatorId, step, ...usual, ...differing }
+  const { driftSteps = 0, isCounted = false, ...of } = differing
+  const usual = { token: null, family: null, now: noon, limits: unlimited }
+  const match = { authenticatorId, step, driftSteps }
+  return { userId, generation, method: 'totp', match, isCounted, ...usual, ...of }
 }
 
-export function byCode(user: Enrolled, digests: readonly string[], differing: Partial<Common> = {}): Spending {
+export function byCode(user: Enrolled, digests: readonly string[], differing: Partial<Common> = {}): Settlement {
   const { userId, generation } = user
-  return { userId, challenge: null, generation, now: noon, method: 'backup_code', digests, ...differing }
+  const usual = { token: null, family: null, now: noon, limits: unlimited }
+  return { userId, generation, method: 'backup_code', digests, ...usual, ...differing }
 }
 
-type Common = Pick<Spending, 'challenge' | 'generation' | 'now'>
+type Common = Pick<Settlement, 'token' | 'generation' | 'family' | 'now' | 'limits'>
 
 export function challengeOf(user: Enrolled, tokenId = 'challenge', differing: Partial<SingleUse> = {}): SingleUse {
   return { tokenId, generation: user.generation, expiresAt: noon + 120, ...differing }

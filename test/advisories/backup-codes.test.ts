@@ -132,9 +132,9 @@ test('@nulix/adonis-2fa, @enteocode/nestjs-mfa (by reading them): a backup code 
     expect(again.outcome, 'the code is used up').toBe('400 invalid_code')
     expect((await service.totp.getStatus(person.id)).backupCodesRemaining).toBe(backupCodes.length - 1)
     await service.get('totp/backup_codes/', access)
-    service.broken.add('spend')
+    service.broken.add('settleAttempt')
     expect((await service.post('totp/verify/', { backup_code: backupCodes[1] }, access)).status).toBe(503)
-    service.broken.delete('spend')
+    service.broken.delete('settleAttempt')
     const { body } = await service.post('totp/rotate_backup_codes/', undefined, access)
     backupCodes.push(...(body.backup_codes as string[]))
   } finally {

@@ -89,21 +89,22 @@ test('CVE-2021-45331, CVE-2026-20779, GHSA-gx3v-q759-g323 (Gitea): of 50 request
   const code = nextCode(service, alice.phone)
   const answers = await Promise.all(
     challenges.map((totp_challenge_token) =>
-      service.post('jwt/totp/verify/', { totp_challenge_token, otp_code: code }),
+      service.post('jwt/totp/verify/', { totp_challenge_token, otp_code: code, trust_device: true }),
     ),
   )
   expect(answers.filter(({ outcome }) => outcome === '200')).toHaveLength(1)
 
   const { access } = alice.session
+  const [authenticator] = (await service.totp.getStatus(alice.person.id)).authenticators
+  const [device] = await service.totp.listTrustedDevices(alice.person.id)
+  const remove = (path: string) => service.call({ method: 'DELETE', path, json: { input_code: code }, bearer: access })
   const others = [
     () => service.post('totp/verify/', { otp_code: code }, access),
     () => service.post('totp/create/', { input_code: code }, access),
     () => service.post('totp/disable/', { input_code: code }, access),
     () => service.post('totp/rotate_backup_codes/', { input_code: code }, access),
-    () =>
-      service.call({ method: 'DELETE', path: 'totp/authenticators/x/', json: { input_code: code }, bearer: access }),
-    () =>
-      service.call({ method: 'DELETE', path: 'totp/trusted_devices/x/', json: { input_code: code }, bearer: access }),
+    () => remove(`totp/authenticators/${authenticator?.id}/`),
+    () => remove(`totp/trusted_devices/${device?.id}/`),
   ]
   for (const other of others) {
     await service.totp.unlock(alice.person.id)

@@ -2,9 +2,7 @@ import assert from 'node:assert/strict'
 import { contextOf } from '../../src/flows/context.ts'
 import {
   ACCESS_SECONDS,
-  BEFORE_DELAY,
   blockOf,
-  FIRST_DELAY,
   fail,
   isFresh,
   judge,
@@ -64,18 +62,22 @@ export async function holdCode(
   const answered = replies.map(codeOf)
   const judged = answered.filter((code) => code === 'invalid_code').length
   if (right === null) {
-    const isReplay = kind === 'totp' && isSpent(verdictOf(user.live, plain(codeIn(typed)), now))
-    // Where one of two at the same time is the last before a delay, the other is told to wait.
-    const due = [isReplay ? 'code_already_used' : 'invalid_code', ...(replies.length > 1 ? ['too_many_attempts'] : [])]
-    for (const code of answered) assert.ok(due.includes(code), `${what}: ${code} in place of ${due}`)
+    const verdict = kind === 'totp' ? verdictOf(user.live, plain(codeIn(typed)), now) : null
+    const isReplay = isSpent(verdict)
+    const isCounted = !isReplay || verdict?.isOffTime === true
+    const due = new Set([isReplay ? 'code_already_used' : 'invalid_code'])
+    // Where one of two at the same time is the last before a delay, the other has to wait.
+    if (isCounted && replies.length > 1) due.add('too_many_attempts')
+    // Its failure may have set the delay under which it cannot be settled again.
+    if (isCounted) due.add('invalid_code')
+    for (const code of answered) assert.ok(due.has(code), `${what}: ${code} instead of ${[...due]}`)
     if (kind === 'totp') judge(user.live, plain(codeIn(typed)), now)
-    for (let n = 0; n < judged; n++) fail(user, kind, now)
+    const failures = isCounted ? answered.filter((code) => code !== 'too_many_attempts').length : 0
+    for (let n = 0; n < failures; n++) fail(user, kind, now)
     if (isReplay) {
-      // A delay that was over by the clock of the process that took the replay back is over for a clock behind it too.
-      user.failures.totp.blockedUntil = 0
-      world.count('replay')
+      world.count(isCounted ? 'replay out of time' : 'replay')
+      await holdReplay(on, user)
     }
-    if (isReplay && replies.length > 1) await settleReplays(on, user)
     return null
   }
   right.use()
@@ -102,21 +104,15 @@ export async function settle(
   count.perhaps += losers - judged
 }
 
-/**
- * A replay costs no attempt. Of two at once, the later may have set a delay that the earlier one, given back in between,
- * leaves standing.
- */
-async function settleReplays(on: Process, user: ModelUser): Promise<void> {
+/** A replay costs no attempt, and sets no delay. */
+async function holdReplay(on: Process, user: ModelUser): Promise<void> {
   const { store, policy } = contextOf(on.totp)
-  const count = user.failures.totp
-  const budget = await store.getFailureBudget(user.id, 'totp', on.now(), policy.failures)
-  assert.equal(budget.consecutive, count.consecutive, 'a replay was counted')
-  if (typeof budget.lockedUntil !== 'number' || blockOf(user, 'totp', on.now()) !== 'free') return
-  assert.ok(budget.lockedUntil <= on.now() + FIRST_DELAY && count.consecutive === BEFORE_DELAY - 2, 'a replay delays')
-  count.blockedUntil = budget.lockedUntil
+  const { consecutive, lockedUntil } = await store.getFailureBudget(user.id, 'totp', on.now(), policy.failures)
+  assert.equal(consecutive, user.failures.totp.consecutive, 'a replay was counted')
+  if (blockOf(user, 'totp', on.now()) === 'free') assert.equal(lockedUntil, null, 'a replay set a delay')
 }
 
-function isSpent(verdict: ReturnType<typeof verdictOf>): boolean {
+function isSpent(verdict: ReturnType<typeof verdictOf>): verdict is NonNullable<ReturnType<typeof verdictOf>> {
   return verdict !== null && !verdict.isFar && verdict.step <= verdict.phone.lastStep
 }
 

@@ -22,7 +22,7 @@ const SKEW_SECONDS = 60
 const WINDOW = 1
 const MAX_DRIFT = 10
 export const BEFORE_DELAY = 5
-export const FIRST_DELAY = 30
+const FIRST_DELAY = 30
 export const MAX_DELAY = 900
 export const HARD_CAP = 100
 const TOTAL = 300
@@ -194,6 +194,7 @@ export function judge(phones: readonly ModelPhone[], code: string, now: number) 
   return verdict
 }
 
+/** `isFar`: not good by itself. `isOffTime`: outside the window, so it counts as wrong before it is looked for elsewhere. */
 export function verdictOf(phones: readonly ModelPhone[], code: string, now: number) {
   const stepNow = Math.floor(now / STEP)
   const matches = ({ app }: ModelPhone, from: number, to: number) => {
@@ -203,11 +204,11 @@ export function verdictOf(phones: readonly ModelPhone[], code: string, now: numb
   const inOrder = [...phones].sort((a, b) => a.createdAt - b.createdAt)
   for (const phone of inOrder) {
     const step = matches(phone, stepNow + phone.drift - WINDOW, stepNow + phone.drift + WINDOW)
-    if (step !== null && step !== phone.far) return { phone, step, isFar: false }
+    if (step !== null && step !== phone.far) return { phone, step, isFar: false, isOffTime: false }
   }
   for (const phone of inOrder) {
     const step = matches(phone, stepNow - MAX_DRIFT, stepNow + MAX_DRIFT)
-    if (step !== null) return { phone, step, isFar: phone.far !== step - 1 }
+    if (step !== null) return { phone, step, isFar: phone.far !== step - 1, isOffTime: true }
   }
   return null
 }

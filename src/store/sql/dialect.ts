@@ -2,7 +2,7 @@
 export type Dialect = 'sqlite' | 'postgres' | 'mysql'
 
 export type SqlValue = string | number | bigint | null
-export type SqlParameters = Readonly<Record<string, SqlValue | readonly string[]>>
+export type SqlParameters = Readonly<Record<string, SqlValue>>
 
 /** A statement as a driver takes it: placeholders in the dialect's own way, and the names that fill them in order. */
 export interface Statement {
@@ -22,6 +22,10 @@ const TEXTS = new Set([
   'sealedSecret',
   'algorithm',
   'digest',
+  'digests',
+  'changeId',
+  'attemptId',
+  'familyTokenId',
   'sealedCode',
   'method',
   'tokenId',
@@ -49,7 +53,7 @@ export function compile(dialect: Dialect, name: string, source: string): Stateme
       return { name, text: text.replace(/(?<!:):\w+/g, '?'), parameters: named }
     case 'postgres': {
       const numbered = text.replace(/(?<!:):(\w+)/g, (_, parameter: string) => {
-        const type = parameter === 'digests' ? 'text[]' : TEXTS.has(parameter) ? 'text' : 'bigint'
+        const type = TEXTS.has(parameter) ? 'text' : 'bigint'
         return `$${distinct.indexOf(parameter) + 1}::${type}`
       })
       return { name, text: numbered, parameters: distinct }

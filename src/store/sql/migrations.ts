@@ -90,6 +90,13 @@ export const migrations: readonly Migration[] = [
       { of: 'pending', columns: columnsOf('session_digest id?') },
     ],
   },
+  {
+    tables: [],
+    columns: [
+      { of: 'user', columns: columnsOf('change_id id?') },
+      { of: 'failure', columns: columnsOf('attempt_id id?') },
+    ],
+  },
 ]
 
 /** The tables as all steps together leave them. */

@@ -1,10 +1,9 @@
 import { deadline } from '../../clock.ts'
+import type { Query, Result, Runner } from './batch.ts'
 import type { Dialect, SqlParameters } from './dialect.ts'
 import { createTable, listColumns, migrationTable, readVersion, statementsToMigrate, versionOf } from './migrations.ts'
-import type { Runner } from './sql-store.ts'
 import type { StatementName } from './statements.ts'
 import type { Tables } from './tables.ts'
-import type { Result, Work } from './work.ts'
 
 /** One connection, held for as long as a transaction takes. */
 export interface Session {
@@ -37,11 +36,7 @@ const MAX_RETRIES = 10
 export const MAX_TRANSACTION_MS = 9000
 
 export function pooledRunner(pooled: ConnectionSource): Runner {
-  const transaction = async <T>(
-    kind: 'read' | 'write',
-    work: () => Work<T>,
-    keep: (result: T) => boolean,
-  ): Promise<T> => {
+  const transaction = async (kind: 'read' | 'write', queries: readonly Query[]): Promise<readonly Result[]> => {
     const isOver = deadline(MAX_TRANSACTION_MS)
     const checkTime = () => {
       if (isOver()) throw new Error(`the transaction took longer than ${MAX_TRANSACTION_MS / 1000} seconds`)
@@ -52,11 +47,15 @@ export function pooledRunner(pooled: ConnectionSource): Runner {
       try {
         checkTime()
         await session.begin(kind)
-        const result = await perform(session, work, checkTime)
+        const results: Result[] = []
+        for (const { statement, parameters } of queries) {
+          checkTime()
+          results.push(await session.query(statement, parameters))
+        }
         checkTime()
-        await (keep(result) ? session.commit() : session.rollback())
+        await session.commit()
         broken = false
-        return result
+        return results
       } catch (error) {
         broken = !(await rolledBack(session))
         // A commit that failed for any other reason may have happened: it is reported, never repeated.
@@ -66,11 +65,12 @@ export function pooledRunner(pooled: ConnectionSource): Runner {
       }
     }
   }
-  return {
-    write: (work, keep) => transaction('write', work, keep),
-    read: (work) => transaction('read', work, () => true),
-    single: (work) => perform(pooled, work, () => undefined),
+  const run = async (kind: 'read' | 'write', queries: readonly Query[]): Promise<readonly Result[]> => {
+    const [only, ...others] = queries
+    if (only === undefined || others.length > 0) return transaction(kind, queries)
+    return [await pooled.query(only.statement, only.parameters)]
   }
+  return { write: (queries) => run('write', queries), read: (queries) => run('read', queries) }
 }
 
 /** One statement outside a transaction, sent again while the database undoes it for another's sake. */
@@ -82,18 +82,6 @@ export async function repeated<T>(isRetryable: ConnectionSource['isRetryable'], 
       if (!isRetryable(error) || attempt === MAX_RETRIES) throw error
     }
   }
-}
-
-/** Sends one statement after the other. */
-async function perform<T>(on: Pick<Session, 'query'>, work: () => Work<T>, checkTime: () => void): Promise<T> {
-  const steps = work()
-  let next = steps.next()
-  while (!next.done) {
-    checkTime()
-    const { statement, parameters } = next.value
-    next = steps.next(await on.query(statement, parameters))
-  }
-  return next.value
 }
 
 async function rolledBack(session: Session): Promise<boolean> {

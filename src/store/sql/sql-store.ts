@@ -1,268 +1,542 @@
+import { randomUUID } from 'node:crypto'
 import type { OtpAlgorithm } from '../../otp/hotp.ts'
 import type { FailureLimits } from '../../policy.ts'
-import { budgetOf, type FailureCount, noFailures, periodOf, refusalOf } from '../failures.ts'
-import { isOutdated } from '../single-use.ts'
+import { blockOf, budgetOf, type FailureCount, limitParameters, noFailures, periodOf } from '../failure-budget.ts'
 import type {
   Attempt,
   AuthenticatorRecord,
   BackupCodeRecord,
   FactorStatus,
+  Factors,
   FailureKind,
   PendingAuthenticator,
-  Reservation,
+  Settled,
+  Settlement,
   SingleUse,
-  Spending,
-  Spent,
   TotpStore,
   TrustedDeviceRecord,
   UserRecord,
 } from '../store.ts'
+import { type Query, query, type Result, type Row, type Runner } from './batch.ts'
+import type { SqlParameters } from './dialect.ts'
 import { checkTables, versionOf } from './migrations.ts'
+import type { StatementName } from './statements.ts'
 import type { Tables } from './tables.ts'
-import { all, first, type Row, run, type Work } from './work.ts'
-
-/** Runs work on a database. */
-export interface Runner {
-  /** In one transaction, to be kept when `keep` says so of the result, else rolled back. */
-  write<T>(work: () => Work<T>, keep: (result: T) => boolean): Promise<T>
-  /** Reads that see one moment. */
-  read<T>(work: () => Work<T>): Promise<T>
-  /** One statement, which needs no transaction. */
-  single<T>(work: () => Work<T>): Promise<T>
-}
-
-const always = () => true
-const done = (result: boolean) => result
 
 /** The store's operations in SQL; what a database can do better, its own file replaces. */
 export function sqlStore(runner: Runner, tables: Tables): Omit<TotpStore, 'migrate' | 'close'> {
+  const first = async (statement: StatementName, parameters: SqlParameters = {}): Promise<Row | undefined> =>
+    (await all(statement, parameters))[0]
+  const all = async (statement: StatementName, parameters: SqlParameters): Promise<readonly Row[]> =>
+    (await runner.read([query(statement, parameters)]))[0]?.rows ?? []
+  /** @returns how many rows were written */
+  const run = async (statement: StatementName, parameters: SqlParameters): Promise<number> =>
+    (await runner.write([query(statement, parameters)]))[0]?.changes ?? 0
+  const write = async (queries: readonly Query[]): Promise<Answers> => answersTo(queries, await runner.write(queries))
+  const read = async (queries: readonly Query[]): Promise<Answers> => answersTo(queries, await runner.read(queries))
+
   return {
-    getUser: (userId) => runner.single(() => getUser(userId)),
-    getStatus: (userId, now, limits) => runner.read(() => getStatus(userId, now, limits)),
-    getStatuses: (userIds, now, limits) => runner.read(() => getStatuses(userIds, now, limits)),
-    getFailureBudget: (userId, method, now, limits) =>
-      runner.single(function* () {
-        return budgetOf(yield* failuresOf({ userId, method, now, limits }), now, limits)
-      }),
-    reserveAttempt: (attempt) =>
-      runner.write(
-        () => reserveAttempt(attempt),
-        ({ outcome }) => outcome === 'reserved',
-      ),
-    spend: (spending) =>
-      runner.write(
-        () => spend(spending),
-        ({ outcome }) => outcome === 'spent',
-      ),
-    returnAttempt: (attempt) =>
-      runner.single(function* () {
-        yield* run('returnAttempt', attempt)
-      }),
-    clearFailures: (userId) =>
-      runner.single(function* () {
-        yield* run('clearFailures', { userId })
-      }),
-    noteResyncStep: (userId, authenticatorId, step) =>
-      runner.write(function* () {
-        yield* run('noteResyncStep', { userId, authenticatorId, step })
-        yield* run('noteResyncStepOfPending', { userId, authenticatorId, step })
-      }, always),
-    putPending: (userId, pending, generation, limits) =>
-      runner.write(function* () {
-        const user = yield* lockUser(userId)
-        if (user.generation !== generation) return false
-        const { parameters, ...rest } = pending
-        yield* run('deletePending', { userId })
-        yield* run('insertPending', { userId, ...rest, ...parameters })
-        if (user.confirmedAt === null) yield* run('liftLockOfApp', { userId, lockAfter: limits.lockAfter })
-        return true
-      }, done),
-    getPending: (userId, now) =>
-      runner.single(function* () {
-        const row = yield* first('getPending', { userId, now })
-        return row ? toPending(row) : null
-      }),
-    activatePending: (activation) =>
-      runner.write(
-        () => activatePending(activation),
-        (outcome) => outcome !== 'refused',
-      ),
-    importAuthenticator: (brought) =>
-      runner.write(
-        () => importAuthenticator(brought),
-        (outcome) => outcome === 'first' || outcome === 'added',
-      ),
-    renameAuthenticator: (userId, authenticatorId, name) =>
-      runner.write(function* () {
-        yield* run('renameAuthenticator', { userId, authenticatorId, name })
-        return (yield* all('getLive', { userId })).map(toAuthenticator).find(({ id }) => id === authenticatorId) ?? null
-      }, always),
-    removeAuthenticator: (removal) =>
-      runner.write(
-        () => removeAuthenticator(removal),
-        (outcome) => outcome === 'removed',
-      ),
-    removeFactors: (removal) => runner.write(() => removeFactors(removal), done),
-    replaceBackupCodes: (userId, codes, generation) =>
-      runner.write(function* () {
-        const user = yield* lockUser(userId)
-        if (user.confirmedAt === null || user.generation !== generation) return false
-        yield* putCodes(userId, codes)
-        return true
-      }, done),
-    listBackupCodes: (userId) =>
-      runner.single(function* () {
-        const rows = yield* all('listBackupCodes', { userId })
-        return rows.map((row) => ({ sealedCode: textOrNull(row.sealed_code), usedAt: numberOrNull(row.used_at) }))
-      }),
-    noteBackupCodesSaved: (userId, now) =>
-      runner.single(function* () {
-        yield* run('noteCodesSaved', { userId, now })
-      }),
-    raiseGeneration: (userId, now, { isPasswordSame } = { isPasswordSame: false }) =>
-      runner.write(function* () {
-        const { generation } = yield* lockUser(userId)
-        yield* raise(userId, generation + 1, now, null)
-        if (!isPasswordSame) yield* run('forgiveRecoveryPasswords', { userId })
-      }, always),
-    forgetUser: (userId, now) =>
-      runner.write(function* () {
-        const { generation } = yield* lockUser(userId)
-        yield* run('deleteLive', { userId })
-        yield* run('deleteBackupCodes', { userId })
-        yield* run('clearFailures', { userId })
-        yield* raise(userId, generation + 1, now, null)
-        yield* run('switchOff', { userId })
-      }, always),
-    isTokenUnused: (tokenId) =>
-      runner.single(function* () {
-        return (yield* first('isBurnt', { tokenId })) === undefined
-      }),
-    consumeToken: (token, now) => runner.write(() => consumeToken(token, now), done),
-    keepTrustedDevice: (device, generation) =>
-      runner.write(function* () {
-        if ((yield* lockUser(device.userId)).generation !== generation) return false
-        yield* run('keepDevice', { ...device, generation })
-        yield* run('forgetTwoDevices', { now: device.createdAt })
-        return true
-      }, done),
-    rotateTrustedDevice: (rotation) =>
-      runner.write(function* () {
-        if ((yield* run('rotateDevice', rotation)) === 1) return 'rotated'
-        yield* run('endDevice', rotation)
-        return 'dead'
-      }, always),
-    listTrustedDevices: (userId, now) => runner.single(() => listDevices(userId, now)),
-    endTrustedDevice: (userId, deviceId) =>
-      runner.single(function* () {
-        return (yield* run('endDevice', { userId, deviceId })) === 1
-      }),
-    endTrustedDevices: (userId) =>
-      runner.single(function* () {
-        return yield* run('endDevices', { userId })
-      }),
-    openFamily: ({ id, userId, tokenId, expiresAt }, generation, now) =>
-      runner.write(function* () {
-        yield* run('openFamily', { id, userId, tokenId, expiresAt, generation })
-        yield* run('forgetTwoFamilies', { now })
-      }, always),
-    rotateFamily: ({ familyId, tokenId, newTokenId, expiresAt, now }) =>
-      runner.write(function* () {
-        if ((yield* run('rotateFamily', { familyId, tokenId, newTokenId, expiresAt, now })) === 1) return 'rotated'
-        yield* run('endFamily', { familyId })
-        return 'dead'
-      }, always),
-    raiseFamily: (raising) =>
-      runner.single(function* () {
-        return (yield* run('raiseFamily', raising)) === 1
-      }),
-    isFamilyAlive: (familyId, tokenId, now) =>
-      runner.single(function* () {
-        const row = yield* first('getFamily', { familyId, now })
-        return row !== undefined && (tokenId === null || String(row.token_id) === tokenId)
-      }),
-    endFamily: (familyId) =>
-      runner.single(function* () {
-        yield* run('endFamily', { familyId })
-      }),
-    keepKeyCheck: (sealed) =>
-      runner.write(function* () {
-        yield* run('keepKeyCheck', { sealed })
-        const row = yield* first('getKeyCheck', {})
-        const version = versionOf(row)
-        checkTables(version, version === null ? yield* all('listColumns', {}) : [], tables)
-        return String(row?.sealed)
-      }, always),
-    countCall: ({ keyDigest, windowSeconds, now }) =>
-      runner.write(function* () {
-        const call = { keyDigest, expiresAt: now + windowSeconds, now }
-        if ((yield* run('countCall', call)) === 0) {
-          yield* run('ensureCalls', call)
-          yield* run('countCall', call)
-        }
-        const row = yield* first('getCalls', { keyDigest })
-        yield* run('forgetTwoCalls', { now })
-        return { calls: Number(row?.calls), endsAt: Number(row?.expires_at) }
-      }, always),
-    deleteExpired: (now) =>
-      runner.write(function* () {
-        yield* run('deleteExpiredPending', { now })
-        yield* run('deleteExpiredBurntTokens', { now })
-        yield* run('deleteExpiredFamilies', { now })
-        yield* run('deleteExpiredDevices', { now })
-        yield* run('deleteExpiredCalls', { now })
-      }, always),
+    getUser: async (userId) => toUser(await first('getUser', { userId })),
+
+    async getStatus(userId, now, limits) {
+      const of = { userId, now, period: periodOf(now, limits), method: 'totp' }
+      const { rows } = await read([
+        query('getFailures', of),
+        query('getWholeUser', of),
+        query('getLive', of),
+        query('countBackupCodes', of),
+        query('getPending', of),
+        query('listDevices', of),
+      ])
+      const [user] = rows('getWholeUser')
+      return {
+        user: toUser(user),
+        authenticators: rows('getLive').map(toAuthenticator),
+        backupCodesRemaining: Number(rows('countBackupCodes')[0]?.remaining),
+        backupCodesSavedAt: numberOrNull(user?.codes_saved_at),
+        pendingUntil: numberOrNull(rows('getPending')[0]?.expires_at),
+        trustedDevices: rows('listDevices').length,
+        lockedUntil: budgetOf(toFailureCount(rows('getFailures')[0], now, limits), now, limits).lockedUntil,
+      }
+    },
+
+    async getStatuses(userIds, now, limits) {
+      const of = { userIds: JSON.stringify(userIds), now, period: periodOf(now, limits) }
+      const { rows } = await read([
+        query('usersIn', of),
+        query('liveIn', of),
+        query('countBackupCodesIn', of),
+        query('pendingIn', of),
+        query('countDevicesIn', of),
+        query('failuresIn', of),
+      ])
+      const users = byUser(rows('usersIn'))
+      const live = byUser(rows('liveIn'))
+      const codes = byUser(rows('countBackupCodesIn'))
+      const pending = byUser(rows('pendingIn'))
+      const devices = byUser(rows('countDevicesIn'))
+      const failures = byUser(rows('failuresIn'))
+      return userIds.map(
+        (userId): FactorStatus => ({
+          user: toUser(users.get(userId)?.[0]),
+          authenticators: (live.get(userId) ?? []).map(toAuthenticator),
+          backupCodesRemaining: Number(codes.get(userId)?.[0]?.counted ?? 0),
+          backupCodesSavedAt: numberOrNull(users.get(userId)?.[0]?.codes_saved_at),
+          pendingUntil: numberOrNull(pending.get(userId)?.[0]?.expires_at),
+          trustedDevices: Number(devices.get(userId)?.[0]?.counted ?? 0),
+          lockedUntil: budgetOf(toFailureCount(failures.get(userId)?.[0], now, limits), now, limits).lockedUntil,
+        }),
+      )
+    },
+
+    async getFailureBudget(userId, method, now, limits) {
+      const row = await first('getFailures', { userId, method, period: periodOf(now, limits) })
+      return budgetOf(toFailureCount(row, now, limits), now, limits)
+    },
+
+    readFactors: (attempt) => readFactorsBy(runner, { live: 'readLive', pending: 'readPending' }, attempt),
+
+    async settleAttempt(settlement) {
+      if (isExpired(settlement)) return { outcome: 'stale' }
+      const { queries, read: settledBy } = settling(settlement)
+      return settledBy(await write([query('lockUser', { userId: settlement.userId }), ...queries]))
+    },
+
+    async clearFailures(userId) {
+      await run('clearFailures', { userId })
+    },
+
+    async noteResyncStep(userId, authenticatorId, step) {
+      const of = { userId, authenticatorId, step }
+      await write([query('noteResyncStep', of), query('noteResyncStepOfPending', of)])
+    },
+
+    async putPending(userId, pending, generation, limits) {
+      const change = changeOf({ userId, generation })
+      const { parameters, ...rest } = pending
+      const { changes } = await write([
+        ...claim('claimUser', change),
+        query('deletePending', change),
+        query('insertPending', { ...change, ...rest, ...parameters }),
+        query('liftLockOfApp', { ...change, lockAfter: limits.lockAfter }),
+      ])
+      return changes('claimUser') === 1
+    },
+
+    async getPending(userId, now) {
+      const row = await first('getPending', { userId, now })
+      return row ? toPending(row) : null
+    },
+
+    activatePending: async (activation) => {
+      const { userId, authenticatorId, step, driftSteps, maxAuthenticators, generation, now, limits } = activation
+      const { backupCodes, keepFamilyId, isCounted } = activation
+      const attempt = attemptOf({ userId, method: 'totp', generation, token: null, isCounted, now, limits })
+      const change = { ...changeOf({ userId, generation }, attempt.attemptId), ...attempt }
+      const { rows, changes } = await write([
+        query('ensureUser', change),
+        query('lockUser', change),
+        query('lockLive', change),
+        query('settlePending', { ...change, authenticatorId }),
+        query('claimUserByCode', change),
+        query('copyPendingToLive', { ...change, authenticatorId, step, driftSteps, now }),
+        query('deleteLeastUsed', { ...change, authenticatorId, maxAuthenticators }),
+        ...(backupCodes ? putCodes(change, backupCodes) : []),
+        ...raise(change, now, keepFamilyId),
+        query('switchOn', { ...change, now }),
+        query('getSettled', change),
+      ])
+      if (changes('claimUserByCode') === 0) {
+        const [row] = rows('getSettled')
+        return blockOf(toFailureCount(row, now, limits), now, limits) ?? { outcome: 'refused' }
+      }
+      const isFirst = toUser(rows('lockUser')[0]).confirmedAt === null
+      return { outcome: isFirst ? 'first' : rows('lockLive').length < maxAuthenticators ? 'added' : 'replaced' }
+    },
+
+    async importAuthenticator(brought) {
+      const { userId, authenticator, lastStep, maxAuthenticators, generation, backupCodes, now } = brought
+      const change = changeOf({ userId, generation })
+      const { parameters, ...rest } = authenticator
+      const { rows, changes } = await write([
+        ...claim('claimUserWithRoom', { ...change, maxAuthenticators }),
+        query('insertLive', { ...change, ...rest, ...parameters, lastStep }),
+        ...(backupCodes ? putCodes(change, backupCodes, 1) : []),
+        ...raise(change, now, null),
+        query('switchOn', { ...change, now: authenticator.createdAt }),
+      ])
+      const user = toUser(rows('lockUser')[0])
+      if (changes('claimUserWithRoom') === 1) return user.confirmedAt === null ? 'first' : 'added'
+      return user.generation === generation ? 'full' : 'stale'
+    },
+
+    async renameAuthenticator(userId, authenticatorId, name) {
+      const { rows } = await write([
+        query('renameAuthenticator', { userId, authenticatorId, name }),
+        query('getLive', { userId }),
+      ])
+      return (
+        rows('getLive')
+          .map(toAuthenticator)
+          .find(({ id }) => id === authenticatorId) ?? null
+      )
+    },
+
+    async removeAuthenticator(removal) {
+      const { userId, authenticatorId, generation, keepFamilyId, now } = removal
+      const change = { ...changeOf({ userId, generation }), authenticatorId }
+      const { rows, changes } = await write([
+        query('lockUser', change),
+        query('lockLive', change),
+        query('claimUserOfSeveral', change),
+        query('deleteAuthenticator', change),
+        ...raise(change, now, keepFamilyId),
+      ])
+      if (changes('claimUserOfSeveral') === 1) return 'removed'
+      if (toUser(rows('lockUser')[0]).generation !== generation) return 'stale'
+      return rows('lockLive').some(({ id }) => String(id) === authenticatorId) ? 'last' : 'absent'
+    },
+
+    async removeFactors(removal) {
+      const { userId, generation, token, keepFamilyId, now, limits } = removal
+      if (token && (token.generation !== generation || token.expiresAt < now)) return { outcome: 'stale' }
+      const method = 'recovery_password'
+      const attempt = attemptOf({ userId, method, generation, token, isCounted: false, now, limits })
+      const change = { ...changeOf({ userId, generation }, attempt.attemptId), ...attempt }
+      const { rows, changes } = await write([
+        query('ensureUser', change),
+        query('lockUser', change),
+        ...(token ? [query('settlePassword', { ...change, isRight: 1 })] : []),
+        query('claimUserByToken', change),
+        ...(token ? consuming(change, now) : []),
+        query('liftLock', { ...change, lockAfter: limits.lockAfter }),
+        query('clearConsecutiveFailures', change),
+        query('deleteLive', change),
+        query('deleteBackupCodes', { ...change, isFirstOnly: 0 }),
+        ...raise(change, now, keepFamilyId, 'raiseGenerationOfFactor'),
+        query('switchOff', change),
+        query('getSettled', change),
+      ])
+      if (changes('claimUserByToken') === 1) return { outcome: 'removed' }
+      const [row] = rows('getSettled')
+      const isStale = !isTrue(row?.is_current) || !isTrue(row?.is_unused)
+      return (isStale ? null : blockOf(toFailureCount(row, now, limits), now, limits)) ?? { outcome: 'stale' }
+    },
+
+    async replaceBackupCodes(userId, codes, generation) {
+      const change = changeOf({ userId, generation })
+      const { changes } = await write([
+        query('lockUser', change),
+        query('claimUserWithFactor', change),
+        ...putCodes(change, codes),
+      ])
+      return changes('claimUserWithFactor') === 1
+    },
+
+    async listBackupCodes(userId) {
+      const rows = await all('listBackupCodes', { userId })
+      return rows.map((row) => ({ sealedCode: textOrNull(row.sealed_code), usedAt: numberOrNull(row.used_at) }))
+    },
+
+    async noteBackupCodesSaved(userId, now) {
+      await run('noteCodesSaved', { userId, now })
+    },
+
+    async raiseGeneration(userId, now, { isPasswordSame } = { isPasswordSame: false }) {
+      const change = changeOf({ userId })
+      await write([
+        ...claim('claimAnyUser', change),
+        ...raise(change, now, null),
+        ...(isPasswordSame ? [] : [query('forgiveRecoveryPasswords', change)]),
+      ])
+    },
+
+    async forgetUser(userId, now) {
+      const change = changeOf({ userId })
+      await write([
+        ...claim('claimAnyUser', change),
+        query('deleteLive', change),
+        query('deleteBackupCodes', { ...change, isFirstOnly: 0 }),
+        query('clearFailures', change),
+        ...raise(change, now, null),
+        query('switchOff', change),
+      ])
+    },
+
+    isTokenUnused: async (tokenId) => (await first('isBurnt', { tokenId })) === undefined,
+
+    async consumeToken({ tokenId, expiresAt }, now) {
+      if (expiresAt < now) return false
+      const { changes } = await write([
+        // First: MySQL keeps a lock on a mark that is there, and many that hold it must not wait for each other.
+        query('forgetTwoBurntTokens', { now }),
+        query('consumeToken', { tokenId, expiresAt }),
+      ])
+      return changes('consumeToken') === 1
+    },
+
+    async keepTrustedDevice(device, generation) {
+      const { changes } = await write([
+        query('keepDevice', { ...device, generation }),
+        query('forgetTwoDevices', { now: device.createdAt }),
+      ])
+      return changes('keepDevice') === 1
+    },
+
+    async rotateTrustedDevice(rotation) {
+      const { changes } = await write([query('rotateDevice', rotation), query('endUnrotatedDevice', rotation)])
+      return changes('rotateDevice') === 1 ? 'rotated' : 'dead'
+    },
+
+    async listTrustedDevices(userId, now) {
+      return (await all('listDevices', { userId, now })).map((row) => toDevice(row, userId))
+    },
+
+    endTrustedDevice: async (userId, deviceId) => (await run('endDevice', { userId, deviceId })) === 1,
+
+    endTrustedDevices: (userId) => run('endDevices', { userId }),
+
+    async openFamily({ id, userId, tokenId, expiresAt }, generation, now) {
+      await write([
+        query('openFamily', { id, userId, tokenId, expiresAt, generation }),
+        query('forgetTwoFamilies', { now }),
+      ])
+    },
+
+    async rotateFamily({ familyId, tokenId, newTokenId, expiresAt, now }) {
+      const rotation = { familyId, tokenId, newTokenId, expiresAt, now }
+      const { changes } = await write([query('rotateFamily', rotation), query('endUnrotatedFamily', rotation)])
+      return changes('rotateFamily') === 1 ? 'rotated' : 'dead'
+    },
+
+    raiseFamily: async (raising) => (await run('raiseFamily', raising)) === 1,
+
+    async isFamilyAlive(familyId, tokenId, now) {
+      const row = await first('getFamily', { familyId, now })
+      return row !== undefined && (tokenId === null || String(row.token_id) === tokenId)
+    },
+
+    async endFamily(familyId) {
+      await run('endFamily', { familyId })
+    },
+
+    async keepKeyCheck(sealed) {
+      // First: a start that is refused must leave no canary.
+      const version = versionOf(await first('getVersion'))
+      checkTables(version, version === null ? await all('listColumns', {}) : [], tables)
+      const { rows } = await write([query('keepKeyCheck', { sealed }), query('getKeyCheck')])
+      return String(rows('getKeyCheck')[0]?.sealed)
+    },
+
+    async countCall({ keyDigest, windowSeconds, now }) {
+      const call = { keyDigest, expiresAt: now + windowSeconds, now }
+      const { rows } = await write([query('countCall', call), query('getCalls', call), query('forgetTwoCalls', call)])
+      return toWindow(rows('getCalls')[0])
+    },
+
+    async deleteExpired(now) {
+      await write([
+        query('deleteExpiredPending', { now }),
+        query('deleteExpiredBurntTokens', { now }),
+        query('deleteExpiredFamilies', { now }),
+        query('deleteExpiredDevices', { now }),
+        query('deleteExpiredCalls', { now }),
+      ])
+    },
   }
 }
 
-function* getUser(userId: string): Work<UserRecord> {
-  return toUser(yield* first('getUser', { userId }))
+/** Results by the name of their statement. */
+interface Answers {
+  rows(of: StatementName): readonly Row[]
+  changes(of: StatementName): number
 }
 
-/** The user as of now, held so until the transaction ends: of two changes at once, one waits for the other. */
-function* lockUser(userId: string): Work<UserRecord> {
-  // Looked for first: MySQL's INSERT IGNORE would hold a shared lock, and two that hold one wait for each other for ever.
-  const row = yield* first('lockUser', { userId })
-  if (row) return toUser(row)
-  yield* run('ensureUser', { userId })
-  return toUser(yield* first('lockUser', { userId }))
+function answersTo(queries: readonly Query[], results: readonly Result[]): Answers {
+  const resultOf = (name: StatementName) => results[queries.findIndex(({ statement }) => statement === name)]
+  return { rows: (of) => resultOf(of)?.rows ?? [], changes: (of) => resultOf(of)?.changes ?? 0 }
 }
 
-function* getStatus(userId: string, now: number, limits: FailureLimits): Work<FactorStatus> {
-  const failures = yield* failuresOf({ userId, method: 'totp', now, limits })
-  const row = yield* first('getWholeUser', { userId })
+/** A change of one user's factors: its id marks the user's row, and each statement of the change asks for that mark. */
+interface Change {
+  userId: string
+  changeId: string
+  [parameter: string]: SqlParameters[string]
+}
+
+function changeOf(of: { userId: string; generation?: number }, changeId: string = randomUUID()): Change {
+  return { ...of, changeId }
+}
+
+function claim(statement: StatementName, change: Change): Query[] {
+  return [query('ensureUser', change), query('lockUser', change), query(statement, change)]
+}
+
+/**
+ * Raises the generation of a claimed user, and ends what was made under the one before. An enrollment that waits for its
+ * first code goes too: whoever began it may have had an access token only, from before the password was changed.
+ */
+function raise(
+  change: Change,
+  now: number,
+  keepFamilyId: string | null,
+  statement: StatementName = 'raiseGeneration',
+): Query[] {
+  return [
+    query(statement, { ...change, now }),
+    query('deletePending', change),
+    ...(keepFamilyId === null ? [] : [query('keepFamily', { ...change, keepFamilyId })]),
+    query('endStaleFamilies', change),
+    query('endStaleDevices', change),
+  ]
+}
+
+/** @param isFirstOnly - 1: only where 2FA was off */
+function putCodes(change: Change, codes: readonly BackupCodeRecord[], isFirstOnly = 0): Query[] {
+  return [
+    query('deleteBackupCodes', { ...change, isFirstOnly }),
+    query('forgetCodesSaved', { ...change, isFirstOnly }),
+    ...codes.map(({ digest, sealedCode }, position) =>
+      query('insertBackupCode', { ...change, isFirstOnly, digest, sealedCode, position }),
+    ),
+  ]
+}
+
+/** What every statement of a settlement needs. */
+function attemptOf(of: {
+  userId: string
+  method: FailureKind
+  generation: number
+  token: SingleUse | null
+  isCounted: boolean
+  now: number
+  limits: FailureLimits
+}) {
+  const { userId, method, generation, token, isCounted, now, limits } = of
   return {
-    user: toUser(row),
-    authenticators: (yield* all('getLive', { userId })).map(toAuthenticator),
-    backupCodesRemaining: yield* remaining(userId),
-    backupCodesSavedAt: numberOrNull(row?.codes_saved_at),
-    pendingUntil: numberOrNull((yield* first('getPending', { userId, now }))?.expires_at),
-    trustedDevices: (yield* listDevices(userId, now)).length,
-    lockedUntil: budgetOf(failures, now, limits).lockedUntil,
+    attemptId: randomUUID() as string,
+    userId,
+    method,
+    generation,
+    now,
+    isCounted: isCounted ? 1 : 0,
+    tokenId: token?.tokenId ?? null,
+    expiresAt: token?.expiresAt ?? null,
+    ...limitParameters(now, limits),
   }
 }
 
-function* getStatuses(userIds: readonly string[], now: number, limits: FailureLimits): Work<FactorStatus[]> {
-  const period = periodOf(now, limits)
-  const of = { userIds: JSON.stringify(userIds), now, period }
-  const users = byUser(yield* all('usersIn', of))
-  const live = byUser(yield* all('liveIn', of))
-  const codes = byUser(yield* all('countBackupCodesIn', of))
-  const pending = byUser(yield* all('pendingIn', of))
-  const devices = byUser(yield* all('countDevicesIn', of))
-  const failures = byUser(yield* all('failuresIn', of))
-  return userIds.map((userId) => {
-    const [failed] = failures.get(userId) ?? []
-    return {
-      user: toUser(users.get(userId)?.[0]),
-      authenticators: (live.get(userId) ?? []).map(toAuthenticator),
-      backupCodesRemaining: Number(codes.get(userId)?.[0]?.counted ?? 0),
-      backupCodesSavedAt: numberOrNull(users.get(userId)?.[0]?.codes_saved_at),
-      pendingUntil: numberOrNull(pending.get(userId)?.[0]?.expires_at),
-      trustedDevices: Number(devices.get(userId)?.[0]?.counted ?? 0),
-      lockedUntil: budgetOf(failed ? toFailureCount(failed) : noFailures(period), now, limits).lockedUntil,
-    }
-  })
+function consuming(attempt: SqlParameters, now: number): Query[] {
+  return [query('forgetTwoBurntTokens', { now }), query('consumeTokenOfAttempt', attempt)]
+}
+
+/** A token that has expired is refused although it was never consumed: its mark may be forgotten. */
+export function isExpired({ token, generation, now }: Settlement): boolean {
+  return token !== null && (token.expiresAt < now || token.generation !== generation)
+}
+
+/** The parameters of a settlement, for every statement of it. */
+export function parametersOf(settlement: Settlement) {
+  const isCounted = settlement.method === 'totp' && settlement.isCounted
+  const {
+    authenticatorId = null,
+    step = null,
+    driftSteps = null,
+  } = (settlement.method === 'totp' ? settlement.match : null) ?? {}
+  const digests = settlement.method === 'backup_code' ? JSON.stringify(settlement.digests) : null
+  return { ...attemptOf({ ...settlement, isCounted }), authenticatorId, step, driftSteps, digests }
+}
+
+const SETTLING = {
+  totp: { admit: 'settleStep', spend: 'spendStep' },
+  backup_code: { admit: 'settleBackupCode', spend: 'spendBackupCode' },
+  recovery_password: { admit: 'settlePassword', spend: null },
+} as const
+
+/** The statements of a settlement, whatever the verdict: the order in which attempts are admitted must not tell it. */
+function settling(settlement: Settlement): {
+  queries: Query[]
+  read(answers: Answers): Settled
+} {
+  const { method, token, family, generation, now } = settlement
+  const parameters = parametersOf(settlement)
+  const { admit, spend } = SETTLING[method]
+  const queries = [
+    query(admit, { ...parameters, isRight: 0 }),
+    ...(spend ? [query(spend, parameters)] : []),
+    ...(token ? consuming(parameters, now) : []),
+    ...(family
+      ? [query('openFamilyOfAttempt', { ...parameters, ...family, generation }), query('forgetTwoFamilies', { now })]
+      : []),
+    ...(method === 'backup_code' ? [query('countBackupCodes', parameters)] : []),
+    query('getSettled', parameters),
+  ]
+  return {
+    queries,
+    read({ rows }) {
+      const [row] = rows('getSettled')
+      const isOwn = row !== undefined && row.attempt_id !== null && String(row.attempt_id) === parameters.attemptId
+      const count = toFailureCount(row, now, settlement.limits)
+      if (isOwn && count.consecutive === 0) {
+        const remaining = method === 'backup_code' ? Number(rows('countBackupCodes')[0]?.remaining) : null
+        return { outcome: 'spent', backupCodesRemaining: remaining }
+      }
+      const budget = budgetOf(count, now, settlement.limits)
+      if (isOwn) return { outcome: 'wrong', budget }
+      if (!isTrue(row?.is_current) || !isTrue(row?.is_unused)) return { outcome: 'stale' }
+      return blockOf(count, now, settlement.limits) ?? { outcome: 'spent_before', budget }
+    },
+  }
+}
+
+/**
+ * {@link TotpStore.settleAttempt} within a transaction of the host's. A success is written inside it, and a failure outside,
+ * where a roll-back of the host's cannot take it back. There it locks the count of failures and nothing else: the host's
+ * transaction may hold the user's row.
+ */
+export function countedOutside(outside: Runner, inside: Runner, tables: Tables): Pick<TotpStore, 'settleAttempt'> {
+  const { settleAttempt } = sqlStore(inside, tables)
+  const mayBeRight = async (settlement: Settlement): Promise<boolean> => {
+    if (settlement.method !== 'backup_code') return settlement.method === 'totp' && settlement.match !== null
+    const [found] = await inside.read([query('findBackupCode', parametersOf(settlement))])
+    return found !== undefined && found.rows.length > 0
+  }
+  return {
+    async settleAttempt(settlement) {
+      if (isExpired(settlement)) return { outcome: 'stale' }
+      if (await mayBeRight(settlement)) return settleAttempt(settlement)
+      const { queries, read } = settling(settlement)
+      return read(answersTo(queries, await outside.write(queries)))
+    },
+  }
+}
+
+/** @param statements - by what the attempt is against */
+export async function readFactorsBy(
+  runner: Runner,
+  statements: Readonly<Record<Attempt['against'], StatementName>>,
+  attempt: Attempt,
+): Promise<Factors> {
+  const { userId, method, against, token, now, limits } = attempt
+  const of = { userId, method, now, period: periodOf(now, limits), tokenId: token?.tokenId ?? null }
+  const [result] = await runner.read([query(statements[against], of)])
+  return toFactors(result?.rows ?? [], attempt)
+}
+
+/** What the rows of `readLive` and `readPending` say. */
+function toFactors(rows: readonly Row[], { token, now, limits }: Attempt): Factors {
+  const [row] = rows
+  const user = toUser(row)
+  if (token && (token.generation !== user.generation || token.expiresAt < now || !isTrue(row?.is_unused))) {
+    return { outcome: 'stale' }
+  }
+  if (row === undefined || row.id === null) return { outcome: 'absent' }
+  const block = blockOf(toFailureCount(row, now, limits), now, limits)
+  return block ?? { outcome: 'open', user, authenticators: rows.map(toAuthenticator) }
+}
+
+export function toWindow(row: Row | undefined): { calls: number; endsAt: number } {
+  return { calls: Number(row?.calls), endsAt: Number(row?.expires_at) }
 }
 
 function byUser(rows: readonly Row[]): Map<string, Row[]> {
@@ -274,163 +548,8 @@ function byUser(rows: readonly Row[]): Map<string, Row[]> {
   return found
 }
 
-function* reserveAttempt({ userId, method, against, challenge, now, limits }: Attempt): Work<Reservation> {
-  const user = yield* getUser(userId)
-  if (challenge && (isOutdated(challenge, user, now) || (yield* first('isBurnt', { tokenId: challenge.tokenId })))) {
-    return { outcome: 'stale' }
-  }
-  const rows = yield* against === 'live' ? all('getLive', { userId }) : all('getPending', { userId, now })
-  if (rows.length === 0) return { outcome: 'absent' }
-  const attempted = { userId, method, now, ...limitNumbers(now, limits) }
-  // Read in the transaction that wrote it, which holds the row: no other attempt is in it.
-  const reserved = function* (): Work<Reservation> {
-    const { consecutive } = yield* failuresOf({ userId, method, now, limits })
-    return { outcome: 'reserved', user, authenticators: rows.map(toAuthenticator), consecutive }
-  }
-  if ((yield* run('countAttempt', attempted)) === 1) return yield* reserved()
-  const refused = yield* refusal({ userId, method, now, limits })
-  if (refused) return refused
-  // Not refused and not counted: it is the first failure of all.
-  yield* run('ensureFailures', attempted)
-  return (yield* run('countAttempt', attempted)) === 1 ? yield* reserved() : { outcome: 'delayed', retryAt: now + 1 }
-}
-
-/** Null when one more attempt may be judged. */
-export function* refusal(of: Counted): Work<ReturnType<typeof refusalOf>> {
-  return refusalOf(yield* failuresOf(of), of.now, of.limits)
-}
-
-interface Counted {
-  userId: string
-  method: FailureKind
-  now: number
-  limits: FailureLimits
-}
-
-/** Turned to the period of `now`. */
-function* failuresOf({ userId, method, now, limits }: Counted): Work<FailureCount> {
-  const period = periodOf(now, limits)
-  const row = yield* first('getFailures', { userId, method, period })
-  return row ? toFailureCount(row) : noFailures(period)
-}
-
-function* spend(spending: Spending): Work<Spent> {
-  const { userId, challenge, generation, now, method } = spending
-  const user = yield* lockUser(userId)
-  if (user.generation !== generation || !(yield* burnOf(user, challenge, now))) return { outcome: 'stale' }
-  if ((yield* spendCode(spending)) === 0) return { outcome: 'refused' }
-  yield* run('giveBackAttempt', { userId, method })
-  return { outcome: 'spent', backupCodesRemaining: yield* remaining(userId) }
-}
-
-function* spendCode(spending: Spending): Work<number> {
-  const { userId, now } = spending
-  if (spending.method === 'totp') {
-    const { authenticatorId, step, driftSteps } = spending
-    return yield* run('spendStep', { userId, authenticatorId, step, driftSteps, now })
-  }
-  for (const digest of spending.digests) {
-    if ((yield* run('spendBackupCode', { userId, digest, now })) === 1) return 1
-  }
-  return 0
-}
-
-/** False when `token`, where there is one, may not be used any more; else burns it. */
-function* burnOf(user: UserRecord, token: SingleUse | null, now: number): Work<boolean> {
-  return token === null || (!isOutdated(token, user, now) && (yield* consumeToken(token, now)))
-}
-
-function* consumeToken(token: Pick<SingleUse, 'tokenId' | 'expiresAt'>, now: number): Work<boolean> {
-  const { tokenId, expiresAt } = token
-  if (expiresAt < now || (yield* run('consumeToken', { tokenId, expiresAt })) === 0) return false
-  yield* run('forgetTwoBurntTokens', { now })
-  return true
-}
-
-type Activation = Parameters<TotpStore['activatePending']>[0]
-
-function* activatePending(activation: Activation): Work<'first' | 'added' | 'replaced' | 'refused'> {
-  const { userId, authenticatorId, step, driftSteps, maxAuthenticators, generation, now } = activation
-  const { backupCodes, keepFamilyId } = activation
-  const user = yield* lockUser(userId)
-  if (user.generation !== generation) return 'refused'
-  const [leastLately, ...others] = yield* all('lockLiveByUse', { userId })
-  const isFull = leastLately !== undefined && others.length + 1 >= maxAuthenticators
-  if ((yield* run('copyPendingToLive', { userId, authenticatorId, step, driftSteps, now })) === 0) return 'refused'
-  if (isFull) yield* run('deleteAuthenticator', { userId, authenticatorId: String(leastLately.id) })
-  if (backupCodes) yield* putCodes(userId, backupCodes)
-  yield* run('giveBackAttempt', { userId, method: 'totp' })
-  yield* raise(userId, generation + 1, now, keepFamilyId)
-  yield* run('switchOn', { userId, now })
-  return user.confirmedAt === null ? 'first' : isFull ? 'replaced' : 'added'
-}
-
-type Import = Parameters<TotpStore['importAuthenticator']>[0]
-
-function* importAuthenticator(brought: Import): Work<'first' | 'added' | 'full' | 'stale'> {
-  const { userId, authenticator, lastStep, maxAuthenticators, generation, backupCodes, now } = brought
-  const user = yield* lockUser(userId)
-  if (user.generation !== generation) return 'stale'
-  if ((yield* all('lockLiveByUse', { userId })).length >= maxAuthenticators) return 'full'
-  const { parameters, ...rest } = authenticator
-  yield* run('insertLive', { userId, ...rest, ...parameters, lastStep })
-  const isFirst = user.confirmedAt === null
-  if (isFirst && backupCodes) yield* putCodes(userId, backupCodes)
-  yield* raise(userId, generation + 1, now, null)
-  yield* run('switchOn', { userId, now: authenticator.createdAt })
-  return isFirst ? 'first' : 'added'
-}
-
-type AuthenticatorRemoval = Parameters<TotpStore['removeAuthenticator']>[0]
-
-function* removeAuthenticator(removal: AuthenticatorRemoval): Work<'removed' | 'last' | 'absent' | 'stale'> {
-  const { userId, authenticatorId, generation, keepFamilyId, now } = removal
-  if ((yield* lockUser(userId)).generation !== generation) return 'stale'
-  const live = yield* all('lockLiveByUse', { userId })
-  if (!live.some(({ id }) => String(id) === authenticatorId)) return 'absent'
-  if (live.length === 1) return 'last'
-  yield* run('deleteAuthenticator', { userId, authenticatorId })
-  yield* raise(userId, generation + 1, now, keepFamilyId)
-  return 'removed'
-}
-
-function* removeFactors(removal: Parameters<TotpStore['removeFactors']>[0]): Work<boolean> {
-  const { userId, generation, token, keepFamilyId, now, limits } = removal
-  const user = yield* lockUser(userId)
-  if (user.generation !== generation || !(yield* burnOf(user, token, now))) return false
-  if (user.confirmedAt === null) {
-    yield* run('deletePending', { userId })
-    yield* run('liftLock', { userId, lockAfter: limits.lockAfter })
-    return true
-  }
-  yield* run('clearConsecutiveFailures', { userId })
-  yield* run('deleteLive', { userId })
-  yield* run('deleteBackupCodes', { userId })
-  yield* raise(userId, generation + 1, now, keepFamilyId)
-  yield* run('switchOff', { userId })
-  return true
-}
-
-/** The caller holds the user's lock. */
-function* raise(userId: string, generation: number, now: number, keepFamilyId: string | null): Work<void> {
-  yield* run('raiseGeneration', { userId, now })
-  // Begun by whoever had leave to change the factors as they were: a thief with an access token, before the password changed.
-  yield* run('deletePending', { userId })
-  if (keepFamilyId !== null) yield* run('keepFamily', { userId, keepFamilyId, generation })
-  yield* run('endStaleFamilies', { userId, generation })
-  yield* run('endDevices', { userId })
-}
-
-function* putCodes(userId: string, codes: readonly BackupCodeRecord[]): Work<void> {
-  yield* run('deleteBackupCodes', { userId })
-  yield* run('forgetCodesSaved', { userId })
-  for (const [position, { digest, sealedCode }] of codes.entries()) {
-    yield* run('insertBackupCode', { userId, digest, sealedCode, position })
-  }
-}
-
-function* listDevices(userId: string, now: number): Work<TrustedDeviceRecord[]> {
-  return (yield* all('listDevices', { userId, now })).map((row) => ({
+function toDevice(row: Row, userId: string): TrustedDeviceRecord {
+  return {
     id: String(row.id),
     userId,
     name: textOrNull(row.name),
@@ -438,20 +557,10 @@ function* listDevices(userId: string, now: number): Work<TrustedDeviceRecord[]> 
     createdAt: Number(row.created_at),
     lastUsedAt: Number(row.last_used_at),
     expiresAt: Number(row.expires_at),
-  }))
+  }
 }
 
-function* remaining(userId: string): Work<number> {
-  return Number((yield* first('countBackupCodes', { userId }))?.remaining)
-}
-
-/** The numbers that the failure statements compare with. */
-export function limitNumbers(now: number, limits: FailureLimits) {
-  const { delayAfter, firstDelaySeconds, maxDelaySeconds, lockAfter, maxPerPeriod } = limits
-  return { period: periodOf(now, limits), delayAfter, firstDelaySeconds, maxDelaySeconds, lockAfter, maxPerPeriod }
-}
-
-export function toUser(row: Row | undefined): UserRecord {
+function toUser(row: Row | undefined): UserRecord {
   if (!row || row.generation === null) return { generation: 0, changedAt: 0, confirmedAt: null }
   return {
     generation: Number(row.generation),
@@ -461,7 +570,7 @@ export function toUser(row: Row | undefined): UserRecord {
 }
 
 /** Of a live authenticator, or of a pending one, which has neither been used nor drifted. */
-export function toAuthenticator(row: Row): AuthenticatorRecord {
+function toAuthenticator(row: Row): AuthenticatorRecord {
   return {
     id: String(row.id),
     name: textOrNull(row.name),
@@ -484,7 +593,9 @@ function toPending(row: Row): PendingAuthenticator {
   return { id, name, sealedSecret, parameters, createdAt, expiresAt, sessionDigest: textOrNull(row.session_digest) }
 }
 
-function toFailureCount(row: Row): FailureCount {
+/** Moved to the period of `now`; no row, no failures. */
+export function toFailureCount(row: Row | undefined, now: number, limits: FailureLimits): FailureCount {
+  if (row === undefined || row.consecutive === null) return noFailures(periodOf(now, limits))
   return {
     consecutive: Number(row.consecutive),
     blockedUntil: Number(row.blocked_until),
@@ -492,6 +603,11 @@ function toFailureCount(row: Row): FailureCount {
     inPeriod: Number(row.in_period),
     inPreviousPeriod: Number(row.in_previous_period),
   }
+}
+
+/** SQLite and MySQL answer a condition with a number. */
+export function isTrue(value: Row[string] | boolean | undefined): boolean {
+  return value === true || Number(value) === 1
 }
 
 function numberOrNull(value: Row[string] | undefined): number | null {

@@ -8,12 +8,12 @@ import {
   device,
   devicesOf,
   enroll,
+  fail,
   firstStep,
   limits,
   noon,
   type Promises,
   pending,
-  reserve,
 } from '../store-fixtures.ts'
 
 export const forgetUser: Promises = {
@@ -21,7 +21,7 @@ export const forgetUser: Promises = {
     const store = await open()
     const user = await enroll(store)
     const bob = await enroll(store, { userId: 'bob' })
-    await reserve(store, { method: 'totp' }, 5)
+    await fail(store, { method: 'totp' }, 5)
     await store.putPending('ann', pending('new'), user.generation, limits)
     await store.keepTrustedDevice(device('laptop'), user.generation)
     await begin(store, 'family', { generation: user.generation })
@@ -36,7 +36,7 @@ export const forgetUser: Promises = {
     assert.deepEqual(await devicesOf(store), [])
     assert.deepEqual(await alive(store, ['family']), [])
     assert.equal((await store.getFailureBudget('ann', 'totp', noon, limits)).consecutive, 0)
-    assert.equal((await store.spend(byStep(bob, firstStep + 1))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep(bob, firstStep + 1))).outcome, 'spent')
   },
 
   async 'the generation rises, of a user never heard of too: what was handed out before stays dead'(open) {
@@ -55,7 +55,7 @@ export const getStatuses: Promises = {
     const store = await open()
     const user = await enroll(store)
     await add(store, user, 'second')
-    await reserve(store, { method: 'totp' }, 5)
+    await fail(store, { method: 'totp' }, 5)
     await store.putPending('bob', pending('half enrolled'), 0, limits)
     const carl = await enroll(store, { userId: 'Carl "ä" 😀' })
     await store.replaceBackupCodes(carl.userId, backupCodes(['a', 'b']), carl.generation)

@@ -5,6 +5,7 @@ import {
   byStep,
   challengeOf,
   enroll,
+  fail,
   firstStep,
   limits,
   noon,
@@ -12,7 +13,6 @@ import {
   pending,
   recordOf,
   refusedUntil,
-  reserve,
   totalOf,
 } from '../store-fixtures.ts'
 
@@ -23,12 +23,11 @@ export const outcomes: Promises = {
     const { authenticatorId } = await enroll(store)
     await store.putPending('ann', pending('another'), 1, limits)
 
-    const reservation = await store.reserveAttempt(attempt())
+    const factors = await store.readFactors(attempt())
 
-    assert.deepEqual(reservation, {
-      outcome: 'reserved',
+    assert.deepEqual(factors, {
+      outcome: 'open',
       user: { generation: 1, changedAt: noon + 1, confirmedAt: noon },
-      consecutive: 1,
       authenticators: [recordOf(pending(authenticatorId), { lastUsedAt: noon })],
     })
   },
@@ -38,12 +37,11 @@ export const outcomes: Promises = {
     await enroll(store)
     await store.putPending('ann', pending('another'), 1, limits)
 
-    const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
+    const factors = await store.readFactors(attempt({ against: 'pending' }))
 
-    assert.deepEqual(reservation, {
-      outcome: 'reserved',
+    assert.deepEqual(factors, {
+      outcome: 'open',
       user: { generation: 1, changedAt: noon + 1, confirmedAt: noon },
-      consecutive: 1,
       authenticators: [recordOf(pending('another'))],
     })
   },
@@ -51,11 +49,11 @@ export const outcomes: Promises = {
   async 'nothing is counted when the outcome is `delayed`'(open) {
     const store = await open()
     await enroll(store)
-    await reserve(store, {}, 5)
+    await fail(store, {}, 5)
 
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { now: noon + 29 }), noon + 30)
 
-    await reserve(store, { now: noon + 30 })
+    await fail(store, { now: noon + 30 })
     assert.equal(await refusedUntil(store, { now: noon + 30 }), noon + 90)
   },
 
@@ -63,13 +61,13 @@ export const outcomes: Promises = {
     const store = await open()
     const user = await enroll(store)
     const capped = { ...totalOf(5), lockAfter: 3 }
-    await reserve(store, { limits: capped }, 3)
+    await fail(store, { limits: capped }, 3)
     for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
 
     await store.removeFactors({ limits, ...user, token: null, keepFamilyId: null, now: noon })
     await enroll(store)
 
-    await reserve(store, { limits: capped }, 2)
+    await fail(store, { limits: capped }, 2)
   },
 
   async 'nothing is counted when the outcome is `stale`'(open) {
@@ -77,9 +75,9 @@ export const outcomes: Promises = {
     const user = await enroll(store)
     const challenge = challengeOf(user, 'old', { generation: user.generation - 1 })
 
-    for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { challenge }), 'stale')
+    for (let n = 0; n < 20; n++) assert.equal(await refusedUntil(store, { token: challenge }), 'stale')
 
-    await reserve(store, {}, 5)
+    await fail(store, {}, 5)
   },
 
   async 'nothing is counted when the outcome is `absent`'(open) {
@@ -89,35 +87,35 @@ export const outcomes: Promises = {
 
     await store.putPending('ann', pending('phone'), 0, limits)
 
-    await reserve(store, { against: 'pending' }, 5)
+    await fail(store, { against: 'pending' }, 5)
   },
 
   async 'stale: the challenge was burnt'(open) {
     const store = await open()
     const user = await enroll(store)
-    await store.spend(byStep(user, firstStep + 1, { challenge: challengeOf(user) }))
+    await store.settleAttempt(byStep(user, firstStep + 1, { token: challengeOf(user) }))
 
-    assert.equal(await refusedUntil(await open(), { challenge: challengeOf(user) }), 'stale')
-    await reserve(store, { challenge: challengeOf(user, 'another challenge') })
+    assert.equal(await refusedUntil(await open(), { token: challengeOf(user) }), 'stale')
+    await fail(store, { token: challengeOf(user, 'another challenge') })
   },
 
   async "stale: the user's generation moved on"(open) {
     const store = await open()
     const user = await enroll(store)
-    await reserve(store, { challenge: challengeOf(user) })
+    await fail(store, { token: challengeOf(user) })
 
     await store.raiseGeneration('ann', noon)
 
-    assert.equal(await refusedUntil(store, { challenge: challengeOf(user) }), 'stale')
+    assert.equal(await refusedUntil(store, { token: challengeOf(user) }), 'stale')
   },
 
   async 'stale: the challenge has expired, so that its burnt mark can be forgotten'(open) {
     const store = await open()
     const challenge = challengeOf(await enroll(store))
 
-    await reserve(store, { challenge, now: challenge.expiresAt })
+    await fail(store, { token: challenge, now: challenge.expiresAt })
 
-    assert.equal(await refusedUntil(store, { challenge, now: challenge.expiresAt + 1 }), 'stale')
+    assert.equal(await refusedUntil(store, { token: challenge, now: challenge.expiresAt + 1 }), 'stale')
   },
 
   async 'absent: a pending authenticator is not a live one, nor the other way round'(open) {
@@ -134,7 +132,7 @@ export const outcomes: Promises = {
     const store = await open()
     await store.putPending('ann', pending('phone', { expiresAt: noon + 900 }), 0, limits)
 
-    await reserve(store, { against: 'pending', now: noon + 899 })
+    await fail(store, { against: 'pending', now: noon + 899 })
     assert.equal(await refusedUntil(store, { against: 'pending', now: noon + 900 }), 'absent')
   },
 }

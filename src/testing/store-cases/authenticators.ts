@@ -23,6 +23,7 @@ import {
   recordOf,
   refusedUntil,
   tally,
+  wrong,
 } from '../store-fixtures.ts'
 
 /** Of `activatePending`, where a user may have several authenticators. */
@@ -56,14 +57,16 @@ export const activateFurther: Promises = {
     const store = await open()
     const first = await enroll(store, { now: noon })
     const second = await add(store, first, 'second', { now: noon + 60 })
-    await store.spend(byStep({ ...second, authenticatorId: first.authenticatorId }, firstStep + 1, { now: noon + 90 }))
+    await store.settleAttempt(
+      byStep({ ...second, authenticatorId: first.authenticatorId }, firstStep + 1, { now: noon + 90 }),
+    )
     await store.putPending('ann', pending('third', { createdAt: noon }), second.generation, limits)
 
     await activate(store, { authenticatorId: 'third', generation: 2, maxAuthenticators: 2, now: noon + 120 })
 
     assert.deepEqual(await liveOnes(store), [first.authenticatorId, 'third'])
-    assert.deepEqual(await store.spend(byStep({ ...second, generation: 3 }, firstStep + 1)), { outcome: 'refused' })
-    assert.equal((await store.spend(byStep({ ...first, generation: 3 }, firstStep + 2))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep({ ...second, generation: 3 }, firstStep + 1))).outcome, 'wrong')
+    assert.equal((await store.settleAttempt(byStep({ ...first, generation: 3 }, firstStep + 2))).outcome, 'spent')
   },
 
   async 'there is no moment without a working factor, nor with more than `maxAuthenticators`'(open) {
@@ -77,30 +80,27 @@ export const activateFurther: Promises = {
         assert.equal(await activate(store, { ...next, now: noon + n }), 'replaced')
       }
     }
-    const watch = () =>
-      race(open, (other) => other.reserveAttempt(attempt({ limits: { ...limits, delayAfter: 9999 } })))
+    const watch = () => race(open, (other) => other.readFactors(attempt()))
 
     const [, ...seen] = await Promise.all([replaceAll(), watch(), watch()])
 
-    const live = seen
-      .flat()
-      .map((reservation) => (reservation.outcome === 'reserved' ? reservation.authenticators : []))
+    const live = seen.flat().map((factors) => (factors.outcome === 'open' ? factors.authenticators : []))
     assert.deepEqual(new Set(live.map(({ length }) => length)), new Set([2]))
     assert.deepEqual((await liveOnes(store)).sort(), ['phone 19', 'phone 20'])
   },
 }
 
-/** Of `reserveAttempt`, where a user has several authenticators. */
-export const reserveSeveral: Promises = {
+/** Of `readFactors`, where a user has several authenticators. */
+export const readSeveral: Promises = {
   async 'hands out all live authenticators, the oldest first'(open) {
     const store = await open()
     const first = await enroll(store)
     const second = await add(store, first, 'older', { createdAt: noon - 120 })
     await add(store, second, 'newer', { createdAt: noon - 30 })
 
-    const reservation = await (await open()).reserveAttempt(attempt())
+    const factors = await (await open()).readFactors(attempt())
 
-    assert.deepEqual(reservation.outcome === 'reserved' && reservation.authenticators, [
+    assert.deepEqual(factors.outcome === 'open' && factors.authenticators, [
       recordOf(pending('older', { createdAt: noon - 120 }), { lastUsedAt: noon }),
       recordOf(pending(first.authenticatorId), { lastUsedAt: noon }),
       recordOf(pending('newer', { createdAt: noon - 30 }), { lastUsedAt: noon }),
@@ -111,23 +111,23 @@ export const reserveSeveral: Promises = {
     const store = await open()
     await add(store, await enroll(store), 'second')
 
-    const reservations = await race(open, (other) => other.reserveAttempt(attempt()))
+    const settled = await race(open, (other) => other.settleAttempt(wrong({ generation: 2 })))
 
-    assert.deepEqual(tally(reservations), { reserved: 5, delayed: 45 })
+    assert.deepEqual(tally(settled), { wrong: 5, delayed: 45 })
   },
 }
 
-/** Of `spend`, where a user has several authenticators. */
-export const spendSeveral: Promises = {
+/** Of `settleAttempt`, where a user has several authenticators. */
+export const settleSeveral: Promises = {
   async 'a step is spent for each authenticator by itself, exactly once for each'(open) {
     const store = await open()
     const first = await enroll(store)
     const second = await add(store, first, 'second')
     const both = [{ ...first, generation: second.generation }, second]
 
-    const answers = await race(open, (other, n) => other.spend(byStep(both[n % 2] as Enrolled, firstStep + 1)))
+    const answers = await race(open, (other, n) => other.settleAttempt(byStep(both[n % 2] as Enrolled, firstStep + 1)))
 
-    assert.deepEqual(tally(answers), { spent: 2, refused: 48 })
+    assert.deepEqual(tally(answers), { spent: 2, spent_before: 48 })
   },
 
   async 'the first step of one leaves the steps of another as they are'(open) {
@@ -135,14 +135,14 @@ export const spendSeveral: Promises = {
     const first = await enroll(store)
     const { generation } = await add(store, first, 'second', { step: firstStep + 100 })
 
-    assert.equal((await store.spend(byStep({ ...first, generation }, firstStep + 1))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep({ ...first, generation }, firstStep + 1))).outcome, 'spent')
   },
 
   async 'only the one that was used was used'(open) {
     const store = await open()
     const second = await add(store, await enroll(store), 'second', { createdAt: noon - 30 })
 
-    await store.spend(byStep(second, firstStep + 1, { now: noon + 60 }))
+    await store.settleAttempt(byStep(second, firstStep + 1, { now: noon + 60 }))
 
     const { authenticators } = await store.getStatus('ann', noon, limits)
     assert.deepEqual(
@@ -163,11 +163,10 @@ export const removeAuthenticator: Promises = {
     assert.deepEqual(await liveOnes(store), [first.authenticatorId])
     assert.deepEqual(await store.getUser('ann'), { generation: 3, changedAt: noon + 61, confirmedAt: noon })
     const user = { ...first, generation: 3 }
-    assert.deepEqual(await store.spend(byStep({ ...user, authenticatorId: 'second' }, firstStep + 1)), {
-      outcome: 'refused',
-    })
-    assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
-    assert.equal((await store.spend(byCode(user, ['code-1']))).outcome, 'spent')
+    const removed = byStep({ ...user, authenticatorId: 'second' }, firstStep + 1)
+    assert.equal((await store.settleAttempt(removed)).outcome, 'wrong')
+    assert.equal((await store.settleAttempt(byStep(user, firstStep + 1))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byCode(user, ['code-1']))).outcome, 'spent')
   },
 
   async 'exactly one of any number of callers removes one of two, and `last` is what is left'(open) {
@@ -213,7 +212,7 @@ export const removeAuthenticator: Promises = {
     assert.equal(await remove(store, user), 'last')
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), before)
-    assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep(user, firstStep + 1))).outcome, 'spent')
   },
 
   async '`absent`, and nothing was done: one that is unknown, pending or of another user'(open) {
@@ -253,7 +252,7 @@ export const removeAuthenticator: Promises = {
 
     await remove(store, user, { keepFamilyId: 'kept' })
 
-    assert.equal(await refusedUntil(store, { challenge: challengeOf(user) }), 'stale')
+    assert.equal(await refusedUntil(store, { token: challengeOf(user) }), 'stale')
     assert.deepEqual(await alive(store, ['kept', 'ended']), ['kept'])
     assert.deepEqual(await devicesOf(store), [])
     assert.equal((await store.getStatus('ann', noon, limits)).pendingUntil, null)

@@ -51,7 +51,7 @@ export const deleteExpired: Promises = {
     const store = await open()
     const user = await enroll(store)
     const challenge = challengeOf(user, 'challenge', { expiresAt: noon + 120 })
-    await store.spend(byStep(user, firstStep + 1, { challenge }))
+    await store.settleAttempt(byStep(user, firstStep + 1, { token: challenge }))
     await begin(store, 'family', { generation: user.generation })
     await store.keepTrustedDevice(device('device'), user.generation)
     await store.putPending('ann', pending('new'), user.generation, limits)

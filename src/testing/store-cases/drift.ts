@@ -15,14 +15,14 @@ import {
 } from '../store-fixtures.ts'
 
 /** Of `spend` and `activatePending`: how far an app's clock is off. */
-export const spendDrift: Promises = {
+export const settleDrift: Promises = {
   async 'remembers how far the clock of the app was off, ahead or behind'(open) {
     const store = await open()
     const user = await enroll(store)
     const seen: unknown[] = []
 
     for (const [n, driftSteps] of [2, -3, 0].entries()) {
-      await store.spend(byStep(user, firstStep + 1 + n, { driftSteps }))
+      await store.settleAttempt(byStep(user, firstStep + 1 + n, { driftSteps }))
       seen.push(await driftOf(store))
     }
 
@@ -32,11 +32,11 @@ export const spendDrift: Promises = {
   async 'a refused or stale spending, and one of a backup code, leave the drift as it was'(open) {
     const store = await open()
     const user = await enroll(store)
-    await store.spend(byStep(user, firstStep + 5, { driftSteps: 2 }))
+    await store.settleAttempt(byStep(user, firstStep + 5, { driftSteps: 2 }))
 
-    await store.spend(byStep(user, firstStep + 4, { driftSteps: 9 }))
-    await store.spend(byStep(user, firstStep + 6, { driftSteps: 9, generation: 0 }))
-    await store.spend(byCode(user, ['code-1']))
+    await store.settleAttempt(byStep(user, firstStep + 4, { driftSteps: 9 }))
+    await store.settleAttempt(byStep(user, firstStep + 6, { driftSteps: 9, generation: 0 }))
+    await store.settleAttempt(byCode(user, ['code-1']))
 
     assert.equal(await driftOf(store), 2)
   },
@@ -45,7 +45,7 @@ export const spendDrift: Promises = {
     const store = await open()
     const second = await add(store, await enroll(store), 'second', { createdAt: noon - 30 })
 
-    await store.spend(byStep(second, firstStep + 1, { driftSteps: -1 }))
+    await store.settleAttempt(byStep(second, firstStep + 1, { driftSteps: -1 }))
 
     const { authenticators } = await store.getStatus('ann', noon, limits)
     assert.deepEqual(
@@ -72,8 +72,8 @@ export const noteResyncStep: Promises = {
 
     await store.noteResyncStep('ann', 'second', firstStep + 7)
 
-    const reservation = await (await open()).reserveAttempt(attempt())
-    const handedOut = reservation.outcome === 'reserved' ? reservation.authenticators : []
+    const factors = await (await open()).readFactors(attempt())
+    const handedOut = factors.outcome === 'open' ? factors.authenticators : []
     assert.deepEqual(
       handedOut.map(({ resyncStep }) => resyncStep),
       [null, firstStep + 7],
@@ -83,8 +83,8 @@ export const noteResyncStep: Promises = {
   async 'remembers the step of the pending authenticator, until another one takes its place'(open) {
     const store = await open()
     const resyncStep = async () => {
-      const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
-      return reservation.outcome === 'reserved' && reservation.authenticators[0]?.resyncStep
+      const factors = await store.readFactors(attempt({ against: 'pending' }))
+      return factors.outcome === 'open' && factors.authenticators[0]?.resyncStep
     }
     await store.putPending('ann', pending('phone'), 0, limits)
 
@@ -115,8 +115,8 @@ export const noteResyncStep: Promises = {
     await store.noteResyncStep('ann', 'phone', firstStep + 7)
     await store.noteResyncStep('ann', 'phone', firstStep - 7)
 
-    const reservation = await store.reserveAttempt(attempt({ against: 'pending' }))
-    assert.equal(reservation.outcome === 'reserved' && reservation.authenticators[0]?.resyncStep, firstStep + 7)
+    const factors = await store.readFactors(attempt({ against: 'pending' }))
+    assert.equal(factors.outcome === 'open' && factors.authenticators[0]?.resyncStep, firstStep + 7)
   },
 
   async 'spending a step of that authenticator forgets it, when the step is not an earlier one'(open) {
@@ -124,14 +124,14 @@ export const noteResyncStep: Promises = {
     const user = await enroll(store)
     await store.noteResyncStep('ann', user.authenticatorId, firstStep + 7)
 
-    await store.spend(byStep(user, firstStep))
-    await store.spend(byCode(user, ['code-1']))
+    await store.settleAttempt(byStep(user, firstStep))
+    await store.settleAttempt(byCode(user, ['code-1']))
     assert.equal(await farStepOf(store), firstStep + 7, 'a refused spending, or one of a backup code, does not')
 
-    await store.spend(byStep(user, firstStep + 1))
+    await store.settleAttempt(byStep(user, firstStep + 1))
     assert.equal(await farStepOf(store), firstStep + 7, 'nor does one of an earlier step: its time is still to come')
 
-    await store.spend(byStep(user, firstStep + 8))
+    await store.settleAttempt(byStep(user, firstStep + 8))
     assert.equal(await farStepOf(store), null)
   },
 

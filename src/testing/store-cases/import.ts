@@ -4,6 +4,7 @@ import {
   alive,
   backupCodes,
   begin,
+  byCode,
   byStep,
   changeAmidst,
   changeCredentials,
@@ -41,8 +42,8 @@ export const importAuthenticator: Promises = {
     await put(store, { lastStep: firstStep })
     const user = { userId: 'ann', generation: 1, authenticatorId: 'phone', codes: [] }
 
-    assert.deepEqual(await store.spend(byStep(user, firstStep)), { outcome: 'refused' })
-    assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep(user, firstStep))).outcome, 'spent_before')
+    assert.equal((await store.settleAttempt(byStep(user, firstStep + 1))).outcome, 'spent')
   },
 
   async 'exactly one of any number at once under one generation is put'(open) {
@@ -81,8 +82,8 @@ export const importAuthenticator: Promises = {
 
     assert.equal((await store.getUser('ann')).confirmedAt, noon)
     assert.deepEqual((await liveOnes(store)).sort(), ['phone', user.authenticatorId])
-    const spending = { userId: 'ann', challenge: null, generation: user.generation + 1, now: noon } as const
-    assert.equal((await store.spend({ ...spending, method: 'backup_code', digests: ['old'] })).outcome, 'spent')
+    const spending = byCode({ ...user, generation: user.generation + 1 }, ['old'])
+    assert.equal((await store.settleAttempt(spending)).outcome, 'spent')
     assert.deepEqual(await usedCodes(store), ['old'])
   },
 

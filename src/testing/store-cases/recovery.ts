@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import type { FailureKind, SingleUse, TotpStore } from '../../store/store.ts'
 import {
-  attempt,
   byCode,
   byStep,
   challengeOf,
   type Enrolled,
   enroll,
+  fail,
   firstStep,
   limits,
   liveOnes,
@@ -16,9 +16,9 @@ import {
   periodStart,
   race,
   refusedUntil,
-  reserve,
   tally,
   totalOf,
+  wrong,
 } from '../store-fixtures.ts'
 
 export const getFailureBudget: Promises = {
@@ -34,7 +34,7 @@ export const getFailureBudget: Promises = {
     const left: number[] = []
     for (let n = 0; n < 5; n++) {
       left.push((await store.getFailureBudget('ann', 'totp', noon, limits)).attemptsLeft)
-      await reserve(store)
+      await fail(store)
     }
 
     const delayed = { consecutive: 5, attemptsLeft: 0, lockedUntil: noon + 30 }
@@ -49,10 +49,10 @@ export const getFailureBudget: Promises = {
     const store = await open()
     await enroll(store)
     const capped = { ...limits, lockAfter: 3 }
-    await reserve(store, { limits: capped })
+    await fail(store, { limits: capped })
 
     assert.equal((await store.getFailureBudget('ann', 'totp', noon, capped)).attemptsLeft, 2)
-    await reserve(store, { limits: capped }, 2)
+    await fail(store, { limits: capped }, 2)
     const locked = { consecutive: 3, attemptsLeft: 0, lockedUntil: 'forever' }
     assert.deepEqual(await store.getFailureBudget('ann', 'totp', noon, capped), locked)
   },
@@ -60,7 +60,7 @@ export const getFailureBudget: Promises = {
   async 'no more attempts are left than of the total, before any delay'(open) {
     const store = await open()
     await enroll(store)
-    await reserve(store, { limits: totalOf(3) }, 2)
+    await fail(store, { limits: totalOf(3) }, 2)
 
     assert.equal((await store.getFailureBudget('ann', 'totp', noon, totalOf(3))).attemptsLeft, 1)
   },
@@ -68,16 +68,16 @@ export const getFailureBudget: Promises = {
   async 'no more attempts are left than of the total, over the boundary of a period'(open) {
     const store = await open()
     await enroll(store, { now: periodStart - 60 })
-    await reserve(store, { now: periodStart - 60, limits: totalOf(3) }, 2)
+    await fail(store, { now: periodStart - 60, limits: totalOf(3) }, 2)
 
     assert.equal((await store.getFailureBudget('ann', 'totp', periodStart, totalOf(3))).attemptsLeft, 1)
-    await reserve(store, { now: periodStart, limits: totalOf(3) })
+    await fail(store, { now: periodStart, limits: totalOf(3) })
     const { attemptsLeft, lockedUntil } = await store.getFailureBudget('ann', 'totp', periodStart, totalOf(3))
     assert.equal(attemptsLeft, 0)
     assert.equal(lockedUntil, await refusedUntil(store, { now: periodStart, limits: totalOf(3) }))
   },
 
-  async 'says what `reserveAttempt` does'(open) {
+  async 'says what `settleAttempt` does'(open) {
     const store = await open()
     await enroll(store)
     const tight = { ...limits, delayAfter: 2, lockAfter: 9, maxPerPeriod: 8 }
@@ -86,17 +86,17 @@ export const getFailureBudget: Promises = {
       const now = noon + n * n * 40
       const { attemptsLeft, lockedUntil } = await store.getFailureBudget('ann', 'totp', now, tight)
       const refused = await refusedUntil(store, { now, limits: tight })
-      assert.equal(attemptsLeft > 0, refused === 'reserved', `attempt ${n}: ${attemptsLeft} left, ${refused}`)
-      assert.equal(lockedUntil ?? 'reserved', refused === 'locked' ? 'forever' : refused)
+      assert.equal(attemptsLeft > 0, refused === 'wrong', `attempt ${n}: ${attemptsLeft} left, ${refused}`)
+      assert.equal(lockedUntil ?? 'wrong', refused === 'locked' ? 'forever' : refused)
     }
   },
 
   async 'a success gives the budget back'(open) {
     const store = await open()
     const user = await enroll(store)
-    await reserve(store, {}, 4)
+    await fail(store, {}, 4)
 
-    await store.spend(byStep(user, firstStep + 1))
+    await store.settleAttempt(byStep(user, firstStep + 1))
 
     assert.equal((await store.getFailureBudget('ann', 'totp', noon, limits)).attemptsLeft, 5)
   },
@@ -107,41 +107,41 @@ export const getFailureBudget: Promises = {
     const budgets = await race(open, (store) => store.getFailureBudget('ann', 'totp', noon, limits))
 
     for (const { attemptsLeft } of budgets) assert.equal(attemptsLeft, 5)
-    await reserve(await open(), {}, 5)
+    await fail(await open(), {}, 5)
   },
 
   async 'each method has a budget of its own, and so has each user'(open) {
     const store = await open()
     for (const userId of ['ann', 'bob']) await enroll(store, { userId })
-    await reserve(store, { method: 'totp' }, 2)
-    await reserve(store, { method: 'backup_code' }, 3)
-    await reserve(store, { method: 'recovery_password' }, 4)
+    await fail(store, { method: 'totp' }, 2)
+    await fail(store, { method: 'backup_code' }, 3)
+    await fail(store, { method: 'recovery_password' }, 4)
 
     assert.deepEqual(await consecutive(store, 'ann'), [2, 3, 4])
     assert.deepEqual(await consecutive(store, 'bob'), [0, 0, 0])
   },
 }
 
-/** Of `reserveAttempt`: the password of a recovery, whose link is the challenge. */
+/** Of `settleAttempt`: the password of a recovery, whose link is the challenge. */
 export const recoveryPassword: Promises = {
-  async 'of any number of passwords of a recovery at once, no more are judged than the limits allow'(open) {
+  async 'of any number of passwords of a recovery at once, no more are admitted than the limits allow'(open) {
     const challenge = challengeOf(await enroll(await open()), 'link')
 
-    const reservations = await race(open, (store) =>
-      store.reserveAttempt(attempt({ method: 'recovery_password', challenge })),
+    const outcomes = await race(open, (store) =>
+      store.settleAttempt(wrong({ method: 'recovery_password', token: challenge })),
     )
 
-    assert.deepEqual(tally(reservations), { reserved: 5, delayed: 45 })
+    assert.deepEqual(tally(outcomes), { wrong: 5, delayed: 45 })
   },
 
   async 'wrong passwords leave the codes free, and wrong codes the passwords'(open) {
     const store = await open()
     await enroll(store)
-    await reserve(store, { method: 'totp' }, 5)
+    await fail(store, { method: 'totp' }, 5)
 
-    await reserve(store, { method: 'recovery_password' }, 5)
+    await fail(store, { method: 'recovery_password' }, 5)
     assert.equal(await refusedUntil(store, { method: 'recovery_password' }), noon + 30)
-    await reserve(store, { method: 'backup_code' }, 5)
+    await fail(store, { method: 'backup_code' }, 5)
   },
 
   async 'stale: the link of a recovery was burnt'(open) {
@@ -149,7 +149,7 @@ export const recoveryPassword: Promises = {
     const link = challengeOf(await enroll(store), 'link')
     await store.consumeToken(link, noon)
 
-    assert.equal(await refusedUntil(await open(), { method: 'recovery_password', challenge: link }), 'stale')
+    assert.equal(await refusedUntil(await open(), { method: 'recovery_password', token: link }), 'stale')
   },
 
   async 'absent: a recovery of a user whose second factor is off'(open) {
@@ -164,40 +164,40 @@ export const clearFailures: Promises = {
   async 'forgets consecutive failures and delays of every method'(open) {
     const store = await open()
     await enroll(store)
-    for (const method of kinds) await reserve(store, { method }, 5)
+    for (const method of kinds) await fail(store, { method }, 5)
 
     await store.clearFailures('ann')
 
     assert.deepEqual(await consecutive(await open(), 'ann'), [0, 0, 0])
-    for (const method of kinds) await reserve(store, { method }, 5)
+    for (const method of kinds) await fail(store, { method }, 5)
   },
 
   async 'forgets the hard cap and the total'(open) {
     const store = await open()
     await enroll(store)
     const capped = { ...totalOf(3), lockAfter: 3 }
-    await reserve(store, { limits: capped }, 3)
+    await fail(store, { limits: capped }, 3)
     assert.equal(await refusedUntil(store, { limits: capped }), 'locked')
 
     await store.clearFailures('ann')
 
-    await reserve(store, { limits: capped }, 3)
+    await fail(store, { limits: capped }, 3)
   },
 
   async 'forgets them of no other user, and changes nothing else'(open) {
     const store = await open()
     const ann = await enroll(store, { userId: 'ann' })
     await enroll(store, { userId: 'bob' })
-    await reserve(store, { userId: 'bob' }, 5)
+    await fail(store, { userId: 'bob' }, 5)
     const before = await store.getStatus('ann', noon, limits)
-    await reserve(store, {}, 5)
+    await fail(store, {}, 5)
 
     await store.clearFailures('ann')
     await store.clearFailures('nobody')
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), before)
     assert.equal(await refusedUntil(store, { userId: 'bob' }), noon + 30)
-    assert.equal((await store.spend(byStep(ann, firstStep + 1))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byStep(ann, firstStep + 1))).outcome, 'spent')
   },
 }
 
@@ -259,7 +259,7 @@ export const removeFactorsByToken: Promises = {
 
     const answers = await race(open, async (other, n) => {
       if (n % 5 === 0) return remove(other, user, token)
-      return (await other.spend(byCode(user, [`code ${n}`], { challenge: token }))).outcome === 'spent'
+      return (await other.settleAttempt(byCode(user, [`code ${n}`], { token }))).outcome === 'spent'
     })
 
     assert.deepEqual(tally(answers), { true: 1, false: 49 })
@@ -299,16 +299,16 @@ export const consumeToken: Promises = {
     await store.consumeToken(token, noon)
 
     assert.equal(await (await open()).isTokenUnused('link'), false)
-    assert.equal(await refusedUntil(store, { challenge: token }), 'stale')
-    assert.deepEqual(await store.spend(byStep(user, firstStep + 1, { challenge: token })), { outcome: 'stale' })
-    assert.equal((await store.spend(byStep(user, firstStep + 1))).outcome, 'spent', 'and the step is not spent')
+    assert.equal(await refusedUntil(store, { token }), 'stale')
+    assert.deepEqual(await store.settleAttempt(byStep(user, firstStep + 1, { token })), { outcome: 'stale' })
+    assert.equal((await store.settleAttempt(byStep(user, firstStep + 1))).outcome, 'spent', 'and the step is not spent')
   },
 
   async 'a challenge that was spent can be burnt by nobody'(open) {
     const store = await open()
     const user = await enroll(store)
     const challenge = challengeOf(user)
-    await store.spend(byStep(user, firstStep + 1, { challenge }))
+    await store.settleAttempt(byStep(user, firstStep + 1, { token: challenge }))
 
     assert.equal(await store.consumeToken(challenge, noon), false)
   },
@@ -329,6 +329,7 @@ function consecutive(store: TotpStore, userId: string): Promise<number[]> {
   return Promise.all(budgets.map(async (budget) => (await budget).consecutive))
 }
 
-function remove(store: TotpStore, { userId, generation }: Enrolled, token: SingleUse): Promise<boolean> {
-  return store.removeFactors({ userId, generation, token, keepFamilyId: null, now: noon, limits })
+async function remove(store: TotpStore, { userId, generation }: Enrolled, token: SingleUse): Promise<boolean> {
+  const removal = { userId, generation, token, keepFamilyId: null, now: noon, limits }
+  return (await store.removeFactors(removal)).outcome === 'removed'
 }

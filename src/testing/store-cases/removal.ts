@@ -11,13 +11,13 @@ import {
   changeCredentials,
   type Enrolled,
   enroll,
+  fail,
   limits,
   noon,
   type Promises,
   pending,
   race,
   refusedUntil,
-  reserve,
   tally,
   totalOf,
   usedCodes,
@@ -71,40 +71,40 @@ export const removeFactors: Promises = {
   async 'clears the consecutive failures of both methods'(open) {
     const store = await open()
     const user = await enroll(store)
-    await reserve(store, { method: 'totp' }, 5)
-    await reserve(store, { method: 'backup_code' }, 5)
+    await fail(store, { method: 'totp' }, 5)
+    await fail(store, { method: 'backup_code' }, 5)
 
     await remove(store, user)
 
     await store.putPending('ann', pending('new'), user.generation + 1, limits)
-    await reserve(store, { method: 'totp', against: 'pending' }, 5)
-    await reserve(store, { method: 'backup_code', against: 'pending' }, 5)
+    await fail(store, { method: 'totp', against: 'pending' }, 5)
+    await fail(store, { method: 'backup_code', against: 'pending' }, 5)
   },
 
   async 'does not give back what counts for the total'(open) {
     const store = await open()
     const user = await enroll(store)
-    await reserve(store, { method: 'totp', limits: totalOf(5) }, 5)
-    await reserve(store, { method: 'backup_code', limits: totalOf(5) }, 5)
+    await fail(store, { method: 'totp', limits: totalOf(5) }, 5)
+    await fail(store, { method: 'backup_code', limits: totalOf(5) }, 5)
 
     await remove(store, user)
 
     await store.putPending('ann', pending('new'), user.generation + 1, limits)
     const against = { against: 'pending', limits: totalOf(5) } as const
-    assert.notEqual(await refusedUntil(store, { ...against, method: 'totp' }), 'reserved')
-    assert.notEqual(await refusedUntil(store, { ...against, method: 'backup_code' }), 'reserved')
+    assert.notEqual(await refusedUntil(store, { ...against, method: 'totp' }), 'wrong')
+    assert.notEqual(await refusedUntil(store, { ...against, method: 'backup_code' }), 'wrong')
   },
 
   async 'frees a user whom the hard cap has locked'(open) {
     const store = await open()
     const user = await enroll(store)
     const capped = { ...limits, lockAfter: 3 }
-    await reserve(store, { limits: capped }, 3)
+    await fail(store, { limits: capped }, 3)
 
     await remove(store, user)
     await enroll(store)
 
-    await reserve(store, { limits: capped })
+    await fail(store, { limits: capped })
   },
 
   async 'of the refresh families only `keepFamilyId` survives'(open) {
@@ -124,23 +124,23 @@ export const removeFactors: Promises = {
     await store.raiseGeneration('ann', noon)
     await begin(store, 'family', { generation: 1 })
     await store.putPending('ann', pending('phone'), 1, limits)
-    await reserve(store, { against: 'pending' }, 5)
+    await fail(store, { against: 'pending' }, 5)
     const before = await store.getStatus('ann', noon, limits)
     const removal = { userId: 'ann', generation: 1, token: null, keepFamilyId: null, now: noon + 1, limits }
 
-    assert.equal(await store.removeFactors(removal), true)
+    assert.deepEqual(await store.removeFactors(removal), { outcome: 'removed' })
 
     assert.deepEqual(await store.getStatus('ann', noon, limits), { ...before, pendingUntil: null })
     assert.equal(before.lockedUntil, noon + 30, 'so that an enrollment begun anew does not begin the count anew')
     assert.deepEqual(await alive(store, ['family']), ['family'])
-    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1 }), 'refused')
+    assert.equal(await activate(store, { authenticatorId: 'phone', generation: 1, now: noon + 30 }), 'refused')
   },
 
   async 'where 2FA is off, a hard cap that wrong first codes have reached is lifted'(open) {
     const store = await open()
     const low = { ...limits, lockAfter: 3 }
     await store.putPending('ann', pending('phone'), 0, limits)
-    await reserve(store, { against: 'pending', limits: low }, 3)
+    await fail(store, { against: 'pending', limits: low }, 3)
     assert.equal((await store.getStatus('ann', noon, low)).lockedUntil, 'forever')
 
     await store.removeFactors({ userId: 'ann', generation: 0, token: null, keepFamilyId: null, now: noon, limits: low })
@@ -152,7 +152,7 @@ export const removeFactors: Promises = {
     const store = await open()
     const user = await enroll(store)
     await store.putPending('ann', pending('new'), user.generation, limits)
-    await reserve(store, {}, 5)
+    await fail(store, {}, 5)
     await store.raiseGeneration('ann', noon)
     await begin(store, 'family', { generation: 2 })
     const before = await store.getStatus('ann', noon, limits)
@@ -180,7 +180,7 @@ export const replaceBackupCodes: Promises = {
   async "puts the codes in the place of the user's codes, used and unused"(open) {
     const store = await open()
     const user = await enroll(store, { codes: ['a', 'b', 'c'] })
-    await store.spend(byCode(user, ['a']))
+    await store.settleAttempt(byCode(user, ['a']))
 
     assert.equal(await store.replaceBackupCodes('ann', backupCodes(['d', 'a']), user.generation), true)
 
@@ -188,8 +188,8 @@ export const replaceBackupCodes: Promises = {
       { sealedCode: 'sealed d', usedAt: null },
       { sealedCode: 'sealed a', usedAt: null },
     ])
-    assert.equal((await store.spend(byCode(user, ['b']))).outcome, 'refused')
-    assert.equal((await store.spend(byCode(user, ['a']))).outcome, 'spent')
+    assert.equal((await store.settleAttempt(byCode(user, ['b']))).outcome, 'wrong')
+    assert.equal((await store.settleAttempt(byCode(user, ['a']))).outcome, 'spent')
   },
 
   async 'of any number at once, one whole list is left'(open) {
@@ -226,7 +226,7 @@ export const replaceBackupCodes: Promises = {
 
     const { changed, after } = await changeAmidst(open, {
       change: (store) => store.replaceBackupCodes('ann', backupCodes(['new 1', 'new 2']), user.generation),
-      call: (store, n) => store.spend(byCode(user, [`old ${n}`], { challenge: challengeFor(`old ${n}`) })),
+      call: (store, n) => store.settleAttempt(byCode(user, [`old ${n}`], { token: challengeFor(`old ${n}`) })),
       async look(store) {
         const unburnt = await Promise.all(codes.map((code) => store.isTokenUnused(challengeFor(code).tokenId)))
         return codes.filter((_, n) => !unburnt[n])
@@ -266,7 +266,7 @@ export const replaceBackupCodes: Promises = {
   async 'false, and nothing done, when the generation is not `generation` any more'(open) {
     const store = await open()
     const user = await enroll(store, { codes: ['a', 'b'] })
-    await store.spend(byCode(user, ['a']))
+    await store.settleAttempt(byCode(user, ['a']))
     await store.raiseGeneration('ann', noon)
 
     assert.equal(await store.replaceBackupCodes('ann', backupCodes(['c']), user.generation), false)
@@ -281,8 +281,8 @@ export const listBackupCodes: Promises = {
     const store = await open()
     const codes = ['m', 'z', 'a', '10', '9', 'Z', 'b', 'é', 'y', 'c', '🦄']
     const user = await enroll(store, { codes })
-    await store.spend(byCode(user, ['z']))
-    await store.spend(byCode(user, ['m'], { now: noon + 1 }))
+    await store.settleAttempt(byCode(user, ['z']))
+    await store.settleAttempt(byCode(user, ['m'], { now: noon + 1 }))
 
     const listed = await (await open()).listBackupCodes('ann')
 
@@ -316,9 +316,9 @@ export const raiseGeneration: Promises = {
 
     await store.raiseGeneration('ann', noon + 60)
 
-    assert.equal(await refusedUntil(store, { challenge: challengeOf(ann) }), 'stale')
+    assert.equal(await refusedUntil(store, { token: challengeOf(ann) }), 'stale')
     assert.deepEqual(await alive(store, ['family of ann', 'family of bob']), ['family of bob'])
-    await reserve(store, { userId: 'bob', challenge: challengeOf(bob) })
+    await fail(store, { userId: 'bob', token: challengeOf(bob) })
   },
 
   async 'drops an enrollment that waits for its first code: whoever began it may not be the owner'(open) {
@@ -351,12 +351,12 @@ export const raiseGeneration: Promises = {
     await enroll(store)
     const locking = { ...limits, lockAfter: 5, maxPerPeriod: 7 }
     for (const method of ['recovery_password', 'totp', 'backup_code'] as const) {
-      await reserve(store, { method, limits: locking }, 5)
+      await fail(store, { method, limits: locking }, 5)
     }
 
     await store.raiseGeneration('ann', noon)
 
-    await reserve(store, { method: 'recovery_password', limits: locking }, 2)
+    await fail(store, { method: 'recovery_password', limits: locking }, 2)
     const third = await refusedUntil(store, { method: 'recovery_password', limits: locking })
     assert.ok(Number(third) > noon, `the total has been counted on: ${third}`)
     assert.equal(await refusedUntil(store, { method: 'totp', limits: locking }), 'locked')
@@ -367,7 +367,7 @@ export const raiseGeneration: Promises = {
     const store = await open()
     await enroll(store)
     const locking = { ...limits, lockAfter: 5 }
-    await reserve(store, { method: 'recovery_password', limits: locking }, 5)
+    await fail(store, { method: 'recovery_password', limits: locking }, 5)
 
     await store.raiseGeneration('ann', noon, { isPasswordSame: true })
 
@@ -386,10 +386,11 @@ export const raiseGeneration: Promises = {
   },
 }
 
-function remove(
+async function remove(
   store: TotpStore,
   { userId, generation }: Enrolled,
   { keepFamilyId = null, now = noon }: { keepFamilyId?: string | null; now?: number } = {},
 ): Promise<boolean> {
-  return store.removeFactors({ token: null, limits, userId, generation, keepFamilyId, now })
+  const removal = { token: null, limits, userId, generation, keepFamilyId, now }
+  return (await store.removeFactors(removal)).outcome === 'removed'
 }

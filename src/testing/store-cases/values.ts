@@ -5,6 +5,7 @@ import {
   byCode,
   byStep,
   enroll,
+  fail,
   firstStep,
   limits,
   noon,
@@ -12,7 +13,7 @@ import {
   pending,
   race,
   recordOf,
-  reserve,
+  wrong,
 } from '../store-fixtures.ts'
 
 export const getUser: Promises = {
@@ -71,7 +72,7 @@ export const getStatus: Promises = {
     const store = await open()
     const user = await enroll(store, { codes: ['a', 'b', 'c'] })
 
-    await store.spend(byCode(user, ['b']))
+    await store.settleAttempt(byCode(user, ['b']))
 
     assert.equal((await store.getStatus('ann', noon, limits)).backupCodesRemaining, 2)
   },
@@ -79,10 +80,10 @@ export const getStatus: Promises = {
   async '`lockedUntil`: app codes are refused until then, or forever'(open) {
     const store = await open()
     await enroll(store)
-    await reserve(store, {}, 4)
+    await fail(store, {}, 4)
     assert.equal((await store.getStatus('ann', noon, limits)).lockedUntil, null)
 
-    await reserve(store)
+    await fail(store)
 
     assert.equal((await store.getStatus('ann', noon, limits)).lockedUntil, noon + 30)
     assert.equal((await store.getStatus('ann', noon + 29, limits)).lockedUntil, noon + 30)
@@ -90,22 +91,22 @@ export const getStatus: Promises = {
     assert.equal((await store.getStatus('ann', noon + 30, { ...limits, lockAfter: 5 })).lockedUntil, 'forever')
   },
 
-  async '`lockedUntil` of a total is the time at which an attempt is reserved again'(open) {
+  async '`lockedUntil` of a total is the time at which an attempt is admitted again'(open) {
     const store = await open()
     await enroll(store)
-    await reserve(store, {}, 3)
+    await fail(store, {}, 3)
 
     const { lockedUntil } = await store.getStatus('ann', noon, { ...limits, maxPerPeriod: 3 })
 
-    const refused = await store.reserveAttempt(attempt({ limits: { ...limits, maxPerPeriod: 3 } }))
+    const refused = await store.settleAttempt(wrong({ limits: { ...limits, maxPerPeriod: 3 } }))
     assert.deepEqual(refused, { outcome: 'delayed', retryAt: lockedUntil })
-    await reserve(store, { now: Number(lockedUntil), limits: { ...limits, maxPerPeriod: 3 } })
+    await fail(store, { now: Number(lockedUntil), limits: { ...limits, maxPerPeriod: 3 } })
   },
 
   async '`lockedUntil` tells nothing of backup codes'(open) {
     const store = await open()
     await enroll(store)
-    await reserve(store, { method: 'backup_code' }, 5)
+    await fail(store, { method: 'backup_code' }, 5)
 
     assert.equal((await store.getStatus('ann', noon, limits)).lockedUntil, null)
   },
@@ -116,7 +117,7 @@ export const getStatus: Promises = {
 
     await race(open, (other) => other.getStatus('ann', noon, limits))
 
-    await reserve(store, {}, 5)
+    await fail(store, {}, 5)
   },
 }
 
@@ -190,14 +191,14 @@ export const values: Promises = {
   async 'one user has a budget, and a family, that another with a like id has not'(open) {
     const store = await open()
     for (const userId of ['ann', 'Ann', 'ann ']) await enroll(store, { userId })
-    await reserve(store, { userId: 'ann' }, 5)
+    await fail(store, { userId: 'ann' }, 5)
     await store.openFamily({ id: 'f', userId: 'ann', tokenId: 't', expiresAt: noon + 60 }, 1, noon)
 
     await store.raiseGeneration('Ann', noon)
     await store.raiseGeneration('ann ', noon)
 
-    await reserve(store, { userId: 'Ann' }, 5)
-    await reserve(store, { userId: 'ann ' }, 5)
+    await fail(store, { userId: 'Ann' }, 5)
+    await fail(store, { userId: 'ann ' }, 5)
     assert.equal(await store.isFamilyAlive('f', 't', noon), true)
     assert.equal(await store.isFamilyAlive('F', 't', noon), false)
     assert.equal(await store.isFamilyAlive('f', 'T', noon), false)
@@ -208,7 +209,7 @@ export const values: Promises = {
     const user = await enroll(store, { codes: ['abc', 'ABC'] })
     const challenge = { tokenId: 'token', generation: user.generation, expiresAt: noon }
 
-    await store.spend(byCode(user, ['ABC'], { challenge }))
+    await store.settleAttempt(byCode(user, ['ABC'], { token: challenge }))
 
     assert.deepEqual(
       (await store.listBackupCodes('ann')).map(({ usedAt }) => usedAt),
@@ -230,11 +231,11 @@ export const values: Promises = {
     for (const [generation, differing] of authenticators.entries()) {
       const phone = pending(`phone ${generation}`, differing)
       await store.putPending('ann', phone, generation, limits)
-      const first = await store.reserveAttempt(attempt({ against: 'pending' }))
+      const first = await store.readFactors(attempt({ against: 'pending' }))
       await activate(store, { authenticatorId: `phone ${generation}`, generation })
       const { authenticators: live } = await (await open()).getStatus('ann', noon, limits)
 
-      assert.deepEqual(first.outcome === 'reserved' && first.authenticators, [recordOf(phone)])
+      assert.deepEqual(first.outcome === 'open' && first.authenticators, [recordOf(phone)])
       assert.deepEqual(live, [recordOf(phone, { lastUsedAt: noon })])
     }
   },
@@ -247,9 +248,9 @@ export const values: Promises = {
     const user = { userId: 'ann', authenticatorId: 'phone', generation: 1, codes: [] }
 
     assert.deepEqual(await store.getUser('ann'), { generation: 1, changedAt: late + 1, confirmedAt: late })
-    assert.equal((await store.spend(byStep(user, late, { now: late }))).outcome, 'refused')
-    assert.equal((await store.spend(byStep(user, late + 1, { now: late }))).outcome, 'spent')
-    await reserve(store, { now: late }, 5)
+    assert.equal((await store.settleAttempt(byStep(user, late, { now: late }))).outcome, 'spent_before')
+    assert.equal((await store.settleAttempt(byStep(user, late + 1, { now: late }))).outcome, 'spent')
+    await fail(store, { now: late }, 5)
     assert.equal((await store.getStatus('ann', late, limits)).lockedUntil, late + 30)
   },
 

@@ -61,7 +61,7 @@ export const recover: Move = async (world, given) => {
 
 /** @returns whether 2FA is off by it */
 export async function presentLink(world: World, given: Given, token: string, password: string): Promise<boolean> {
-  const { on, isTwice } = given
+  const { on } = given
   const link = world.links.get(token)
   const now = on.now()
   const uid = link?.uid ?? Buffer.from(given.user.id).toString('base64url')
@@ -89,8 +89,6 @@ export async function presentLink(world: World, given: Given, token: string, pas
   link.dead = true
   world.seen.push(token)
   succeed(user, 'recovery_password')
-  // The loser of a race was counted and not judged; so was the one that succeeded, which is not given back.
-  user.failures.recovery_password.perhaps += isTwice ? 2 : 1
   switchOff(user)
   world.raise(user, now, null)
   world.count('recovery')

@@ -9,7 +9,7 @@ import type { Given, Move } from './move.ts'
 const DEADLINE_MS = 250
 
 /**
- * Changes within a transaction of the host's: kept with it, gone with it; an attempt that was counted stays counted.
+ * Changes within a transaction of the host's: kept with it, gone with it; a wrong code stays counted.
  * Where another transaction holds the user's row past the deadline, nothing has happened.
  */
 export const changeWithin: Move = async (world, given) => {
@@ -54,7 +54,7 @@ interface Settled {
 }
 
 type Deed = (world: World, given: Given) => Promise<Settled>
-const deeds: readonly Deed[] = [newPassword, switchOffWithin, enrollWithin, verifyWithin]
+const deeds: readonly Deed[] = [newPassword, switchOffWithin, enrollWithin, verifyWithin, guessWithin]
 const nothing = () => undefined
 
 async function newPassword(world: World, { user, on }: Given): Promise<Settled> {
@@ -82,7 +82,6 @@ async function switchOffWithin(world: World, { user, on }: Given): Promise<Settl
   }
 }
 
-/** The first code is counted outside the transaction: rolled back, it is a failure. */
 async function enrollWithin(world: World, { user, on, other }: Given): Promise<Settled> {
   if (user.enabled || blockOf(user, 'totp', on.now()) !== 'free') return { kept: nothing, undone: nothing }
   const now = on.now()
@@ -106,7 +105,7 @@ async function enrollWithin(world: World, { user, on, other }: Given): Promise<S
       succeed(user, 'totp')
       world.raise(user, now, null)
     },
-    undone: () => fail(user, 'totp', now),
+    undone: nothing,
   }
 }
 
@@ -123,6 +122,21 @@ async function verifyWithin(_world: World, { user, on }: Given): Promise<Settled
       spend(verdict, now)
       succeed(user, 'totp')
     },
-    undone: () => fail(user, 'totp', now),
+    undone: nothing,
   }
+}
+
+/** A wrong code is counted outside the transaction: a roll-back must not give guesses back. */
+async function guessWithin(_world: World, { user, on, other }: Given): Promise<Settled> {
+  const now = on.now()
+  const code = String(other % 1_000_000).padStart(6, '0')
+  if (!user.enabled || blockOf(user, 'totp', now) !== 'free' || verdictOf(user.live, code, now) !== null) {
+    return { kept: nothing, undone: nothing }
+  }
+  await assert.rejects(
+    on.totp.verifyTotpCode(user.id, code),
+    (error) => error instanceof TotpError && error.code === 'invalid_code',
+  )
+  const counted = () => fail(user, 'totp', now)
+  return { kept: counted, undone: counted }
 }
