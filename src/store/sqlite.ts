@@ -1,4 +1,4 @@
-import { checkOptions, type OptionNames } from '../check-options.ts'
+import { checkOptions } from '../check-options.ts'
 import { deadline } from '../clock.ts'
 import type { Query, Result, Row, Runner } from './sql/batch.ts'
 import {
@@ -11,16 +11,14 @@ import {
 } from './sql/migrations.ts'
 import { sqlStore } from './sql/sql-store.ts'
 import { statementsFor } from './sql/statements.ts'
-import { type TableOptions, type Tables, tablesOf } from './sql/tables.ts'
+import { SQLITE_OPTIONS, type SqliteOptions, type Tables, tablesOf } from './sql/tables.ts'
+import { isBusy, MAX_WAIT_MS, pause, whenFree } from './sql/when-free.ts'
 import type { TotpStore } from './store.ts'
+
+export type { SqliteOptions }
 
 /** The parameters of a statement, by name. */
 export type SqliteParameters = Record<string, string | number | bigint | null>
-
-/** The options of {@link sqliteStore}. */
-export type SqliteOptions = Pick<TableOptions, 'prefix'>
-
-const SQLITE_OPTIONS: OptionNames<SqliteOptions> = { prefix: true }
 
 /** What this store needs of a prepared statement; `node:sqlite`, `better-sqlite3` and `libsql` all have it. */
 export interface SqliteStatement {
@@ -126,39 +124,6 @@ async function loadDriver(): Promise<Driver> {
     }
   }
   throw new Error('no SQLite driver found: use Node 22.13 or later, or install better-sqlite3 or libsql')
-}
-
-/** How long an operation waits for the lock of another connection. */
-const MAX_WAIT_MS = 5000
-/** From one try to the next: SQLite's own schedule, which is short at first because most locks are. */
-const WAITS_MS = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50] as const
-
-/**
- * Does `work` when no other connection has the file locked. `work` has done nothing when it throws SQLITE_BUSY. Between
- * two tries the event loop runs: the lock may belong to a transaction of this very process, which needs it to end.
- */
-async function whenFree<T>(work: () => T): Promise<T> {
-  const isOver = deadline(MAX_WAIT_MS)
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return work()
-    } catch (error) {
-      if (!isBusy(error) || isOver()) throw error
-    }
-    await pause(attempt)
-  }
-}
-
-function pause(attempt: number): Promise<void> {
-  const milliseconds = WAITS_MS[Math.min(attempt, WAITS_MS.length - 1)]
-  return new Promise((resolve) => setTimeout(resolve, milliseconds))
-}
-
-/** SQLITE_BUSY and its extended codes, whose lowest byte is 5: as a text or a number, by driver. */
-function isBusy(error: unknown): boolean {
-  const { code, errcode, rawCode } = error as { code?: unknown; errcode?: unknown; rawCode?: unknown }
-  const number = typeof errcode === 'number' ? errcode : rawCode
-  return String(code).startsWith('SQLITE_BUSY') || (typeof number === 'number' && (number & 0xff) === 5)
 }
 
 /** Brings the tables up to date; of processes that start at once, one does it and the others wait for its lock. */

@@ -1,4 +1,5 @@
 import type { OptionNames } from '../../check-options.ts'
+
 /** How the tables are named. Prefix and schema have at most 30 characters together: `a-z`, `0-9` and `_`. */
 export interface TableOptions {
   /** The start of each table's name. Default `totp_`. */
@@ -8,6 +9,11 @@ export interface TableOptions {
 }
 
 export const TABLE_OPTIONS: OptionNames<TableOptions> = { prefix: true, schema: true }
+
+/** How the tables of an SQLite database are named, which has no schemas. */
+export type SqliteOptions = Pick<TableOptions, 'prefix'>
+
+export const SQLITE_OPTIONS: OptionNames<SqliteOptions> = { prefix: true }
 
 export type TableName = (typeof NAMES)[number][0]
 
