@@ -7,7 +7,7 @@ export default defineConfig([
     entry: [
       'src/index.ts',
       'src/store/memory.ts',
-      'src/store/{sqlite,postgres,mysql}.ts',
+      'src/store/{sqlite,libsql,d1,postgres,mysql}.ts',
       'src/redis/index.ts',
       'src/cli/index.ts',
       'src/{http,jwt,recovery,mail}/index.ts',

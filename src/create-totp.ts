@@ -470,8 +470,9 @@ export async function createTotp<User = unknown>(options: TotpOptions<User>): Pr
 async function checkEncryptionKey(store: TotpStore, keyring: Keyring, now: number): Promise<void> {
   const label = { purpose: 'canary', owner: '' } as const
   const kept = await store.keepKeyCheck(sealValue(keyring, label, 'canary', now)).catch((cause) => {
-    // PostgreSQL: undefined_table; MySQL and MariaDB: ER_NO_SUCH_TABLE.
-    if (cause?.code !== '42P01' && cause?.errno !== 1146) throw cause
+    // PostgreSQL: undefined_table; MySQL and MariaDB: ER_NO_SUCH_TABLE; SQLite has no code for it.
+    const isMissing = cause?.code === '42P01' || cause?.errno === 1146 || /\bno such table\b/.test(cause?.message)
+    if (!isMissing) throw cause
     throw new Error('the tables of totp-kit are missing: call store.migrate(), or run totp-kit migrate', { cause })
   })
   if (openValue(keyring, label, kept) === null) {

@@ -17,6 +17,8 @@ const WITH_EXAMPLE = [
   'fetchTotp',
   'createHandle',
   'sqliteStore',
+  'libsqlStore',
+  'd1Store',
   'postgresStore',
   'mysqlStore',
   'withRedis',

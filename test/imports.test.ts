@@ -8,6 +8,8 @@ import * as mailDoor from 'totp-kit/mail'
 import * as nodeDoor from 'totp-kit/node'
 import * as recoveryDoor from 'totp-kit/recovery'
 import * as redisDoor from 'totp-kit/redis'
+import * as d1Door from 'totp-kit/store/d1'
+import * as libsqlDoor from 'totp-kit/store/libsql'
 import * as memoryDoor from 'totp-kit/store/memory'
 import * as mysqlDoor from 'totp-kit/store/mysql'
 import * as postgresDoor from 'totp-kit/store/postgres'
@@ -208,6 +210,8 @@ describe('a door', () => {
       '.': namesOf(rootDoor),
       './store/memory': namesOf(memoryDoor),
       './store/sqlite': namesOf(sqliteDoor),
+      './store/libsql': namesOf(libsqlDoor),
+      './store/d1': namesOf(d1Door),
       './store/postgres': namesOf(postgresDoor),
       './store/mysql': namesOf(mysqlDoor),
       './redis': namesOf(redisDoor),
@@ -234,6 +238,8 @@ describe('a door', () => {
       ],
       './store/memory': ['memoryStore'],
       './store/sqlite': ['openSqlite', 'sqliteStore'],
+      './store/libsql': ['libsqlStore'],
+      './store/d1': ['d1Store'],
       './store/postgres': ['drizzleClient', 'postgresStore', 'prismaClient'],
       './store/mysql': ['mysqlStore'],
       './redis': ['withRedis'],

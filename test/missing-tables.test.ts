@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { createClient } from '@libsql/client'
 import postgres from 'postgres'
 import { createTotp, generateFernetKey } from 'totp-kit'
+import { libsqlStore } from 'totp-kit/store/libsql'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { describe, test } from 'vitest'
@@ -20,6 +22,15 @@ describe('a start without tables says what to do', () => {
 
     await sql.end()
     await drop()
+  })
+
+  // D1 says the same, in `npm run test:runtimes`.
+  test('on libSQL', async () => {
+    const client = createClient({ url: ':memory:' })
+
+    await assert.rejects(start(libsqlStore(client)), missing)
+
+    client.close()
   })
 
   test.skipIf(!services.mysql)('on MariaDB', async () => {

@@ -7,6 +7,8 @@ import { nodemailerSender, notifyByMail } from 'totp-kit/mail'
 import { nodeTotp } from 'totp-kit/node'
 import { accountRecovery } from 'totp-kit/recovery'
 import { withRedis } from 'totp-kit/redis'
+import { d1Store } from 'totp-kit/store/d1'
+import { libsqlStore } from 'totp-kit/store/libsql'
 import { memoryStore } from 'totp-kit/store/memory'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
@@ -23,6 +25,8 @@ const connection = {
   execute: async () => [[], []] as [unknown, unknown],
   query: async () => [[], []] as [unknown, unknown],
 }
+
+const d1Statement = { bind: () => d1Statement }
 
 // biome-ignore lint/suspicious/noExplicitAny: what a host without a compiler gives.
 type Given = any
@@ -72,6 +76,8 @@ const LEVELS: readonly [level: string, type: string, give: Give][] = [
     (freshness, totp) => fetchTotp(totp, { caller }).require(freshness, () => new Response()),
   ],
   ['sqliteStore', 'SqliteOptions', (options) => sqliteStore(':memory:', options)],
+  ['libsqlStore', 'SqliteOptions', (options) => libsqlStore({ batch: async () => [] }, options)],
+  ['d1Store', 'SqliteOptions', (options) => d1Store({ prepare: () => d1Statement, batch: async () => [] }, options)],
   ['postgresStore', 'TableOptions', (options) => postgresStore(client, options)],
   ['postgresStore, within', 'WithinOptions', (options) => postgresStore(client).within({ ...client }, options)],
   ['mysqlStore', 'TableOptions', (options) => mysqlStore(poolOf(), options)],

@@ -2,11 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
+import { createClient as createLibsqlClient } from '@libsql/client'
 import { Redis } from 'ioredis'
 import postgres from 'postgres'
 import { createClient } from 'redis'
 import type { TotpStore } from 'totp-kit'
 import { withRedis } from 'totp-kit/redis'
+import { libsqlStore } from 'totp-kit/store/libsql'
 import { memoryStore } from 'totp-kit/store/memory'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
@@ -63,6 +65,24 @@ runCases('SQLite', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'totp-kit-stores-'))
   return {
     open: (index) => sqliteStore(join(directory, `case-${index}.db`)),
+    close: () => rm(directory, { recursive: true }),
+  }
+})
+
+runCases('libSQL', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'totp-kit-stores-'))
+  // Whole numbers as a host may have asked for them.
+  const intModes = ['number', 'bigint', 'string'] as const
+  let clients = 0
+  return {
+    async open(index) {
+      const intMode = intModes[clients++ % intModes.length] ?? 'number'
+      const client = createLibsqlClient({ url: `file:${join(directory, `case-${index}.db`)}`, intMode })
+      await client.execute('PRAGMA journal_mode = WAL')
+      const store = libsqlStore(client)
+      await store.migrate()
+      return { ...store, close: async () => client.close() }
+    },
     close: () => rm(directory, { recursive: true }),
   }
 })

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { PGlite } from '@electric-sql/pglite'
+import { createClient } from '@libsql/client'
 import { createTotp, generateFernetKey, type TotpStore } from 'totp-kit'
+import { libsqlStore } from 'totp-kit/store/libsql'
 import { mysqlStore } from 'totp-kit/store/mysql'
 import { postgresStore } from 'totp-kit/store/postgres'
 import { openSqlite, sqliteStore } from 'totp-kit/store/sqlite'
@@ -67,6 +69,15 @@ const databases: { name: string; isThere: boolean; connect(): Promise<Database> 
         return database.exec(sql)
       }
       return databaseOf('sqlite', query, { open: () => sqliteStore(database), drop: async () => database.close() })
+    },
+  },
+  {
+    name: 'libSQL',
+    isThere: true,
+    async connect() {
+      const client = createClient({ url: ':memory:' })
+      const query = async (sql: string) => (await client.execute(sql)).rows
+      return databaseOf('sqlite', query, { open: async () => libsqlStore(client), drop: async () => client.close() })
     },
   },
   {

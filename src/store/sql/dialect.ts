@@ -60,3 +60,9 @@ export function compile(dialect: Dialect, name: string, source: string): Stateme
     }
   }
 }
+
+/** A statement of SQLite with numbered placeholders, for drivers that bind values by position. */
+export function numbered(statement: Statement): Statement {
+  const { text, parameters } = statement
+  return { ...statement, text: text.replace(/:(\w+)/g, (_, parameter) => `?${parameters.indexOf(parameter) + 1}`) }
+}
