@@ -116,7 +116,7 @@ const mutants: readonly Mutant[] = [
     operation: 'settleAttempt',
     believes: { settlePassword: always(isOpen) },
     fails: [
-      'settleAttempt: of any number of passwords of a recovery at once, no more are judged than the limits allow',
+      'settleAttempt: of any number of passwords of a recovery at once, no more are admitted than the limits allow',
     ],
   },
   {
