@@ -3,6 +3,9 @@ import { authenticatorFor } from '../../dist/testing/index.js'
 import { inBatches } from '../measure.mjs'
 import { post } from './server-process.mjs'
 
+/** A call of the host's own, behind `requireFresh`. */
+export const GUARDED = '/api/guarded/'
+
 export function preparer(totp, tokens, clock) {
   const enrolled = []
   const fresh = []
@@ -35,6 +38,17 @@ export function preparer(totp, tokens, clock) {
     return user.bearer
   }
 
+  async function asCallers(path, count) {
+    const users = await atLeast(enrolled, count, enroll)
+    clock.advance(30)
+    return inBatches(users, 8, async (user) => ({
+      method: 'GET',
+      path,
+      headers: { authorization: await bearerOf(user) },
+      body: '',
+    }))
+  }
+
   const works = {
     async login(count) {
       const users = await atLeast(enrolled, count, enroll)
@@ -60,16 +74,8 @@ export function preparer(totp, tokens, clock) {
       const users = await atLeast(fresh, count, meet)
       return users.map(({ bearer }) => post('/api/totp/create/', {}, { authorization: bearer }))
     },
-    async status(count) {
-      const users = await atLeast(enrolled, count, enroll)
-      clock.advance(30)
-      return inBatches(users, 8, async (user) => ({
-        method: 'GET',
-        path: '/api/totp/status/',
-        headers: { authorization: await bearerOf(user) },
-        body: '',
-      }))
-    },
+    status: (count) => asCallers('/api/totp/status/', count),
+    guarded: (count) => asCallers(GUARDED, count),
   }
   return (work, count) => works[work](count)
 }

@@ -12,13 +12,17 @@ import { postgresStore } from '../../dist/store/postgres.js'
 import { sqliteStore } from '../../dist/store/sqlite.js'
 import { fakeClock } from '../../dist/testing/index.js'
 import { openSqlite } from '../databases.mjs'
-import { preparer } from './prepare.mjs'
+import { GUARDED, preparer } from './prepare.mjs'
 import { config, serve } from './server-process.mjs'
 
-/** The parts of the service; the limit uses them as well, to prepare its users. */
-export async function openTotp({ database, encryptionKey, at }) {
+/**
+ * The parts of the service; the limit uses them as well, to prepare its users and to record what is sent.
+ *
+ * @param connection - to the database; default: one of its own
+ */
+export async function openTotp({ database, encryptionKey, at }, connection) {
   const clock = fakeClock(at)
-  const store = await storeOn(database)
+  const store = await storeOn(database, connection)
   await store.migrate()
   const totp = await createTotp({
     issuer: 'Bench',
@@ -33,35 +37,50 @@ export async function openTotp({ database, encryptionKey, at }) {
   return { totp, tokens, clock, prepare: preparer(totp, tokens, clock) }
 }
 
-async function storeOn({ kind, url }) {
-  if (kind === 'sqlite') return sqliteStore(await openSqlite(url))
-  if (kind === 'postgres') return postgresStore(new pg.Pool({ connectionString: url }))
-  return mysqlStore(mysql.createPool(url))
+async function storeOn({ kind, url }, connection) {
+  if (kind === 'sqlite') return sqliteStore(connection ?? (await openSqlite(url)))
+  if (kind === 'postgres') return postgresStore(connection ?? new pg.Pool({ connectionString: url }))
+  return mysqlStore(connection ?? mysql.createPool(url))
+}
+
+/** Endpoints, and a handler of the host's behind the guard. */
+export function handlersOf(totp, tokens) {
+  const callerOf = async ({ headers }) => {
+    const caller = await tokens.verifyAccessToken(headers.authorization)
+    return caller && { ...caller, accountName: `${caller.id}@example.com` }
+  }
+  const endpoints = nodeTotp(totp, { caller: callerOf, jwt: tokens })
+  return {
+    callerOf,
+    async node(request, response) {
+      if (request.url !== GUARDED) return endpoints(request, response)
+      try {
+        await totp.requireFresh(await callerOf(request), { maxAgeSeconds: 86_400 })
+        response.writeHead(200, { 'content-type': 'application/json', 'content-length': 2 })
+        response.end('{}')
+      } catch (error) {
+        response.writeHead(error.status ?? 500)
+        response.end(String(error))
+      }
+    },
+  }
 }
 
 export const moverOf = (clock) => (at) => clock.advance(Math.max(0, at - clock.now()))
 
 if (config.server === 'totp-kit') {
   const { totp, tokens, clock, prepare } = await openTotp(config)
-  const callerOf = async (authorization) => {
-    const caller = await tokens.verifyAccessToken(authorization)
-    return caller && { ...caller, accountName: `${caller.id}@example.com` }
-  }
-  const jwt = tokens
+  const { callerOf, node } = handlersOf(totp, tokens)
   const byFetch = fetchTotp(totp, {
-    caller: (request) => callerOf(request.headers.get('authorization') ?? undefined),
+    caller: (request) => callerOf({ headers: Object.fromEntries(request.headers) }),
     clientAddress: () => '127.0.0.1',
-    jwt,
+    jwt: tokens,
   })
   const byExpress = express()
   byExpress.disable('x-powered-by')
-  byExpress.use('/api', expressTotp(totp, { caller: (request) => callerOf(request.headers.authorization), jwt }))
+  byExpress.use('/api', expressTotp(totp, { caller: callerOf, jwt: tokens }))
   await serve({
-    handlers: {
-      node: nodeTotp(totp, { caller: (request) => callerOf(request.headers.authorization), jwt }),
-      fetch: bridge(byFetch),
-      express: byExpress,
-    },
+    handlers: { node, fetch: bridge(byFetch), express: byExpress },
     async prepare(work, count) {
       return { requests: await prepare(work, count), at: clock.now() }
     },
