@@ -1,5 +1,7 @@
 /** What was measured, as Markdown. */
+
 import { median, quantile, ratioOf, ratioText, short } from './measure.mjs'
+import { OPEN } from './open-budgets.mjs'
 
 /** The budgets of the design: each is a ratio in this run, or a size. */
 export function reportOf(measured, { isShort, minutes, machine, versions }) {
@@ -15,7 +17,9 @@ the server's processes alone, without the database server's. [README.md](README.
 
 ## Budgets
 
-${table(['budget', 'measured', 'must be', 'met'], budgetRows(measured))}
+"Times" is how many times less CPU a request, and how many times more requests a second; against the limit it is the other way round.
+
+${budgetText(measured)}
 
 ## End to end over HTTP
 
@@ -68,76 +72,97 @@ ${table(
 `
 }
 
-function budgetRows({ http, inProcess, imports, memory, growth }) {
-  const rows = []
-  const add = (budget, value, text, must, isMet) =>
-    rows.push([budget, text ?? short(value), must, isMet ? 'yes' : 'NO'])
-  const cpuOf = (database, work, contender) => {
-    const row = http.rows.find(
+/** What is not met has its reason and its plan below the table, or says NO. */
+function budgetText(measured) {
+  const notes = []
+  const rows = budgetsOf(measured).map(({ budget, values, must, isMet }) => {
+    const note = OPEN.find(({ budgets }) => budgets.test(budget))
+    if (!isMet && note && !notes.includes(note)) notes.push(note)
+    const met = isMet ? 'yes' : note ? `open (${notes.indexOf(note) + 1})` : 'NO'
+    return [budget, values[0], values[1] ?? '', must, met]
+  })
+  const below = notes.map(({ reason, plan }, n) => `${n + 1}. ${reason} Plan: ${plan}`)
+  return [table(['budget', 'measured, CPU', 'requests a second', 'must be', 'met'], rows), ...below].join('\n\n')
+}
+
+function budgetsOf({ http, inProcess, imports, memory, growth }) {
+  const budgets = []
+  const add = (budget, isMet, must, ...values) => budgets.push({ budget, values, must, isMet })
+  const roundsOf = ({ database, work, connections = 16 }, contender) =>
+    http.rows.find(
       (row) =>
         row.database === database &&
         row.work === work &&
         row.adapter === 'node' &&
         row.processes === 1 &&
-        row.connections === 16,
-    )
-    return row?.results[contender]?.map(({ cpu }) => cpu)
+        row.connections === connections,
+    )?.results[contender]
+  /** How many times better than `contender`. */
+  const timesBetter = (scenario, contender, member) => {
+    const [ours, theirs] = [roundsOf(scenario, 'totp-kit'), roundsOf(scenario, contender)]
+    if (!ours || !theirs) return null
+    const [a, b] = [theirs, ours].map((rounds) => rounds.map((round) => round[member]))
+    return member === 'perSecond' ? ratioOf(b, a) : ratioOf(a, b)
   }
-  const against = (database, work, contender, budget) => {
-    const [ours, theirs] = [cpuOf(database, work, 'totp-kit'), cpuOf(database, work, contender)]
-    if (!ours || !theirs) return
-    const isLimit = contender === 'limit'
-    const ratio = isLimit ? ratioOf(ours, theirs) : ratioOf(theirs, ours)
-    const isMet = isLimit ? ratio.median <= budget : ratio.median >= budget
-    add(
-      `${work} on ${database}, against ${contender}`,
-      0,
-      ratioText(ratio),
-      isLimit ? `≤ ${budget}` : `≥ ${budget} ×`,
-      isMet,
-    )
+  const against = (name, scenario, contender, times) => {
+    const [cpu, perSecond] = ['cpu', 'perSecond'].map((member) => timesBetter(scenario, contender, member))
+    if (!cpu) return
+    const isMet = cpu.median >= times && perSecond.median >= times
+    add(`${name}, against ${contender}`, isMet, `≥ ${times} ×`, ratioText(cpu), ratioText(perSecond))
   }
-  for (const database of ['sqlite', 'postgres']) {
-    for (const work of ['login', 'backup']) {
-      against(database, work, 'limit', 1.3)
-      against(database, work, 'better-auth', 20)
-      against(database, work, 'django', 15)
-    }
-    against(database, 'create', 'better-auth', 10)
-    against(database, 'create', 'django', 50)
-  }
-  const check = inProcess.find(({ name }) => name === 'TOTP check, right code')
-  for (const [contender, times] of [
-    ['otpauth', 1.4],
-    ['otplib', 3],
+  for (const [database, betterAuth] of [
+    ['sqlite', 9],
+    ['postgres', 11],
   ]) {
-    const ratio = ratioOf(check.times[contender], check.times['totp-kit'])
-    add(`TOTP check against ${contender}`, 0, ratioText(ratio), `≥ ${times} ×`, ratio.median >= times)
+    for (const work of ['login', 'backup']) {
+      const scenario = { database, work }
+      const name = `${work} on ${database}`
+      against(name, scenario, 'better-auth', betterAuth)
+      against(name, scenario, 'django', 3)
+      const [ours, limit] = [roundsOf(scenario, 'totp-kit'), roundsOf(scenario, 'limit')]
+      if (!ours || !limit) continue
+      const [cpu, perSecond] = ['cpu', 'perSecond'].map((member) => {
+        const [a, b] = [ours, limit].map((rounds) => rounds.map((round) => round[member]))
+        return member === 'cpu' ? ratioOf(a, b) : ratioOf(b, a)
+      })
+      const isMet = cpu.median <= 1.3 && perSecond.median <= 1.3
+      add(`${name}, against limit`, isMet, '≤ 1.3', ratioText(cpu), ratioText(perSecond))
+    }
+    const create = { database, work: 'create' }
+    against(`create on ${database}`, create, 'better-auth', 5)
+    against(`create on ${database}`, create, 'django', 12)
+    const guarded = { database, work: 'guarded' }
+    const [ours, limit] = [roundsOf(guarded, 'totp-kit'), roundsOf(guarded, 'limit')]
+    if (ours && limit) {
+      const beyond = median(ours.map(({ cpu }, round) => cpu - limit[round].cpu))
+      add(`guarded call on ${database}, beyond the limit`, beyond <= 25, '≤ 25 µs', `${short(beyond)} µs`)
+    }
+    against(`one login alone on ${database}`, { database, work: 'login', connections: 1 }, 'before', 1)
+    const p99 = timesBetter({ database, work: 'login' }, 'before', 'p99')
+    if (p99) add(`login on ${database}, p99 against before`, p99.median > 1, '> 1 ×', `p99 ${ratioText(p99)}`)
   }
-  const qr = median(inProcess.find(({ name }) => name === 'QR code as SVG').times['totp-kit'])
-  add('QR code, CPU', qr, `${short(qr)} µs`, '≤ 100 µs', qr <= 100)
+  const { times } = inProcess.find(({ name }) => name === 'TOTP check, wrong code')
+  const wrong = ratioOf(times.otpauth, times['totp-kit'])
+  add('wrong code in process, against otpauth', wrong.median >= 1, '≥ 1 ×', ratioText(wrong))
+  const right = ratioOf(times['totp-kit, right code'], times['totp-kit'])
+  add('right code, against a wrong one', Math.abs(right.median - 1) <= 0.1, '0.9 to 1.1', ratioText(right))
   const spent = median(over(imports['totp-kit'], imports['bare node']))
-  add('import of totp-kit over bare Node', spent, `${short(spent)} ms`, '≤ 30 ms', spent <= 30)
+  add('import of totp-kit over bare Node', spent <= 30, '≤ 30 ms', `${short(spent)} ms`)
   for (const { database, sizes, codes } of growth) {
     if (!sizes) continue
     const [first, last] = [sizes[0], sizes.at(-1)]
     const byUsers = ratioOf(last.times, first.times)
     const users = `${first.users.toLocaleString('en')} to ${last.users.toLocaleString('en')} users`
-    add(`growth on ${database}, ${users}`, 0, ratioText(byUsers), 'flat (≤ 1.15)', byUsers.median <= 1.15)
+    add(`growth on ${database}, ${users}`, byUsers.median <= 1.15, 'flat (≤ 1.15)', ratioText(byUsers))
     const ten = codes.find(({ count }) => count === 10)
     const byCodes = ratioOf(ten.times, codes[0].times)
-    add(`growth on ${database}, 1 to 10 backup codes`, 0, ratioText(byCodes), 'flat (≤ 1.15)', byCodes.median <= 1.15)
+    add(`growth on ${database}, 1 to 10 backup codes`, byCodes.median <= 1.15, 'flat (≤ 1.15)', ratioText(byCodes))
   }
   const [heapFirst, heapLast] = [memory[0].heapKb, memory.at(-1).heapKb]
   const logins = memory.at(-1).logins.toLocaleString('en')
-  add(
-    `heap over ${logins} verifications`,
-    0,
-    `${short(heapFirst)} to ${short(heapLast)} kB`,
-    'flat (≤ 1.1)',
-    heapLast <= heapFirst * 1.1,
-  )
-  return rows
+  const heap = `${short(heapFirst)} to ${short(heapLast)} kB`
+  add(`heap over ${logins} verifications`, heapLast <= heapFirst * 1.1, 'flat (≤ 1.1)', heap)
+  return budgets
 }
 
 function httpRows({ database, work, adapter, processes, connections, results }) {

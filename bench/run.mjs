@@ -1,21 +1,24 @@
 /**
  * Runs everything in one go, prints what came out as ratios, and writes RESULTS.md. Each part runs in a process of its own.
- * `--short`: fewer rounds and users, within three minutes.
+ * `--short`: fewer rounds and users, within three minutes. `--against <commit>`: that commit takes part.
  */
 import { spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
+import { buildCommit } from './against.mjs'
 import { serverVersion } from './databases.mjs'
-import { DJANGO_PACKAGES, djangoVersions, pinnedTo } from './http/contenders.mjs'
+import { addBefore, DJANGO_PACKAGES, djangoVersions, pinnedTo } from './http/contenders.mjs'
 import { measureHttp } from './http/scenarios.mjs'
 import { progress } from './measure.mjs'
 import { reportOf } from './report.mjs'
 
 const isShort = process.argv.includes('--short')
+const against = process.argv.includes('--against') ? process.argv[process.argv.indexOf('--against') + 1] : null
 const began = performance.now()
+const before = prepareBefore()
 
 const measured = {
-  http: await measureHttp({ isShort }),
+  http: await measureHttp({ isShort }).finally(() => before.drop()),
   inProcess: await part('in-process.mjs'),
   imports: await part('import-cost.mjs'),
   ...(await memoryAndGrowth()),
@@ -26,11 +29,26 @@ const about = {
   machine: await machine(),
   versions: await versions(),
 }
+if (before.absent) measured.http.absent.push(before.absent)
 const report = reportOf(measured, about)
 process.stdout.write(report)
 if (!isShort || process.argv.includes('--write')) {
   writeFileSync(new URL('RESULTS.md', import.meta.url), report)
   progress('written: bench/RESULTS.md')
+}
+
+/** `absent`: why the commit that `--against` names does not take part. */
+function prepareBefore() {
+  if (against === null) return { drop: () => undefined }
+  progress(`building ${against}`)
+  try {
+    const { folder, drop } = buildCommit(against)
+    addBefore(folder)
+    return { drop }
+  } catch (error) {
+    const absent = { database: 'all', contender: `before, ${against}`, reason: error.message }
+    return { drop: () => undefined, absent }
+  }
 }
 
 /** @returns what a script prints as JSON */
@@ -73,6 +91,7 @@ async function versions() {
     postgres ?? 'no PostgreSQL',
     mariadb ? `MariaDB ${mariadb}` : 'no MariaDB',
     djangoVersions() ?? `no Django (apt-get install ${DJANGO_PACKAGES})`,
+    ...(against ? [`before: ${against}`] : []),
     ...Object.entries(dependencies).map(([name, version]) => `${name} ${version}`),
   ].join('; ')
 }

@@ -35,8 +35,8 @@ export const DJANGO_PACKAGES =
 
 /** `works`: what it does; `weight`: how many times dearer than totp-kit its requests are, about; `missing`: where not, and why. */
 export const CONTENDERS = {
-  'totp-kit': { works: ['login', 'backup', 'create', 'status'], weight: 1, start: startNode },
-  limit: { works: ['login', 'backup', 'create', 'status'], weight: 1, start: startNode },
+  'totp-kit': { works: ['login', 'backup', 'create', 'status', 'guarded'], weight: 1, start: startNode },
+  limit: { works: ['login', 'backup', 'create', 'status', 'guarded'], weight: 1, start: startNode },
   'better-auth': { works: ['login', 'backup', 'create'], weight: 8, start: startNode, missing: {} },
   django: {
     works: ['login', 'backup', 'create', 'status'],
@@ -50,6 +50,13 @@ export const CONTENDERS = {
       }),
     },
   },
+}
+
+/** @param folder - of an earlier commit, built (`against.mjs`): its own `bench/http/totp-kit.mjs` is one more contender. */
+export function addBefore(folder) {
+  const script = `${folder}/bench/http/totp-kit.mjs`
+  const start = (_name, database, count) => startNode('totp-kit', database, count, script)
+  CONTENDERS.before = { works: ['login', 'backup'], weight: 2, start }
 }
 
 /** A child with questions and answers over IPC. */
@@ -89,7 +96,7 @@ export function startLoad() {
 }
 
 /** @returns a started contender: processes in the order of their cores */
-async function startNode(name, database, count) {
+async function startNode(name, database, count, script = pathOf(`${name}.mjs`)) {
   const encryptionKey = generateFernetKey()
   const at = Math.floor(Date.now() / 1000)
   const processes = []
@@ -104,7 +111,7 @@ async function startNode(name, database, count) {
     const child = spawnPinned(
       pinnedTo.server(n),
       process.execPath,
-      ['--expose-gc', ...(process.env.BENCH_NODE_OPTIONS?.split(' ') ?? []), pathOf(`${name}.mjs`)],
+      ['--expose-gc', ...(process.env.BENCH_NODE_OPTIONS?.split(' ') ?? []), script],
       {
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
         env: { ...process.env, NODE_ENV: 'production', BENCH_SERVER: JSON.stringify(config) },

@@ -111,7 +111,7 @@ function check({ key, expected }, { rows }) {
   }
 }
 
-const valueOf = (source, values) => {
+const givenTo = (source, values) => {
   if (source.name === undefined) return source.value
   const value = values[source.name]
   if (value === undefined) throw new Error(`the limit does not give ${source.name}`)
@@ -143,10 +143,10 @@ const DRIVERS = {
     const prepared = new Map()
     const ask = (statement, values) => {
       const { text, sources } = statement
-      let found = prepared.get(text)
-      if (found === undefined) prepared.set(text, (found = own.prepare(text)))
+      const found = prepared.get(text) ?? own.prepare(text)
+      prepared.set(text, found)
       const bindings = {}
-      for (const source of sources) bindings[source.parameter] = valueOf(source, values)
+      for (const source of sources) bindings[source.parameter] = givenTo(source, values)
       const result = text.startsWith('SELECT')
         ? { rows: found.all(bindings), changes: 0 }
         : { rows: [], changes: Number(found.run(bindings).changes) }
@@ -195,7 +195,7 @@ const DRIVERS = {
             await on.query({
               name: prepared.get(text),
               text,
-              values: sources.map((source) => valueOf(source, values)),
+              values: sources.map((source) => givenTo(source, values)),
             }),
           ),
       ),
@@ -222,7 +222,7 @@ const DRIVERS = {
           fromMysql(
             await on.execute(
               text,
-              sources.map((source) => valueOf(source, values)),
+              sources.map((source) => givenTo(source, values)),
             ),
           ),
       ),

@@ -3,8 +3,8 @@ import { makeDatabase, serverVersion } from '../databases.mjs'
 import { progress } from '../measure.mjs'
 import { CONTENDERS, startLoad } from './contenders.mjs'
 
-const ALL = Object.keys(CONTENDERS)
 const OURS = ['totp-kit', 'limit']
+const BEFORE = ['totp-kit', 'before']
 const CONNECTIONS = 16
 
 /**
@@ -23,24 +23,22 @@ function scenariosFor(database, isShort) {
     adapter: 'node',
     processes: 1,
     connections: CONNECTIONS,
-    contenders: ALL,
+    contenders: Object.keys(CONTENDERS),
     ...more,
   })
-  const works = isShort && database === 'mariadb' ? ['login'] : ['login', 'backup', 'create', 'status']
+  const works = isShort && database === 'mariadb' ? ['login'] : ['login', 'backup', 'create', 'status', 'guarded']
   const main = works.map((work) => scenario(work))
-  if (isShort) {
-    if (database !== 'sqlite') return main
-    const more = [{ adapter: 'fetch' }, { adapter: 'express' }, { processes: 2 }, { connections: 64 }]
-    return [...main, ...more.map((change) => scenario('login', { ...change, contenders: OURS }))]
-  }
+  if (database === 'mariadb') return main
+  const alone = scenario('login', { connections: 1, contenders: [...BEFORE, 'limit'] })
+  if (isShort) return [...main, alone]
   // A full cross product would take an hour: each thing is varied where it says most.
   const adapters = ['fetch', 'express'].map((adapter) => scenario('login', { adapter, contenders: OURS }))
-  const parallel = [1, 64].map((connections) => scenario('login', { connections, contenders: OURS }))
   return [
     ...main,
+    alone,
+    scenario('login', { connections: 64, contenders: [...BEFORE, 'limit'] }),
     ...(database === 'sqlite' ? adapters : []),
     scenario('login', { processes: 2 }),
-    ...(database === 'postgres' ? parallel : []),
   ]
 }
 
@@ -102,7 +100,10 @@ async function measureScenario({ scenario, size, load, running, absent }) {
     for (const contender of [...taking]) {
       try {
         const { weight } = CONTENDERS[contender]
-        const requests = round < 0 ? warmUp(contender, size, weight) : Math.ceil((size.requests * 2) / (1 + weight))
+        const requests =
+          round < 0
+            ? warmUp(`${scenario.database} ${contender}`, size, weight)
+            : Math.ceil((size.requests * 2) / (1 + weight))
         const measured = await oneRound({ contender, server: running.get(contender), load, scenario, requests })
         if (round >= 0) results[contender].push(measured)
       } catch (error) {
