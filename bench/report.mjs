@@ -17,7 +17,8 @@ the server's processes alone, without the database server's. [README.md](README.
 
 ## Budgets
 
-"Times" is how many times less CPU a request, and how many times more requests a second; against the limit it is the other way round.
+Against another: how many times less CPU a request, and how many times more requests a second. Against the limit, how many times
+more CPU, and how many times fewer requests.
 
 ${budgetText(measured)}
 
