@@ -8,12 +8,12 @@ const BEFORE = ['totp-kit', 'before']
 const CONNECTIONS = 16
 
 /**
- * `warm`: requests before the first measured round of a work; `requests`: of totp-kit and the limit in each round, the
- * dearer contenders get a part of them
+ * `requests`: of totp-kit and the limit in each round, the dearer contenders get a part of them; `warm`: rounds before the first
+ * measured one of a server, and a quarter of them before each further scenario: so many until the engine has compiled it
  */
 const SIZES = {
-  full: { rounds: 5, requests: 250, warm: 900 },
-  short: { rounds: 3, requests: 150, warm: 300 },
+  full: { rounds: 5, requests: 250, warm: 8 },
+  short: { rounds: 3, requests: 150, warm: 6 },
 }
 
 function scenariosFor(database, isShort) {
@@ -100,11 +100,11 @@ async function measureScenario({ scenario, size, load, running, absent }) {
     for (const contender of [...taking]) {
       try {
         const { weight } = CONTENDERS[contender]
-        const requests =
-          round < 0
-            ? warmUp(`${scenario.database} ${contender}`, size, weight)
-            : Math.ceil((size.requests * 2) / (1 + weight))
-        const measured = await oneRound({ contender, server: running.get(contender), load, scenario, requests })
+        const requests = Math.ceil((size.requests * 2) / (1 + weight))
+        const one = () => oneRound({ contender, server: running.get(contender), load, scenario, requests })
+        for (let more = round < 0 ? warmRounds(`${scenario.database} ${contender}`, size) : 1; more > 1; more--)
+          await one()
+        const measured = await one()
         if (round >= 0) results[contender].push(measured)
       } catch (error) {
         taking.splice(taking.indexOf(contender), 1)
@@ -123,10 +123,10 @@ async function measureScenario({ scenario, size, load, running, absent }) {
 
 const isWarm = new Set()
 
-function warmUp(contender, { warm }, weight) {
-  const first = !isWarm.has(contender)
-  isWarm.add(contender)
-  return Math.ceil((first ? warm : warm / 2) / (weight > 1 ? 3 : 1))
+function warmRounds(server, { warm }) {
+  const first = !isWarm.has(server)
+  isWarm.add(server)
+  return first ? warm : warm / 4
 }
 
 async function oneRound({ contender, server, load, scenario, requests }) {
