@@ -262,7 +262,7 @@ describe.for(databases)('$name', ({ isThere, dialect, empty, make }) => {
         ])
 
         assert.equal(new Set(answers.map(([, canary]) => canary)).size, 1)
-        const versions = (await other.run('SELECT version FROM totp_migration')) as unknown[]
+        const versions = (await other.run('SELECT version FROM totp_migration WHERE version > 0')) as unknown[]
         assert.equal(versions.length, migrations.length)
         await other.drop()
       }
