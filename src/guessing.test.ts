@@ -68,7 +68,7 @@ test('a configuration that is guessed too often is refused at start-up, unless i
 
   assert.throws(
     () => policyOf({ failures: loose }),
-    /^RangeError: with failures, .* set failures\.unsafe to true to allow this$/,
+    /^RangeError: with these values of failures, .* set failures\.unsafe to true to allow this$/,
   )
   assert.equal(policyOf({ failures: { ...loose, unsafe: true } }).failures.maxPerPeriod, 10_000)
   assert.throws(() => policyOf({ maxAuthenticators: 5, totp: { window: 2 } }), RangeError)
