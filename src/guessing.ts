@@ -31,7 +31,7 @@ export function guessingChance({
   const perGuess = Math.min(1, (maxAuthenticators * (2 * totp.window + 1)) / 10 ** FEWEST_DIGITS)
   const chanceOf = (guesses: number) => ({ guesses, chance: 1 - (1 - perGuess) ** guesses })
   const { lockAfter, maxPerPeriod, periodDays } = failures
-  // A year touches so many periods; two in a row hold at most the total (store/failures.ts).
+  // A year touches so many periods; two in a row hold at most the total (store/failure-budget.ts).
   const periods = Math.ceil(DAYS / periodDays) + 1
   const byTotal = Math.ceil(periods / 2) * maxPerPeriod
   const daily = DAYS * guessesBetweenLogins(failures)
